@@ -1,0 +1,1 @@
+//! Wiring: configuration, router, background tasks, shutdown.

@@ -1,0 +1,31 @@
+//! What the caller of a failed operation can do about it, told apart from what happened.
+
+/// What a caller can do about an error. Each API dialect maps a class to its own status and body
+/// in its `error.rs`; nothing else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The request is wrong and will stay wrong: do not retry (400).
+    BadData,
+    /// The body or the question is larger than a limit allows: do not retry as it is (413 or 422).
+    TooLarge,
+    /// The request is well-formed but cannot be executed (422).
+    Execution,
+    /// Nothing by that name (404).
+    NotFound,
+    /// The deadline passed (503 or 504).
+    Timeout,
+    /// The client went away, or the query was cancelled (499).
+    Canceled,
+    /// Too much at once: retry after a pause (429 with Retry-After).
+    Throttled,
+    /// The server cannot take this now, but will: retry after a pause (503 with Retry-After).
+    Unavailable,
+    /// A defect of ours or of the machine (500).
+    Internal,
+}
+
+/// Gives the class of an error. Implementations have no `_` arm: a new variant must decide.
+pub trait Classify {
+    /// What the caller can do about it.
+    fn class(&self) -> ErrorClass;
+}

@@ -1,0 +1,216 @@
+//! Budgets: one for the memory of the whole process, and one for each running query.
+//! Whoever allocates in proportion to data from outside charges a budget first.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::error::{Classify, ErrorClass};
+
+/// Why a budget said no.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LimitError {
+    /// The query's deadline passed.
+    #[error("the query timed out after {after_ms} ms; narrow it or raise its timeout")]
+    Deadline {
+        /// The allowed time, in milliseconds.
+        after_ms: u64,
+    },
+    /// The client went away.
+    #[error("the query was canceled")]
+    Canceled,
+    /// The query's share of memory is used up.
+    #[error("the query needs more than its {limit} bytes of memory; narrow its selectors or its time range")]
+    QueryMemory {
+        /// The share, in bytes.
+        limit: u64,
+    },
+    /// The query touched too many samples, lines or spans.
+    #[error("the query touches more than {limit} samples, lines or spans; narrow its selectors or its time range")]
+    QueryRows {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl Classify for LimitError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Deadline { .. } => ErrorClass::Timeout,
+            Self::Canceled => ErrorClass::Canceled,
+            Self::QueryMemory { .. } | Self::QueryRows { .. } => ErrorClass::Execution,
+        }
+    }
+}
+
+/// What one query may use: time, memory, rows. Shared by all threads that work for it; a clone of
+/// the `Arc` lets the front cancel it.
+#[derive(Debug)]
+pub struct QueryBudget {
+    started: Instant,
+    timeout: Duration,
+    memory_max: u64,
+    rows_max: u64,
+    memory: AtomicU64,
+    memory_peak: AtomicU64,
+    rows: AtomicU64,
+    canceled: AtomicBool,
+}
+
+impl QueryBudget {
+    /// A budget that starts now.
+    pub fn new(timeout: Duration, memory_max: u64, rows_max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            timeout,
+            memory_max,
+            rows_max,
+            memory: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            canceled: AtomicBool::new(false),
+        })
+    }
+
+    /// A budget without bounds, for tests and for the server's own work.
+    pub fn unlimited() -> Arc<Self> {
+        Self::new(Duration::from_secs(86_400), u64::MAX, u64::MAX)
+    }
+
+    /// Asks all workers of the query to stop at their next [`check`](Self::check).
+    pub fn cancel(&self) {
+        self.canceled.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails when the deadline has passed or the query was canceled. Call it about every
+    /// ten thousand rows or once per block.
+    ///
+    /// # Errors
+    /// [`LimitError::Deadline`] or [`LimitError::Canceled`].
+    pub fn check(&self) -> Result<(), LimitError> {
+        if self.canceled.load(Ordering::Relaxed) {
+            return Err(LimitError::Canceled);
+        }
+        if self.started.elapsed() > self.timeout {
+            let after_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+            return Err(LimitError::Deadline { after_ms });
+        }
+        Ok(())
+    }
+
+    /// Takes `bytes` of the query's share of memory, before they are allocated.
+    ///
+    /// # Errors
+    /// [`LimitError::QueryMemory`] when the share is used up; nothing is taken then.
+    pub fn charge(&self, bytes: usize) -> Result<(), LimitError> {
+        let bytes = bytes as u64;
+        let used = self.memory.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if used > self.memory_max {
+            self.memory.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(LimitError::QueryMemory { limit: self.memory_max });
+        }
+        self.memory_peak.fetch_max(used, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives back what was charged and is freed.
+    pub fn release(&self, bytes: usize) {
+        self.memory.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts `rows` samples, lines or spans that the query touches.
+    ///
+    /// # Errors
+    /// [`LimitError::QueryRows`] over the limit, or what [`check`](Self::check) says.
+    pub fn touch(&self, rows: usize) -> Result<(), LimitError> {
+        let rows = rows as u64;
+        if self.rows.fetch_add(rows, Ordering::Relaxed).saturating_add(rows) > self.rows_max {
+            return Err(LimitError::QueryRows { limit: self.rows_max });
+        }
+        self.check()
+    }
+
+    /// Rows touched so far.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// The most memory held at once so far, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    /// Time since the query started.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// The memory of the process that heads and caches draw on. Queries have a share of their own
+/// ([`QueryBudget`]) that is left out of it.
+#[derive(Debug)]
+pub struct MemoryBudget {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl MemoryBudget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicU64::new(0) })
+    }
+
+    /// Takes `bytes` if they fit; says whether they did.
+    pub fn try_charge(&self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if used > self.limit {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Takes `bytes` whether they fit or not, for what is in memory already (replay).
+    pub fn charge(&self, bytes: usize) {
+        self.used.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Gives `bytes` back.
+    pub fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes taken.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The limit, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_over_the_share_takes_nothing() {
+        let budget = QueryBudget::new(Duration::from_secs(60), 100, 10);
+        budget.charge(60).unwrap();
+        assert_eq!(budget.charge(50), Err(LimitError::QueryMemory { limit: 100 }));
+        budget.charge(40).unwrap();
+        budget.release(100);
+        assert_eq!(budget.memory_peak(), 100);
+    }
+
+    #[test]
+    fn a_canceled_query_ends_at_its_next_check() {
+        let budget = QueryBudget::unlimited();
+        budget.touch(5).unwrap();
+        budget.cancel();
+        assert_eq!(budget.touch(5), Err(LimitError::Canceled));
+    }
+}

@@ -1,0 +1,7 @@
+//! What knows nothing of telemetry: errors and their classes, clock, disk, limits, counters.
+
+pub mod clock;
+pub mod counters;
+pub mod disk;
+pub mod error;
+pub mod limits;

@@ -1,0 +1,1 @@
+//! The one door in: every sample, line and span passes through it to the store.

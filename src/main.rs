@@ -1,0 +1,3 @@
+//! Flags, then `app::run`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Channels that alerts go out by. Empty until alerting is built.

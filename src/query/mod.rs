@@ -1,0 +1,52 @@
+//! The one door out: query languages over the `Select*` traits of the store. Synchronous; whoever
+//! calls from async code runs it on a blocking thread. `Engine` hands out budgets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::limits::QueryBudget;
+
+/// Limits of one query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Longest time a query may run; a request can ask for less.
+    pub timeout: Duration,
+    /// Most memory that one query may hold, in bytes.
+    pub memory_max: u64,
+    /// Most samples, lines or spans that one query may touch.
+    pub rows_max: u64,
+    /// Queries that run at the same time; more wait in line.
+    pub concurrency: usize,
+    /// Most points of one series in a range query.
+    pub points_max: u64,
+    /// Most series in the answer of a LogQL metric query.
+    pub series_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(60),
+            memory_max: 192 << 20,
+            rows_max: 500_000_000,
+            concurrency: 8,
+            points_max: 11_000,
+            series_max: 10_000,
+        }
+    }
+}
+
+/// Hands out budgets and knows the limits.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    /// The limits.
+    pub options: Options,
+}
+
+impl Engine {
+    /// A budget for one query that starts now; `timeout` can only shorten the configured one.
+    pub fn budget(&self, timeout: Option<Duration>) -> Arc<QueryBudget> {
+        let timeout = timeout.map_or(self.options.timeout, |asked| asked.min(self.options.timeout));
+        QueryBudget::new(timeout, self.options.memory_max, self.options.rows_max)
+    }
+}

@@ -1,0 +1,1 @@
+//! How telemetry arrives, one file per protocol; `RECEIVERS` lists them.

@@ -1,0 +1,1 @@
+//! Recording and alerting rules. Empty until alerting is built.

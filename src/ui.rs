@@ -1,0 +1,1 @@
+//! The web page, embedded from `web/dist`.

@@ -1,0 +1,4 @@
+//! The one integration-test binary; a module per subject.
+#![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
+
+mod architecture;

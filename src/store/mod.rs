@@ -3,6 +3,9 @@
 //! Flow: an append goes to the write-ahead log, then to the head; flush writes heads to immutable
 //! parts; a select reads heads and parts as one.
 
+pub mod codec;
+pub mod part;
+
 use std::io;
 use std::path::PathBuf;
 

@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod part;
+pub mod wal;
 
 use std::io;
 use std::path::PathBuf;

@@ -1,0 +1,381 @@
+//! The write-ahead log of one signal: segments of records, each with a crc32c.
+//! Flow: [`Wal::append`] writes a record at the end of the newest segment with one system call;
+//! [`Wal::sync`], called by the lane's thread, makes it survive a power cut; [`Wal::rotate`] starts
+//! a new segment so that the old ones can be removed once their records lie in parts.
+//! Invariants: a record is whole or absent; bytes after a failed write are cut off before the next;
+//! a torn tail or a damaged record costs that record alone, since each begins with a marker.
+//! Locks: `writer`, then `syncing`; `syncing` is never held while `writer` is wanted.
+//! Bytes: docs/format/wal.md.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::StoreError;
+use super::codec::Reader;
+use crate::base::disk::{AppendFile, Disk};
+
+const FILE_MAGIC: [u8; 8] = *b"TRILWAL\x01";
+const MARKER: [u8; 4] = *b"\xF7TLW";
+const HEAD_BYTES: usize = 12;
+/// Largest record, in bytes.
+pub const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// When an append is on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Fsync {
+    /// Within a second; the lane's thread syncs.
+    #[default]
+    Interval,
+    /// Before the append returns.
+    Always,
+}
+
+/// How a log behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct WalOptions {
+    /// A segment that has reached this size is followed by a new one.
+    pub segment_bytes_max: u64,
+    /// When an append is on the medium.
+    pub fsync: Fsync,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self { segment_bytes_max: 64 << 20, fsync: Fsync::Interval }
+    }
+}
+
+/// One segment found at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its number; later ones are larger.
+    pub seq: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What replay met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Records read.
+    pub records: u64,
+    /// Bytes of all segments read.
+    pub bytes: u64,
+    /// Bytes that were no readable record: a torn tail, or damage.
+    pub bytes_lost: u64,
+}
+
+struct Writer {
+    file: Arc<dyn AppendFile>,
+    seq: u64,
+    /// Bytes of whole records in the file.
+    good: u64,
+    /// A failed write may have left bytes after `good`.
+    dirty: bool,
+    buffer: Vec<u8>,
+}
+
+/// A write-ahead log, open for appending.
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: WalOptions,
+    writer: Mutex<Writer>,
+    syncing: Mutex<()>,
+    /// Bytes appended and bytes synced since the log was opened, over all segments.
+    appended: AtomicU64,
+    synced: AtomicU64,
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| {
+        if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
+            StoreError::DiskFull { free: 0, needed: 1 }
+        } else {
+            StoreError::Io { action, path, source }
+        }
+    }
+}
+
+fn segment_path(dir: &Path, seq: u64) -> PathBuf {
+    dir.join(format!("{seq:016x}.wal"))
+}
+
+/// The segments in `dir`, oldest first.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>, StoreError> {
+    let entries = disk.list(dir).map_err(io_error("list", dir))?;
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| {
+            let seq = u64::from_str_radix(entry.name.strip_suffix(".wal")?, 16).ok()?;
+            Some(Segment { seq, bytes: entry.bytes })
+        })
+        .collect())
+}
+
+/// Hands every readable record of a segment to `visit`, in the order written.
+///
+/// # Errors
+/// [`StoreError::Io`], or the error of `visit`.
+pub fn replay(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment: &Segment,
+    mut visit: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<Replayed, StoreError> {
+    let path = segment_path(dir, segment.seq);
+    let bytes = disk.read(&path).map_err(io_error("read", &path))?;
+    let mut report = Replayed { bytes: bytes.len() as u64, ..Replayed::default() };
+    let mut rest = bytes.strip_prefix(&FILE_MAGIC).unwrap_or(&bytes);
+    while !rest.is_empty() {
+        if let Some(payload) = record(rest) {
+            visit(payload)?;
+            report.records += 1;
+            rest = rest.get(HEAD_BYTES + payload.len()..).unwrap_or_default();
+        } else {
+            let next = rest.get(1..).and_then(|later| memchr::memmem::find(later, &MARKER));
+            let skip = next.map_or(rest.len(), |at| at + 1);
+            report.bytes_lost += skip as u64;
+            rest = rest.get(skip..).unwrap_or_default();
+        }
+    }
+    Ok(report)
+}
+
+/// The payload of the record that `bytes` begin with, if it is whole.
+fn record(bytes: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(bytes);
+    if reader.take(4).ok()? != MARKER {
+        return None;
+    }
+    let (len, crc) = (reader.u32().ok()?, reader.u32().ok()?);
+    let payload = reader.take(len as usize).ok()?;
+    let found = crc32c::crc32c_append(crc32c::crc32c(&len.to_le_bytes()), payload);
+    (found == crc).then_some(payload)
+}
+
+impl Wal {
+    /// Starts segment `seq` in `dir`; it must be newer than any there and than any part.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] or [`StoreError::DiskFull`].
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: WalOptions, seq: u64) -> Result<Self, StoreError> {
+        let writer = start_segment(&*disk, dir, seq, Vec::new())?;
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            options,
+            writer: Mutex::new(writer),
+            syncing: Mutex::new(()),
+            appended: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+        })
+    }
+
+    /// Appends the record that `encode` writes. `encode` is called under the log's lock with the
+    /// number of the segment the record goes to, so what it learns and what it writes are in one
+    /// order; it may be called with nothing to write, then no record is made. Returns what `encode`
+    /// returned and a position for [`sync_through`](Self::sync_through).
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::DiskFull`]: the record is not in the log.
+    pub fn append<R>(&self, encode: impl FnOnce(&mut Vec<u8>, u64) -> R) -> Result<(R, u64), StoreError> {
+        let mut writer = self.writer.lock();
+        if writer.good >= self.options.segment_bytes_max {
+            self.start_next(&mut writer)?;
+        }
+        let mut buffer = std::mem::take(&mut writer.buffer);
+        buffer.clear();
+        buffer.extend_from_slice(&[0; HEAD_BYTES]);
+        let answer = encode(&mut buffer, writer.seq);
+        let len = buffer.len() - HEAD_BYTES;
+        let result = if len == 0 { Ok(()) } else { self.write(&mut writer, &mut buffer, len) };
+        buffer.shrink_to(4 << 20);
+        writer.buffer = buffer;
+        result?;
+        Ok((answer, self.appended.load(Ordering::Acquire)))
+    }
+
+    fn write(&self, writer: &mut Writer, buffer: &mut [u8], len: usize) -> Result<(), StoreError> {
+        let path = segment_path(&self.dir, writer.seq);
+        let Some(size) = u32::try_from(len).ok().filter(|_| len <= RECORD_BYTES_MAX) else {
+            return Err(StoreError::Damaged { path, what: format!("a record of {len} bytes is too large") });
+        };
+        let payload = buffer.get(HEAD_BYTES..).unwrap_or_default();
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&size.to_le_bytes()), payload);
+        let parts = MARKER.iter().chain(&size.to_le_bytes()).chain(&crc.to_le_bytes()).copied().collect::<Vec<_>>();
+        buffer.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        if writer.dirty {
+            writer.file.truncate(writer.good).map_err(io_error("truncate", &path))?;
+            writer.dirty = false;
+        }
+        if let Err(error) = writer.file.write_all(buffer) {
+            writer.dirty = writer.file.truncate(writer.good).is_err();
+            return Err(io_error("append to", &path)(error));
+        }
+        writer.good += buffer.len() as u64;
+        self.appended.fetch_add(buffer.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    fn start_next(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let path = segment_path(&self.dir, writer.seq);
+        writer.file.sync().map_err(io_error("sync", &path))?;
+        let next = start_segment(&*self.disk, &self.dir, writer.seq + 1, std::mem::take(&mut writer.buffer))?;
+        *writer = next;
+        self.synced.fetch_max(self.appended.load(Ordering::Acquire), Ordering::Release);
+        Ok(())
+    }
+
+    /// Seals the newest segment and starts the next; returns the number of the sealed one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::DiskFull`]: nothing has changed.
+    pub fn rotate(&self) -> Result<u64, StoreError> {
+        let mut writer = self.writer.lock();
+        let sealed = writer.seq;
+        self.start_next(&mut writer)?;
+        Ok(sealed)
+    }
+
+    /// Removes segments up to and with `seq`, whose records lie in parts.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove_upto(&self, seq: u64) -> Result<(), StoreError> {
+        let newest = self.writer.lock().seq;
+        for segment in segments(&*self.disk, &self.dir)? {
+            if segment.seq <= seq && segment.seq < newest {
+                let path = segment_path(&self.dir, segment.seq);
+                self.disk.remove(&path).map_err(io_error("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything appended so far is on the medium.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.sync_through(self.appended.load(Ordering::Acquire))
+    }
+
+    /// Waits until what an append returned as its position is on the medium. Callers that come
+    /// while another syncs share the next sync.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn sync_through(&self, position: u64) -> Result<(), StoreError> {
+        if self.synced.load(Ordering::Acquire) >= position {
+            return Ok(());
+        }
+        let _one_at_a_time = self.syncing.lock();
+        if self.synced.load(Ordering::Acquire) >= position {
+            return Ok(());
+        }
+        let (file, seq, upto) = {
+            let writer = self.writer.lock();
+            (writer.file.clone(), writer.seq, self.appended.load(Ordering::Acquire))
+        };
+        file.sync().map_err(io_error("sync", &segment_path(&self.dir, seq)))?;
+        self.synced.fetch_max(upto, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether an append must be synced before it is acknowledged.
+    pub fn syncs_always(&self) -> bool {
+        self.options.fsync == Fsync::Always
+    }
+
+    /// Bytes appended since the log was opened.
+    pub fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
+    }
+}
+
+fn start_segment(disk: &dyn Disk, dir: &Path, seq: u64, buffer: Vec<u8>) -> Result<Writer, StoreError> {
+    let path = segment_path(dir, seq);
+    let file = disk.append(&path).map_err(io_error("create", &path))?;
+    let started = file.truncate(0).and_then(|()| file.write_all(&FILE_MAGIC)).and_then(|()| disk.sync_dir(dir));
+    started.map_err(io_error("start", &path))?;
+    Ok(Writer { file, seq, good: FILE_MAGIC.len() as u64, dirty: false, buffer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::disk::RealDisk;
+
+    fn records(dir: &Path) -> (Vec<Vec<u8>>, Replayed) {
+        let (mut found, mut sum) = (Vec::new(), Replayed::default());
+        for segment in segments(&RealDisk, dir).unwrap() {
+            let report = replay(&RealDisk, dir, &segment, |payload| {
+                found.push(payload.to_vec());
+                Ok(())
+            })
+            .unwrap();
+            sum.records += report.records;
+            sum.bytes_lost += report.bytes_lost;
+        }
+        (found, sum)
+    }
+
+    fn write(dir: &Path, payloads: &[&[u8]], options: WalOptions) -> Wal {
+        let wal = Wal::open(Arc::new(RealDisk), dir, options, 1).unwrap();
+        for payload in payloads {
+            wal.append(|out, _| out.extend_from_slice(payload)).unwrap();
+        }
+        wal
+    }
+
+    #[test]
+    fn records_come_back_in_order_over_segments() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = WalOptions { segment_bytes_max: 30, fsync: Fsync::Always };
+        let wal = write(dir.path(), &[b"one", b"", b"two", b"three"], options);
+        wal.sync().unwrap();
+        let (found, _) = records(dir.path());
+        assert_eq!(found, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+        assert!(segments(&RealDisk, dir.path()).unwrap().len() > 1);
+    }
+
+    #[test]
+    fn rotation_lets_sealed_segments_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = write(dir.path(), &[b"old"], WalOptions::default());
+        let sealed = wal.rotate().unwrap();
+        wal.append(|out, seq| out.push(seq as u8)).unwrap();
+        wal.remove_upto(sealed).unwrap();
+        assert_eq!(records(dir.path()).0, [vec![2]]);
+    }
+
+    #[test]
+    fn any_flipped_byte_costs_at_most_one_record_and_gives_no_false_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let payloads: [&[u8]; 3] = [b"first", b"second", b"third"];
+        write(dir.path(), &payloads, WalOptions::default());
+        let path = segment_path(dir.path(), 1);
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x41;
+            std::fs::write(&path, &bad).unwrap();
+            let (found, _) = records(dir.path());
+            assert!(found.len() >= 2, "byte {at}: {found:?}");
+            assert!(found.iter().all(|record| payloads.contains(&&record[..])), "byte {at}");
+        }
+        for cut in 0..good.len() {
+            std::fs::write(&path, &good[..cut]).unwrap();
+            assert!(records(dir.path()).0.len() <= 3);
+        }
+    }
+}

@@ -3,7 +3,9 @@
 //! Flow: an append goes to the write-ahead log, then to the head; flush writes heads to immutable
 //! parts; a select reads heads and parts as one.
 
+pub mod catalog;
 pub mod codec;
+pub mod kv;
 pub mod part;
 pub mod wal;
 

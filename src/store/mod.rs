@@ -5,7 +5,9 @@
 
 pub mod catalog;
 pub mod codec;
+pub mod env;
 pub mod kv;
+pub mod lane;
 pub mod part;
 pub mod wal;
 

@@ -2,7 +2,7 @@
 //! Flow: [`Wal::append`] writes a record at the end of the newest segment with one system call;
 //! [`Wal::sync`], called by the lane's thread, makes it survive a power cut; [`Wal::rotate`] starts
 //! a new segment so that the old ones can be removed once their records lie in parts.
-//! Invariants: a record is whole or absent; bytes after a failed write are cut off before the next;
+//! Invariants: a record is whole or absent; after a failed write the next record begins a new segment;
 //! a torn tail or a damaged record costs that record alone, since each begins with a marker.
 //! Locks: `writer`, then `syncing`; `syncing` is never held while `writer` is wanted.
 //! Bytes: docs/format/wal.md.
@@ -74,8 +74,8 @@ struct Writer {
     seq: u64,
     /// Bytes of whole records in the file.
     good: u64,
-    /// A failed write may have left bytes after `good`.
-    dirty: bool,
+    /// A write failed: what `encode` noted as written is not, so the segment takes no more records.
+    closed: bool,
     buffer: Vec<u8>,
 }
 
@@ -189,7 +189,7 @@ impl Wal {
     /// [`StoreError::Io`], [`StoreError::DiskFull`]: the record is not in the log.
     pub fn append<R>(&self, encode: impl FnOnce(&mut Vec<u8>, u64) -> R) -> Result<(R, u64), StoreError> {
         let mut writer = self.writer.lock();
-        if writer.good >= self.options.segment_bytes_max {
+        if writer.closed || writer.good >= self.options.segment_bytes_max {
             self.start_next(&mut writer)?;
         }
         let mut buffer = std::mem::take(&mut writer.buffer);
@@ -213,12 +213,12 @@ impl Wal {
         let crc = crc32c::crc32c_append(crc32c::crc32c(&size.to_le_bytes()), payload);
         let parts = MARKER.iter().chain(&size.to_le_bytes()).chain(&crc.to_le_bytes()).copied().collect::<Vec<_>>();
         buffer.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
-        if writer.dirty {
-            writer.file.truncate(writer.good).map_err(io_error("truncate", &path))?;
-            writer.dirty = false;
-        }
         if let Err(error) = writer.file.write_all(buffer) {
-            writer.dirty = writer.file.truncate(writer.good).is_err();
+            writer.closed = true;
+            // Gives the room back; where that fails too, replay skips the torn tail.
+            if let Err(error) = writer.file.truncate(writer.good) {
+                tracing::warn!(%error, ?path, "cannot cut off a record that was written in part");
+            }
             return Err(io_error("append to", &path)(error));
         }
         writer.good += buffer.len() as u64;
@@ -307,7 +307,7 @@ fn start_segment(disk: &dyn Disk, dir: &Path, seq: u64, buffer: Vec<u8>) -> Resu
     let file = disk.append(&path).map_err(io_error("create", &path))?;
     let started = file.truncate(0).and_then(|()| file.write_all(&FILE_MAGIC)).and_then(|()| disk.sync_dir(dir));
     started.map_err(io_error("start", &path))?;
-    Ok(Writer { file, seq, good: FILE_MAGIC.len() as u64, dirty: false, buffer })
+    Ok(Writer { file, seq, good: FILE_MAGIC.len() as u64, closed: false, buffer })
 }
 
 #[cfg(test)]

@@ -1,0 +1,93 @@
+//! What the stores of all signals share: disk, clock, counters, catalog, and the gate that says
+//! whether data is taken at all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::StoreError;
+use super::catalog::Catalog;
+use crate::base::clock::Clock;
+use crate::base::counters::Counters;
+use crate::base::disk::Disk;
+
+/// Room that is kept free for queries and flushes: this share of the file system ...
+const RESERVE_SHARE: u64 = 20;
+/// ... but not more than this, in bytes.
+const RESERVE_BYTES_MAX: u64 = 512 << 20;
+
+/// Shared by the stores of one data directory; cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// The file system.
+    pub disk: Arc<dyn Disk>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The server's own numbers.
+    pub counters: Counters,
+    /// Parts and what they hold.
+    pub catalog: Arc<Catalog>,
+    /// The catalog was begun anew, so every part has to be registered.
+    pub catalog_is_new: bool,
+    /// Whether data is taken.
+    pub gate: Arc<Gate>,
+    /// How far the start has come.
+    pub progress: Arc<Progress>,
+}
+
+/// How far replay has come, in bytes of log.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes to replay.
+    pub total: AtomicU64,
+    /// Bytes replayed.
+    pub done: AtomicU64,
+}
+
+impl Progress {
+    /// Percent done, 0 to 100.
+    pub fn percent(&self) -> u64 {
+        let total = self.total.load(Ordering::Relaxed);
+        (self.done.load(Ordering::Relaxed) * 100).checked_div(total).unwrap_or(0).min(100)
+    }
+}
+
+/// Whether data is taken: not while stopping, and not while the disk is nearly full.
+#[derive(Debug, Default)]
+pub struct Gate {
+    stopping: AtomicBool,
+    free: AtomicU64,
+    needed: AtomicU64,
+}
+
+impl Gate {
+    /// Says whether an append may begin.
+    ///
+    /// # Errors
+    /// [`StoreError::NotReady`], [`StoreError::DiskFull`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(StoreError::NotReady("stopping"));
+        }
+        let (free, needed) = (self.free.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
+        if free < needed { Err(StoreError::DiskFull { free, needed }) } else { Ok(()) }
+    }
+
+    /// Takes nothing any more.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Looks at the disk again; called every second.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn look(&self, env: &Env) -> std::io::Result<()> {
+        let space = env.disk.space(&env.dir)?;
+        self.needed.store((space.total / RESERVE_SHARE).min(RESERVE_BYTES_MAX), Ordering::Relaxed);
+        self.free.store(space.free, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,3 +1,7 @@
 //! Flags, then `app::run`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trilith::app::main(std::env::args_os())
+}

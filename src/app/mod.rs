@@ -1,1 +1,22 @@
-//! Wiring: configuration, router, background tasks, shutdown.
+//! Wiring: configuration, listeners, router, background tasks, shutdown.
+//! Flow: `run` takes the data directory, binds every listener, answers health checks at once, opens
+//! the store behind them and lets requests through when its replay is done.
+//! Locks: none of its own; `Life` is atomics and once-cells.
+
+mod admin;
+mod command;
+pub mod config;
+mod data_dir;
+mod host;
+mod life;
+mod listen;
+mod metrics;
+mod reply;
+mod router;
+mod server;
+mod shutdown;
+mod telemetry;
+
+pub use command::main;
+pub use server::{Addresses, RunError, Server, run};
+pub use telemetry::Telemetry;

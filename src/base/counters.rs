@@ -32,6 +32,11 @@ impl Cell {
         self.add(1);
     }
 
+    /// Takes `amount` off a gauge.
+    pub fn sub(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
     /// Sets the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);

@@ -2,3 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
 
 mod architecture;
+mod doors;
+mod program;

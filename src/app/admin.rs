@@ -1,0 +1,188 @@
+//! Pages of the server about itself: health, readiness, its own numbers, flush and reload.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Response, StatusCode};
+use axum::routing::{MethodRouter, get, post};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::base::counters::Counters;
+use crate::base::disk::{Disk as _, RealDisk};
+
+use super::config::{Config, Extra};
+use super::life::Life;
+use super::router::Door;
+use super::telemetry::Telemetry;
+use super::{metrics, reply};
+
+/// What the pages need; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Admin {
+    pub(super) life: Arc<Life>,
+    pub(super) counters: Counters,
+    /// What is in force; a reload changes it.
+    pub(super) config: Arc<Mutex<Config>>,
+    /// The process's own log; a server within a test has none.
+    pub(super) telemetry: Option<Telemetry>,
+    pub(super) started: Instant,
+    /// When the process started, in seconds since the Unix epoch.
+    pub(super) started_at: u64,
+    /// Bytes that `--memory-limit` comes to.
+    pub(super) memory_limit: u64,
+}
+
+/// One page.
+struct Page {
+    methods: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    /// Whether every listener has it, or the main one alone.
+    everywhere: bool,
+    route: fn() -> MethodRouter<Admin>,
+}
+
+const PAGES: &[Page] = &[
+    Page { methods: "GET", path: "/-/", summary: "this list", everywhere: false, route: || get(list) },
+    Page {
+        methods: "GET",
+        path: "/-/healthy",
+        summary: "200 while the process lives",
+        everywhere: true,
+        route: || get(healthy),
+    },
+    Page {
+        methods: "GET",
+        path: "/-/ready",
+        summary: "200 when requests are answered, else 503 and the reason",
+        everywhere: true,
+        route: || get(ready),
+    },
+    Page {
+        methods: "GET",
+        path: "/ready",
+        summary: "the same, as Loki and Tempo have it",
+        everywhere: true,
+        route: || get(ready),
+    },
+    Page {
+        methods: "GET",
+        path: "/metrics",
+        summary: "the server's own numbers, in the Prometheus text format",
+        everywhere: true,
+        route: || get(show_metrics),
+    },
+    Page {
+        methods: "GET",
+        path: "/-/status",
+        summary: "what the web page shows, as JSON",
+        everywhere: false,
+        route: || get(status),
+    },
+    Page {
+        methods: "POST",
+        path: "/-/reload",
+        summary: "read the configuration again; says what changed and what needs a restart",
+        everywhere: false,
+        route: || post(reload),
+    },
+];
+
+/// The pages that `door` has.
+pub(super) fn routes(door: Door) -> Router<Admin> {
+    let pages = PAGES.iter().filter(|page| page.everywhere || door == Door::Main);
+    pages.fold(Router::new(), |router, page| router.route(page.path, (page.route)()))
+}
+
+async fn list() -> Response<Body> {
+    reply::json(StatusCode::OK, &listing())
+}
+
+fn listing() -> Value {
+    let row = |page: &Page| json!({"methods": page.methods, "path": page.path, "summary": page.summary});
+    Value::Array(PAGES.iter().map(row).collect())
+}
+
+async fn healthy() -> Response<Body> {
+    reply::text(StatusCode::OK, "healthy\n")
+}
+
+async fn ready(State(admin): State<Admin>) -> Response<Body> {
+    match admin.life.phase().reason() {
+        None => reply::text(StatusCode::OK, "ready\n"),
+        Some(reason) => reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn show_metrics(State(admin): State<Admin>) -> Response<Body> {
+    metrics::refresh(&admin);
+    reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", admin.counters.expose())
+}
+
+async fn status(State(admin): State<Admin>) -> Response<Body> {
+    let config = admin.config.lock().clone();
+    let space = RealDisk.space(&config.data_dir).ok();
+    let listeners = Extra::ALL.into_iter().filter_map(|extra| {
+        let address = config.address(extra)?;
+        Some((Door::Extra(extra).name().to_owned(), Value::String(address.to_string())))
+    });
+    let main = (Door::Main.name().to_owned(), Value::String(config.listen.to_string()));
+    let shown = |name: &str| config.effective.get(name).map_or_else(String::new, |(text, _)| text.clone());
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": admin.life.phase().reason().is_none(),
+        "reason": admin.life.phase().reason(),
+        "uptime_seconds": admin.started.elapsed().as_secs(),
+        "listeners": std::iter::once(main).chain(listeners).collect::<serde_json::Map<_, _>>(),
+        "retention": {
+            "metrics": shown("retention-metrics"),
+            "logs": shown("retention-logs"),
+            "traces": shown("retention-traces"),
+        },
+        "memory": {"resident_bytes": super::host::memory_resident(), "limit_bytes": admin.memory_limit},
+        "disk": {"free_bytes": space.map(|space| space.free), "total_bytes": space.map(|space| space.total)},
+        "data_dir": config.data_dir.display().to_string(),
+    });
+    reply::json(StatusCode::OK, &body)
+}
+
+/// Reads the configuration again and puts in force what can change while the server runs.
+async fn reload(State(admin): State<Admin>) -> Response<Body> {
+    let before = admin.config.lock().clone();
+    let invocation = before.invocation.clone();
+    let loaded = tokio::task::spawn_blocking(move || Config::load(invocation)).await;
+    let after = match loaded {
+        Ok(Ok(after)) => after,
+        Ok(Err(problems)) => {
+            let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            tracing::error!(problems = text, "reload refused; nothing changed");
+            let body = json!({"status": "error", "errorType": "bad_data", "error": text});
+            return reply::json(StatusCode::BAD_REQUEST, &body);
+        }
+        Err(error) => {
+            let body = json!({"status": "error", "errorType": "internal", "error": error.to_string()});
+            return reply::json(StatusCode::INTERNAL_SERVER_ERROR, &body);
+        }
+    };
+    let changed = before.changed(&after);
+    let names = |live: bool| changed.iter().filter(|s| s.live == live).map(|s| s.name).collect::<Vec<_>>();
+    let (applied, needs_restart) = (names(true), names(false));
+    let mut config = admin.config.lock();
+    config.retention = after.retention;
+    if let Some(telemetry) = admin.telemetry.as_ref().filter(|_| applied.contains(&"log-level")) {
+        telemetry.set_level(&after.log_level);
+    }
+    config.log_level = after.log_level;
+    for name in &applied {
+        if let Some(value) = after.effective.get(name) {
+            config.effective.insert(name, value.clone());
+        }
+    }
+    drop(config);
+    tracing::info!(?applied, ?needs_restart, "configuration read again");
+    reply::json(StatusCode::OK, &json!({"status": "success", "applied": applied, "needs_restart": needs_restart}))
+}

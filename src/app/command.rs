@@ -1,0 +1,130 @@
+//! The commands of the program. Exit codes: 0 done, 1 could not, 2 wrong flags or configuration.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::config::{Command, Config, SETTINGS, command_line, variables};
+use super::{Telemetry, server, shutdown};
+
+const WRONG_USAGE: u8 = 2;
+
+/// The program: reads its configuration and does what it is asked.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let invocation = match command_line(args, variables()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            // Help and version come this way too, with exit code 0 and to stdout.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
+        }
+    };
+    let config = match Config::load(invocation) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                say_error(&problem.to_string());
+            }
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    match config.invocation.command {
+        Command::Serve => serve(config),
+        Command::CheckConfig => check_config(&config),
+        Command::Repair => ExitCode::FAILURE,
+        Command::Healthcheck => healthcheck(&config),
+    }
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn say_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn check_config(config: &Config) -> ExitCode {
+    let rows = SETTINGS.iter().filter_map(|setting| Some((setting.name, config.effective.get(setting.name)?)));
+    for (name, (text, origin)) in rows {
+        say(&format!("{name:<20} {text:<22} {origin}"));
+    }
+    ExitCode::SUCCESS
+}
+
+fn serve(config: Config) -> ExitCode {
+    let telemetry = Telemetry::start(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say_error(&format!("cannot start threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        let server = match server::run(config, Some(telemetry)).await {
+            Ok(server) => server,
+            Err(error) => {
+                say_error(&chain(&error));
+                return ExitCode::FAILURE;
+            }
+        };
+        match shutdown::asked().await {
+            Ok(signal) => tracing::info!(signal, "stopping"),
+            Err(error) => tracing::error!(%error, "cannot take signals; stopping"),
+        }
+        server.stop().await;
+        ExitCode::SUCCESS
+    });
+    // A query that does not end must not hold the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    code
+}
+
+/// Asks `/-/healthy` of the main listener, as `curl` would, for images that have no curl.
+fn healthcheck(config: &Config) -> ExitCode {
+    let mut address = config.listen;
+    if address.ip().is_unspecified() {
+        let loopback =
+            if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
+        address.set_ip(loopback);
+    }
+    match ask_healthy(address) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            say_error(&format!("{address} answers, but not as a healthy server does"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            say_error(&format!("{address} does not answer: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask_healthy(address: SocketAddr) -> std::io::Result<bool> {
+    let patience = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(format!("GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    Ok(&head == b"HTTP/1.1 200")
+}

@@ -1,0 +1,134 @@
+//! The table of settings: one row gives a flag, a variable, a key of the file and a line of help.
+
+use std::path::PathBuf;
+
+use super::value;
+use super::{Config, Extra, LogFormat, Place, WalFsync};
+
+/// One thing that can be set.
+pub struct Setting {
+    /// Its name: the flag without dashes, the key in the file; the variable is made from it.
+    pub name: &'static str,
+    /// What stands for its value in the help; empty for a switch.
+    pub value: &'static str,
+    /// What it is when nobody says anything, for people.
+    pub default: &'static str,
+    /// What it does, in a few words.
+    pub help: &'static str,
+    /// Whether `POST /-/reload` can change it.
+    pub live: bool,
+    /// Reads its text.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+impl Setting {
+    /// Whether it is a switch, a flag without a value.
+    pub fn is_switch(&self) -> bool {
+        self.value.is_empty()
+    }
+}
+
+const fn fixed(
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+) -> Setting {
+    Setting { name, value, default, help, live: false, set }
+}
+
+const fn live(
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+) -> Setting {
+    Setting { name, value, default, help, live: true, set }
+}
+
+/// Everything that can be set, in the order of the help.
+pub const SETTINGS: &[Setting] = &[
+    fixed("data-dir", "DIR", "trilith-data", "where data lies; made when missing", |config, text| {
+        config.data_dir = PathBuf::from(text);
+        if text.is_empty() { Err("the path is empty".to_owned()) } else { Ok(()) }
+    }),
+    fixed("listen", "ADDR:PORT", "127.0.0.1:9090", "the main listener, everything on it", |config, text| {
+        config.listen = value::address(text)?;
+        Ok(())
+    }),
+    fixed("listen-otlp-grpc", "ADDR:PORT|off", "main's address, 4317", "OTLP over gRPC", |config, text| {
+        extra(config, Extra::OtlpGrpc, text)
+    }),
+    fixed("listen-otlp-http", "ADDR:PORT|off", "main's address, 4318", "OTLP over HTTP", |config, text| {
+        extra(config, Extra::OtlpHttp, text)
+    }),
+    fixed("listen-loki", "ADDR:PORT|off", "main's address, 3100", "Loki's paths at the root", |config, text| {
+        extra(config, Extra::Loki, text)
+    }),
+    fixed("listen-tempo", "ADDR:PORT|off", "main's address, 3200", "Tempo's paths at the root", |config, text| {
+        extra(config, Extra::Tempo, text)
+    }),
+    fixed("no-extra-listeners", "", "false", "turn those four off", |config, text| {
+        config.no_extra_listeners = value::boolean(text)?;
+        Ok(())
+    }),
+    live("retention-metrics", "DURATION", "30d", "how long samples are kept (30d, 12h, forever)", |config, text| {
+        config.retention.metrics = value::retention(text)?;
+        Ok(())
+    }),
+    live("retention-logs", "DURATION", "14d", "how long log lines are kept", |config, text| {
+        config.retention.logs = value::retention(text)?;
+        Ok(())
+    }),
+    live("retention-traces", "DURATION", "7d", "how long spans are kept", |config, text| {
+        config.retention.traces = value::retention(text)?;
+        Ok(())
+    }),
+    fixed("memory-limit", "SIZE", "60%", "memory to use (2GiB, or % of the cgroup or host)", |config, text| {
+        config.memory_limit = value::amount(text)?;
+        Ok(())
+    }),
+    fixed("disk-limit", "SIZE", "80%", "disk to use; over it the oldest data goes", |config, text| {
+        config.disk_limit = value::amount(text)?;
+        Ok(())
+    }),
+    fixed(
+        "wal-fsync",
+        "interval|always",
+        "interval",
+        "fsync within a second, or before each answer",
+        |config, text| {
+            config.wal_fsync = match text {
+                "interval" => WalFsync::Interval,
+                "always" => WalFsync::Always,
+                _ => return Err(format!("\"{text}\" is neither interval nor always")),
+            };
+            Ok(())
+        },
+    ),
+    live("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or a filter", |config, text| {
+        value::level(text)?;
+        config.log_level = text.to_owned();
+        Ok(())
+    }),
+    fixed("log-format", "text|json", "text", "how log lines look, on stderr", |config, text| {
+        config.log_format = match text {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => return Err(format!("\"{text}\" is neither text nor json")),
+        };
+        Ok(())
+    }),
+];
+
+fn extra(config: &mut Config, extra: Extra, text: &str) -> Result<(), String> {
+    let place = match text {
+        // YAML tools are free to write `off` as the boolean it once was.
+        "off" | "false" => Place::Off,
+        _ => Place::At(value::address(text).map_err(|problem| format!("{problem}, or off"))?),
+    };
+    config.extra.insert(extra, place);
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! What sources say, who wins, and what errors name.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+fn load(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
+    let args = ["trilith"].iter().chain(args).map(OsString::from);
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let invocation = command_line(args, variables).map_err(|error| error.to_string())?;
+    Config::load(invocation).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn yaml(text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trilith.yaml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn told_nothing_it_has_the_defaults_that_the_table_names() {
+    let config = load(&[], &[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.data_dir, Path::new("trilith-data"));
+    assert_eq!(config.retention.logs, Some(Duration::from_secs(14 * 86_400)));
+    for setting in SETTINGS.iter().filter(|setting| !setting.name.starts_with("listen-")) {
+        let mut again = config.clone();
+        (setting.set)(&mut again, setting.default).unwrap();
+        again.effective.clone_from(&config.effective);
+        assert_eq!(format!("{again:?}"), format!("{config:?}"), "default of {}", setting.name);
+    }
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let (_folder, path) = yaml("retention-metrics: 1d\nretention-logs: 1d\nretention-traces: 1d\n");
+    let variables = [("TRILITH_RETENTION_LOGS", "2d"), ("TRILITH_RETENTION_TRACES", "2d")];
+    let config = load(&["--config", &path, "--retention-traces", "3d"], &variables).unwrap();
+    let days = |duration: Option<Duration>| duration.unwrap().as_secs() / 86_400;
+    assert_eq!(days(config.retention.metrics), 1);
+    assert_eq!(days(config.retention.logs), 2);
+    assert_eq!(days(config.retention.traces), 3);
+    assert_eq!(config.effective["retention-metrics"].1, Origin::File { path: path.into(), line: 1 });
+}
+
+#[test]
+fn the_file_can_be_named_by_a_variable() {
+    let (_folder, path) = yaml("listen: 127.0.0.1:1234\n");
+    assert_eq!(load(&[], &[("TRILITH_CONFIG", &path)]).unwrap().listen.port(), 1234);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
+    let (_folder, path) = yaml("listen: 127.0.0.1:1\nretention-metric: 30d\n");
+    let error = load(&["--config", &path], &[]).unwrap_err();
+    assert_eq!(error, format!("{path}, line 2: unknown key \"retention-metric\"; did you mean \"retention-metrics\"?"));
+    let error = load(&[], &[("TRILITH_DATADIR", "x")]).unwrap_err();
+    assert!(error.contains("unknown key \"TRILITH_DATADIR\"; did you mean \"TRILITH_DATA_DIR\"?"), "{error}");
+    let error = load(&["--retention-metric", "30d"], &[]).unwrap_err();
+    assert!(error.contains("--retention-metric'") && error.contains("'--retention-metrics'"), "{error}");
+}
+
+#[test]
+fn a_bad_value_is_an_error_even_where_another_source_overrides_it() {
+    let (_folder, path) = yaml("\nretention-metrics: soon\nlog-format: xml\n");
+    let error = load(&["--config", &path, "--retention-metrics", "1d"], &[]).unwrap_err();
+    assert!(error.contains("line 2: retention-metrics: \"soon\" is not a duration"), "{error}");
+    assert!(error.contains("line 3: log-format: \"xml\" is neither text nor json"), "{error}");
+}
+
+#[test]
+fn a_key_set_twice_names_both_lines() {
+    let (_folder, path) = yaml("retention-logs: 1d\nretention:\n  logs: 2d\n");
+    let error = load(&["--config", &path], &[]).unwrap_err();
+    assert!(error.ends_with("line 3: retention-logs is set twice; it is also on line 1"), "{error}");
+}
+
+#[test]
+fn values_mean_what_they_say() {
+    let set = |name: &str, text: &str| load(&[&format!("--{name}"), text], &[]);
+    let metrics = |text| set("retention-metrics", text).map(|config| config.retention.metrics);
+    assert_eq!(metrics("forever"), Ok(None));
+    assert_eq!(metrics("1h30m"), Ok(Some(Duration::from_secs(5_400))));
+    assert_eq!(metrics("2w"), Ok(Some(Duration::from_secs(14 * 86_400))));
+    for wrong in ["", "0", "0d", "d", "1", "-1d", "1x", "1d2", "99999999999999999999d", "1 d"] {
+        assert!(metrics(wrong).is_err(), "{wrong}");
+    }
+    let memory = |text| set("memory-limit", text).map(|config| config.memory_limit.of(1_000));
+    assert_eq!(memory("50%"), Ok(500));
+    assert_eq!(memory("2KiB"), Ok(2_048));
+    assert_eq!(memory("1.5GiB"), Ok(3 << 29));
+    assert_eq!(memory("123"), Ok(123));
+    for wrong in ["0", "101%", "-1%", "NaN%", "GiB", "1XB", "1e3"] {
+        assert!(memory(wrong).is_err(), "{wrong}");
+    }
+    assert!(set("listen", ":9090").unwrap_err().contains("0.0.0.0:9090"));
+    assert!(set("log-level", "loud").is_err());
+    assert!(set("log-level", "info,trilith::store=debug").is_ok());
+}
+
+#[test]
+fn extra_listeners_follow_the_main_one_unless_told() {
+    let config =
+        load(&["--listen", "0.0.0.0:80", "--listen-loki", "off", "--listen-tempo", "127.0.0.1:1"], &[]).unwrap();
+    assert_eq!(config.address(Extra::OtlpGrpc).unwrap().to_string(), "0.0.0.0:4317");
+    assert_eq!(config.address(Extra::Loki), None);
+    assert_eq!(config.address(Extra::Tempo).unwrap().to_string(), "127.0.0.1:1");
+    let config = load(&["--no-extra-listeners"], &[]).unwrap();
+    assert!(Extra::ALL.iter().all(|extra| config.address(*extra).is_none()));
+    let config = load(&[], &[("TRILITH_NO_EXTRA_LISTENERS", "true")]).unwrap();
+    assert!(config.no_extra_listeners);
+}
+
+#[test]
+fn commands_take_the_flags_before_and_after_their_name() {
+    for args in [["check-config", "--listen", "127.0.0.1:7"], ["--listen", "127.0.0.1:7", "check-config"]] {
+        let config = load(&args, &[]).unwrap();
+        assert_eq!(config.invocation.command, Command::CheckConfig);
+        assert_eq!(config.listen.port(), 7);
+    }
+}
+
+#[test]
+fn the_help_fits_a_screen() {
+    let help = load(&["--help"], &[]).unwrap_err();
+    assert!(help.lines().count() <= 40, "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+}

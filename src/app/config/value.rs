@@ -1,0 +1,135 @@
+//! Texts of values and what they mean: durations, amounts of bytes, addresses.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+/// An amount of memory or disk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// So many bytes.
+    Bytes(u64),
+    /// So much of what there is, 0 to 100.
+    Percent(f64),
+}
+
+impl Amount {
+    /// Bytes, of `total` there are. Never more than `u64::MAX`.
+    pub fn of(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => (total as f64 * percent / 100.0) as u64,
+        }
+    }
+}
+
+const UNITS: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+    ("w", 604_800_000),
+    ("y", 31_536_000_000),
+];
+
+/// Reads `30d`, `12h`, `1h30m`; `None` for `forever`.
+pub(super) fn retention(text: &str) -> Result<Option<Duration>, String> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    let duration = duration(text).ok_or_else(|| {
+        format!("\"{text}\" is not a duration: write 30d, 12h, 1h30m (units ms s m h d w y) or forever")
+    })?;
+    if duration.is_zero() {
+        return Err(format!("\"{text}\" would keep nothing: write a longer duration, or forever"));
+    }
+    Ok(Some(duration))
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total_ms = 0u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at(digits);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, next) = tail.split_at(unit_end);
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        total_ms = total_ms.checked_add(number.parse::<u64>().ok()?.checked_mul(*factor)?)?;
+        rest = next;
+    }
+    // A duration that does not fit the clock of nanoseconds reaches before every time there is.
+    (!text.is_empty()).then(|| Duration::from_millis(total_ms))
+}
+
+const SIZES: &[(&str, u64)] = &[
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("KB", 1_000),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("B", 1),
+    ("", 1),
+];
+
+/// Reads `80%`, `512MiB`, `2GB`, `1073741824`.
+pub(super) fn amount(text: &str) -> Result<Amount, String> {
+    let wrong =
+        || format!("\"{text}\" is not an amount: write 512MiB, 2GB, a number of bytes, or a percentage like 60%");
+    if let Some(number) = text.strip_suffix('%') {
+        let percent: f64 = number.trim().parse().map_err(|_| wrong())?;
+        if !(percent > 0.0 && percent <= 100.0) {
+            return Err(format!("\"{text}\" is not above 0% and at most 100%"));
+        }
+        return Ok(Amount::Percent(percent));
+    }
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = SIZES.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
+    let bytes = match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(*factor).ok_or_else(wrong)?,
+        Err(_) => (number.parse::<f64>().map_err(|_| wrong())? * *factor as f64) as u64,
+    };
+    if bytes == 0 { Err(format!("\"{text}\" leaves no room at all")) } else { Ok(Amount::Bytes(bytes)) }
+}
+
+/// Reads `127.0.0.1:9090`, `[::1]:9090`, `localhost:9090`.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if text.starts_with(':') {
+        return Err(format!(
+            "\"{text}\" has no address: write 0.0.0.0{text} for all of them, 127.0.0.1{text} for loopback"
+        ));
+    }
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| format!("\"{text}\" is not an address and port such as 127.0.0.1:9090"))
+}
+
+/// Reads `true` and `false`, as YAML and shells write them.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+/// Checks a level or a filter of `tracing`.
+pub(super) fn level(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let wrong =
+        || format!("\"{text}\" is not a level: write error, warn, info, debug, trace, or info,trilith::store=debug");
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            return Err(wrong());
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(text).map(drop).map_err(|_| wrong())
+}

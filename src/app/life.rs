@@ -1,0 +1,110 @@
+//! Where the server is in its life: starting (replaying its log), ready, stopping. Every request is
+//! routed by it, so that health checks answer from the first moment to the last.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use axum::Router;
+
+use super::router::Door;
+
+/// What the server can do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The store is being opened; so much of its log is replayed, in percent.
+    Starting { percent: u64 },
+    /// Everything is answered.
+    Ready,
+    /// Nothing new is taken.
+    Stopping,
+}
+
+impl Phase {
+    /// Why requests are not answered, for people; `None` when they are.
+    pub(super) fn reason(&self) -> Option<String> {
+        match self {
+            Self::Starting { percent } => Some(format!("starting: replaying the write-ahead log, {percent} % done")),
+            Self::Ready => None,
+            Self::Stopping => Some("stopping".to_owned()),
+        }
+    }
+}
+
+/// The routers of a phase, one for each door.
+pub(super) type Routers = Box<dyn Fn(Door) -> Router + Send + Sync>;
+
+/// Shared by all listeners and the tasks that move the server along.
+pub(super) struct Life {
+    /// Replayed so far, in percent.
+    percent: AtomicU64,
+    stopping: AtomicBool,
+    /// Routers of the ready server; set once, when the store is open.
+    ready: OnceLock<Routers>,
+    /// Routers of a server that only says how it is.
+    waiting: OnceLock<Routers>,
+}
+
+impl Life {
+    /// A life that begins.
+    pub(super) fn new() -> Self {
+        Self {
+            percent: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            ready: OnceLock::new(),
+            waiting: OnceLock::new(),
+        }
+    }
+
+    /// Sets what answers while starting and stopping.
+    pub(super) fn set_waiting(&self, routers: Routers) {
+        let _ = self.waiting.set(routers);
+    }
+
+    /// Says how much of the log is replayed.
+    pub(super) fn set_percent(&self, percent: u64) {
+        self.percent.store(percent.min(100), Ordering::Relaxed);
+    }
+
+    /// Lets requests through.
+    pub(super) fn set_ready(&self, routers: Routers) {
+        let _ = self.ready.set(routers);
+    }
+
+    /// Lets no request through any more.
+    pub(super) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Where the server is.
+    pub(super) fn phase(&self) -> Phase {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Phase::Stopping;
+        }
+        match self.ready.get() {
+            Some(_) => Phase::Ready,
+            None => Phase::Starting { percent: self.percent.load(Ordering::Relaxed) },
+        }
+    }
+
+    /// What answers a request at `door` now.
+    pub(super) fn router(&self, door: Door) -> Router {
+        let ready = self.ready.get().filter(|_| !self.stopping.load(Ordering::SeqCst));
+        ready.or_else(|| self.waiting.get()).map_or_else(Router::new, |routers| routers(door))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_starts_is_ready_and_stops() {
+        let life = Life::new();
+        life.set_percent(42);
+        assert!(life.phase().reason().unwrap().contains("42 %"));
+        life.set_ready(Box::new(|_| Router::new()));
+        assert_eq!(life.phase().reason(), None);
+        life.set_stopping();
+        assert_eq!(life.phase(), Phase::Stopping);
+    }
+}

@@ -1,0 +1,27 @@
+//! Numbers that are looked up when somebody asks: memory, disk, build, process.
+
+use crate::base::disk::{Disk as _, RealDisk};
+
+use super::admin::Admin;
+use super::host;
+
+/// Brings the gauges up to date before they are shown.
+pub(super) fn refresh(admin: &Admin) {
+    let counters = &admin.counters;
+    let set = |name, help, value| counters.gauge(name, help, &[]).set(value);
+    set("process_resident_memory_bytes", "Resident memory of the process.", host::memory_resident());
+    set("process_open_fds", "Open files of the process.", host::open_files());
+    set("process_start_time_seconds", "When the process started, in seconds since the Unix epoch.", admin.started_at);
+    let cpu = counters.nanoseconds("process_cpu_seconds_total", "CPU time of the process.", &[]);
+    cpu.set(host::cpu_ns());
+    set("trilith_memory_limit_bytes", "What --memory-limit comes to.", admin.memory_limit);
+    let ready = u64::from(admin.life.phase().reason().is_none());
+    set("trilith_ready", "1 when requests are answered.", ready);
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    counters.gauge("trilith_build_info", "The build; always 1.", &version).set(1);
+    let data_dir = admin.config.lock().data_dir.clone();
+    if let Ok(space) = RealDisk.space(&data_dir) {
+        set("trilith_disk_free_bytes", "Room left on the file system of the data directory.", space.free);
+        set("trilith_disk_total_bytes", "Size of the file system of the data directory.", space.total);
+    }
+}

@@ -1,0 +1,88 @@
+//! Which door serves which paths. The tables of `receive` and `api` say what there is; this file
+//! says where it lies.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
+
+use super::admin::{self, Admin};
+use super::config::Extra;
+use super::reply::{self, Refusal};
+
+/// Prefixes below which a dialect has its own base URL.
+pub(super) const BASES: [&str; 3] = ["/loki", "/tempo", "/jaeger"];
+
+/// Answers below this size are sent as they are: gzip would not make them smaller by a packet.
+const COMPRESS_BYTES_MIN: u64 = 1_024;
+
+/// A listener, by what it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Door {
+    /// Everything.
+    Main,
+    /// One protocol's paths.
+    Extra(Extra),
+}
+
+impl Door {
+    /// Its name in `/metrics` and the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Extra(Extra::OtlpGrpc) => "otlp_grpc",
+            Self::Extra(Extra::OtlpHttp) => "otlp_http",
+            Self::Extra(Extra::Loki) => "loki",
+            Self::Extra(Extra::Tempo) => "tempo",
+        }
+    }
+}
+
+/// What answers while the server starts and when it stops.
+pub(super) fn waiting(admin: &Admin, door: Door) -> Router {
+    let life = admin.life.clone();
+    let refuse = move |headers: HeaderMap| {
+        let reason = life.phase().reason().unwrap_or_else(|| "just getting ready".to_owned());
+        let response =
+            reply::refuse(Refusal::Unavailable, reply::is_grpc(&headers), &format!("the server is {reason}"));
+        async move { response }
+    };
+    own(admin, door).fallback(refuse).layer(gzip())
+}
+
+/// Pages of the server itself at `door`.
+fn own(admin: &Admin, door: Door) -> Router {
+    let router = admin::routes(door).with_state(admin.clone());
+    if door == Door::Main { router.merge(crate::ui::routes()) } else { router }
+}
+
+/// Adds the answers for everything else, and compression.
+fn finish(router: Router) -> Router {
+    router.fallback(not_found).method_not_allowed_fallback(wrong_method).layer(gzip())
+}
+
+async fn not_found(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let path: String = uri.path().chars().take(200).collect();
+    reply::refuse(Refusal::NotFound, reply::is_grpc(&headers), &format!("page not found: {path}"))
+}
+
+async fn wrong_method(method: Method, uri: Uri, request: Request) -> Response<Body> {
+    let path: String = uri.path().chars().take(200).collect();
+    let message = format!("{path} does not answer {method}");
+    reply::refuse(Refusal::Method, reply::is_grpc(request.headers()), &message)
+}
+
+/// Gzip and nothing else: Grafana's plugins fail on zstd and on the usual deflate even where the
+/// browser offers them.
+fn gzip() -> CompressionLayer<impl tower_http::compression::Predicate> {
+    let worth_it = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_BYTES_MIN));
+    CompressionLayer::new().quality(tower_http::CompressionLevel::Fastest).compress_when(worth_it)
+}
+
+/// What answers once the store is open.
+pub(super) fn ready(admin: &Admin, door: Door) -> Router {
+    finish(own(admin, door))
+}

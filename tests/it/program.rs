@@ -1,0 +1,160 @@
+//! The program as a process: commands, exit codes, signals.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use super::doors::ask;
+
+/// The program without variables of ours that the environment may hold.
+pub(super) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TRILITH_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn output(args: &[&str]) -> (Output, String) {
+    let output = program().args(args).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output, text)
+}
+
+/// A server as a process of its own; it is killed when dropped.
+pub(super) struct Process {
+    pub(super) child: Child,
+    pub(super) main: SocketAddr,
+    /// What it has logged since, line by line.
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Process {
+    /// Starts the program on a free port and waits until it listens.
+    pub(super) fn start(data_dir: &Path, args: &[&str]) -> Self {
+        let mut command = program();
+        command.args(["--listen", "127.0.0.1:0", "--no-extra-listeners", "--log-format", "json", "--data-dir"]);
+        let mut child = command.arg(data_dir).args(args).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the program ended before it listened");
+            let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) else { panic!("not JSON: {line}") };
+            if event["message"] == "listening" {
+                let main = event["address"].as_str().unwrap().parse().unwrap();
+                return Self { child, main, log };
+            }
+        }
+    }
+
+    /// Sends a signal by name.
+    pub(super) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// The rest of its log, once it has ended.
+    pub(super) fn rest_of_log(&mut self) -> String {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut self.log, &mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_wrong_flag_variable_or_file_ends_with_code_2() {
+    let (wrong, text) = output(&["--retention-metric", "1d"]);
+    assert_eq!(wrong.status.code(), Some(2), "{text}");
+    let (wrong, text) = output(&["--retention-metrics", "soon"]);
+    assert_eq!(wrong.status.code(), Some(2), "{text}");
+    assert!(text.contains("--retention-metrics"), "{text}");
+    let variable = program().env("TRILITH_LISTN", "x").output().unwrap();
+    assert_eq!(variable.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&variable.stderr).contains("TRILITH_LISTEN"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.yaml");
+    std::fs::write(&file, "listen: 127.0.0.1:1\nlog_formt: json\n").unwrap();
+    let (wrong, text) = output(&["check-config", "--config", file.to_str().unwrap()]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text.contains("line 2") && text.contains("did you mean \"log-format\""), "{text}");
+}
+
+#[test]
+fn check_config_says_each_value_and_where_it_comes_from() {
+    let checked = program().args(["check-config", "--retention-logs", "1d"]).env("TRILITH_LOG_LEVEL", "debug").output();
+    let checked = checked.unwrap();
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(0));
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("retention-logs").contains("1d") && line("retention-logs").ends_with("--retention-logs"));
+    assert!(line("log-level").ends_with("variable TRILITH_LOG_LEVEL"));
+    assert!(line("listen ").ends_with("default"));
+}
+
+#[test]
+fn help_and_version_go_to_stdout_with_code_0() {
+    let (help, _) = output(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(help.stdout.len() > 500 && help.stderr.is_empty());
+    assert_eq!(output(&["--version"]).0.status.code(), Some(0));
+}
+
+#[test]
+fn sigterm_ends_it_with_code_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), &[]);
+    assert_eq!(ask(process.main, "GET", "/-/healthy", "", b"").status, 200);
+    process.signal("TERM");
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    let log = process.rest_of_log();
+    assert!(log.contains("\"signal\":\"SIGTERM\""), "{log}");
+}
+
+#[test]
+fn healthcheck_asks_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    let address = process.main.to_string();
+    assert_eq!(output(&["healthcheck", "--listen", &address]).0.status.code(), Some(0));
+    drop(process);
+    assert_eq!(output(&["healthcheck", "--listen", &address]).0.status.code(), Some(1));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_is_an_error_with_code_1() {
+    let (wrong, text) = output(&["--listen", "127.0.0.1:0", "--no-extra-listeners", "--data-dir", "/dev/null/x"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(text.contains("/dev/null/x") && text.contains("--data-dir"), "{text}");
+}
+
+#[test]
+fn reload_applies_what_it_can_and_names_what_it_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.yaml");
+    std::fs::write(&file, "retention-logs: 1d\n").unwrap();
+    let process = Process::start(&folder.path().join("data"), &["--config", file.to_str().unwrap()]);
+    let reload = || {
+        let answer = ask(process.main, "POST", "/-/reload", "", b"");
+        (answer.status, serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap())
+    };
+    std::fs::write(&file, "retention-logs: 2d\nlog-level: debug\nwal-fsync: always\n").unwrap();
+    let (status, body) = reload();
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["applied"], serde_json::json!(["retention-logs", "log-level"]));
+    assert_eq!(body["needs_restart"], serde_json::json!(["wal-fsync"]));
+    std::fs::write(&file, "retention-log: 2d\n").unwrap();
+    let (status, body) = reload();
+    assert_eq!(status, 400, "{body}");
+    assert!(body["error"].as_str().unwrap().contains("line 1"), "{body}");
+}

@@ -10,6 +10,7 @@ pub mod kv;
 pub mod lane;
 pub mod migrate;
 pub mod part;
+pub mod text;
 pub mod wal;
 
 use std::io;

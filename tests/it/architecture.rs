@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("sled", &["src/store/kv.rs"]),
     ("tantivy", &["src/store/text.rs"]),
+    ("tantivy_fst", &["src/store/text.rs"]),
     ("prost", &["src/wire/"]),
     ("snap", &["src/wire/"]),
     ("opentelemetry_proto", &["src/wire/"]),

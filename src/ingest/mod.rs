@@ -1,1 +1,194 @@
-//! The one door in: every sample, line and span passes through it to the store.
+//! The one door in: every sample, line and span passes [`Ingestor`] on its way to the store.
+//! Flow: gate → admit by time and size → enrich (logs) → accumulate deltas (metrics) → append → count.
+//! Invariants: one bad item never makes good ones fail; on an error nothing is counted as taken, and
+//! sending the same again is harmless.
+//! Locks: the delta accumulator's, held over the append of a batch that has deltas.
+
+mod admit;
+mod delta;
+mod level;
+mod options;
+mod service;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use self::admit::Window;
+use self::delta::Accumulator;
+pub use self::options::Options;
+use crate::base::clock::Clock;
+use crate::base::counters::{Cell, Counters};
+use crate::base::error::{Classify, ErrorClass};
+use crate::model::batch::{Appended, LogsBatch, MetricsBatch, Rejections, Signal, TracesBatch};
+use crate::store::{AppendLogs, AppendMetrics, AppendTraces, StoreError};
+
+/// Why a whole batch was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The server is starting or stopping.
+    #[error("the server is {0}; retry")]
+    Closed(&'static str),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for IngestError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Closed(_) => ErrorClass::Unavailable,
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+/// Where batches go. Synchronous: from async code call it on a blocking thread.
+pub struct Ingestor {
+    options: Options,
+    metrics: Arc<dyn AppendMetrics>,
+    logs: Arc<dyn AppendLogs>,
+    traces: Arc<dyn AppendTraces>,
+    clock: Arc<dyn Clock>,
+    counters: Counters,
+    taken: [Cell; 3],
+    exemplars: Cell,
+    closed: Mutex<Option<&'static str>>,
+    deltas: Mutex<Accumulator>,
+}
+
+impl Ingestor {
+    /// An open door to the three stores.
+    pub fn new(
+        options: Options,
+        metrics: Arc<dyn AppendMetrics>,
+        logs: Arc<dyn AppendLogs>,
+        traces: Arc<dyn AppendTraces>,
+        clock: Arc<dyn Clock>,
+        counters: &Counters,
+    ) -> Self {
+        let taken = [
+            counters.counter("trilith_ingested_samples_total", "Samples stored, histograms included.", &[]),
+            counters.counter("trilith_ingested_lines_total", "Log lines stored.", &[]),
+            counters.counter("trilith_ingested_spans_total", "Spans stored.", &[]),
+        ];
+        let exemplars = counters.counter("trilith_ingested_exemplars_total", "Exemplars stored.", &[]);
+        let deltas = Mutex::new(Accumulator::new(options.delta_series_max, options.delta_idle));
+        let (counters, closed) = (counters.clone(), Mutex::new(None));
+        Self { options, metrics, logs, traces, clock, counters, taken, exemplars, closed, deltas }
+    }
+
+    /// Refuses everything from now on as unavailable; `why` completes "the server is ...".
+    pub fn close(&self, why: &'static str) {
+        *self.closed.lock() = Some(why);
+    }
+
+    /// Takes data again.
+    pub fn open(&self) {
+        *self.closed.lock() = None;
+    }
+
+    /// Stores samples.
+    ///
+    /// # Errors
+    /// [`IngestError`] of class `Unavailable`: the sender should retry.
+    pub fn push_metrics(&self, batch: MetricsBatch) -> Result<Appended, IngestError> {
+        self.push_metrics_with_deltas(batch, &[])
+    }
+
+    /// Stores samples; those of the series at the positions `deltas` (ascending) are differences to
+    /// the sample before, as OTLP's delta temporality has it, and are summed up first.
+    ///
+    /// # Errors
+    /// [`IngestError`] of class `Unavailable`: the sender should retry.
+    pub fn push_metrics_with_deltas(&self, mut batch: MetricsBatch, deltas: &[usize]) -> Result<Appended, IngestError> {
+        self.check_gate()?;
+        let mut rejected = Rejections::default();
+        let window = Window::new(&self.options, Signal::Metrics, self.clock.now_ns());
+        admit::metrics(&mut batch, &window, &mut rejected);
+        let appended = if deltas.is_empty() {
+            batch.series.retain(admit::holds_something);
+            self.append_metrics(&batch)?
+        } else {
+            let mut accumulator = self.deltas.lock();
+            let staged = accumulator.apply(&mut batch, deltas, self.clock.now_ms(), &mut rejected);
+            batch.series.retain(admit::holds_something);
+            let appended = self.append_metrics(&batch)?;
+            accumulator.commit(staged);
+            appended
+        };
+        self.exemplars.add(appended.exemplars);
+        Ok(self.finish(Signal::Metrics, appended, rejected))
+    }
+
+    fn append_metrics(&self, batch: &MetricsBatch) -> Result<Appended, StoreError> {
+        if batch.series.is_empty() && batch.metadata.is_empty() {
+            return Ok(Appended::default());
+        }
+        self.metrics.append(batch)
+    }
+
+    /// Stores lines.
+    ///
+    /// # Errors
+    /// [`IngestError`] of class `Unavailable`: the sender should retry.
+    pub fn push_logs(&self, mut batch: LogsBatch) -> Result<Appended, IngestError> {
+        self.check_gate()?;
+        let mut rejected = Rejections::default();
+        let window = Window::new(&self.options, Signal::Logs, self.clock.now_ns());
+        admit::logs(&mut batch, &window, &mut rejected);
+        for stream in &mut batch.streams {
+            service::name_stream(stream);
+            if self.options.detect_level {
+                level::mark_lines(stream);
+            }
+        }
+        let appended = if batch.streams.is_empty() { Appended::default() } else { self.logs.append(&batch)? };
+        Ok(self.finish(Signal::Logs, appended, rejected))
+    }
+
+    /// Stores spans.
+    ///
+    /// # Errors
+    /// [`IngestError`] of class `Unavailable`: the sender should retry.
+    pub fn push_traces(&self, mut batch: TracesBatch) -> Result<Appended, IngestError> {
+        self.check_gate()?;
+        let mut rejected = Rejections::default();
+        let window = Window::new(&self.options, Signal::Traces, self.clock.now_ns());
+        admit::traces(&mut batch, &window, &mut rejected);
+        let appended = if batch.spans.is_empty() { Appended::default() } else { self.traces.append(&batch)? };
+        Ok(self.finish(Signal::Traces, appended, rejected))
+    }
+
+    /// Counts what a receiver refused before it came here.
+    pub fn count_rejected(&self, signal: Signal, rejected: &Rejections) {
+        for (reason, refused) in rejected.iter() {
+            let labels = [("signal", signal.name()), ("reason", reason)];
+            let help = "Samples, lines and spans refused.";
+            self.counters.counter("trilith_rejected_total", help, &labels).add(refused.count);
+        }
+    }
+
+    fn check_gate(&self) -> Result<(), IngestError> {
+        match *self.closed.lock() {
+            Some(why) => Err(IngestError::Closed(why)),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&self, signal: Signal, mut appended: Appended, rejected: Rejections) -> Appended {
+        let [samples, lines, spans] = &self.taken;
+        let taken = match signal {
+            Signal::Metrics => samples,
+            Signal::Logs => lines,
+            Signal::Traces => spans,
+        };
+        taken.add(appended.accepted);
+        appended.rejected.merge(rejected);
+        self.count_rejected(signal, &appended.rejected);
+        appended
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,149 @@
-//! How telemetry arrives, one file per protocol; `RECEIVERS` lists them.
+//! How telemetry arrives, one file per protocol; [`RECEIVERS`] lists them.
+//! Flow: `http.rs` (or `grpc.rs`) reads a body within its caps → a blocking thread inflates it, runs
+//! the row's `decode` and pushes the batch into `ingest` → `reply.rs` answers as the dialect does.
+//! A row is a pure function and its names; caps, deadlines and counters are the handler's work, so a
+//! new protocol cannot forget them.
+
+mod failure;
+mod headers;
+mod http;
+mod loki_push;
+mod remote_write;
+mod reply;
+mod work;
+
+use axum::Router;
+use axum::routing::post;
+
+pub use self::failure::Failure;
+pub use self::work::{Options, State};
+use crate::base::error::{Classify, ErrorClass};
+use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, Signal, TracesBatch};
+use crate::wire::decompress::Encoding;
+use crate::wire::error::WireError;
+
+/// The headers of a request.
+pub type Headers = axum::http::HeaderMap;
+
+/// All push protocols.
+pub const RECEIVERS: &[Receiver] = &[remote_write::WRITE, loki_push::PUSH];
+
+/// A push protocol.
+#[derive(Debug)]
+pub struct Receiver {
+    /// Its name in counters, payload folders and the documentation.
+    pub name: &'static str,
+    /// What it takes, in one line.
+    pub summary: &'static str,
+    /// Paths on the main listener; POST only.
+    pub paths: &'static [&'static str],
+    /// What comes in.
+    pub signal: Signal,
+    /// Where the protocol is specified.
+    pub spec: &'static str,
+    /// How its replies are phrased.
+    pub dialect: Dialect,
+    /// How the body is packed; `None` for an encoding that is not known.
+    pub encoding: fn(&Headers) -> Option<Encoding>,
+    /// Bytes to a batch: no I/O, no clock, no locks.
+    pub decode: fn(&Headers, &[u8]) -> Result<Decoded, DecodeError>,
+}
+
+/// How replies are phrased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Prometheus remote write: text, and counts in headers.
+    RemoteWrite,
+    /// Loki: text.
+    Loki,
+}
+
+/// What a body held.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The good items.
+    pub batch: Batch,
+    /// The refused ones.
+    pub rejected: Rejections,
+}
+
+/// The good items of a body.
+#[derive(Debug)]
+pub enum Batch {
+    /// Samples; the series at the positions `deltas` hold differences.
+    Metrics {
+        /// The samples.
+        batch: MetricsBatch,
+        /// Positions of delta series, ascending.
+        deltas: Vec<usize>,
+    },
+    /// Lines.
+    Logs(LogsBatch),
+    /// Spans.
+    Traces(TracesBatch),
+}
+
+/// Why a body was not decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Its `Content-Type` is none that the protocol knows.
+    #[error("content type {got:?} is not taken here; send {expected}")]
+    UnsupportedType {
+        /// What was sent.
+        got: String,
+        /// What could have been.
+        expected: &'static str,
+    },
+    /// Its bytes are not understood.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+impl Classify for DecodeError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::UnsupportedType { .. } => ErrorClass::BadData,
+            Self::Wire(error) => error.class(),
+        }
+    }
+}
+
+/// Which paths a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// All of them.
+    Main,
+    /// Loki's paths.
+    Loki,
+    /// OTLP over HTTP at `/v1/*`.
+    OtlpHttp,
+    /// OTLP over gRPC.
+    OtlpGrpc,
+}
+
+impl Listener {
+    fn serves(self, receiver: &Receiver) -> bool {
+        match self {
+            Self::Main => true,
+            Self::Loki => receiver.dialect == Dialect::Loki,
+            Self::OtlpHttp | Self::OtlpGrpc => false,
+        }
+    }
+}
+
+/// Every receiver, as the main listener serves them.
+pub fn router(state: State) -> Router {
+    router_for(Listener::Main, state)
+}
+
+/// The receivers of one listener. Other methods than POST are answered with 405.
+pub fn router_for(listener: Listener, state: State) -> Router {
+    let mut router = Router::new();
+    for receiver in RECEIVERS.iter().filter(|receiver| listener.serves(receiver)) {
+        for path in receiver.paths {
+            let state = state.clone();
+            router = router.route(path, post(move |request| http::handle(receiver, state, request)));
+        }
+    }
+    router
+}

@@ -1,1 +1,25 @@
-//! Bytes to wire types and back, one file per format. No I/O.
+//! Bytes to wire types and back, one file per format. No I/O, no clock: a decoder is a pure function
+//! of its bytes, and what it builds is metered before it is allocated ([`limits::Meter`]).
+
+pub mod decompress;
+pub mod error;
+mod label_check;
+pub mod limits;
+pub mod loki;
+mod loki_json;
+pub mod loki_labels;
+pub mod prometheus;
+mod prometheus_histogram;
+mod prometheus_v2;
+pub mod protobuf;
+
+use crate::model::batch::Rejections;
+
+/// What a decoder made of one body: the good items, and the refused ones counted.
+#[derive(Clone, Debug, Default)]
+pub struct Decoded<B> {
+    /// The good items.
+    pub batch: B,
+    /// The refused ones.
+    pub rejected: Rejections,
+}

@@ -1,0 +1,114 @@
+//! Which items are let in: times neither too far ahead nor beyond retention, lines not too long.
+//! Times are checked here because one sample years ahead can make a store refuse the present.
+
+use std::time::Duration;
+
+use super::Options;
+use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, SeriesBatch, Signal, TracesBatch};
+
+/// The times that are let in, nanoseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    oldest: i64,
+    newest: i64,
+    line_bytes_max: usize,
+}
+
+/// Milliseconds that nanoseconds in 64 bits can hold: 1677 to 2262.
+const MS_MAX: i64 = i64::MAX / 1_000_000;
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Window {
+    pub(super) fn new(options: &Options, signal: Signal, now_ns: i64) -> Self {
+        let oldest = options.retention(signal).map_or(i64::MIN, |kept| now_ns.saturating_sub(nanoseconds(kept)));
+        let newest = now_ns.saturating_add(nanoseconds(options.future_max));
+        Self { oldest, newest, line_bytes_max: options.line_bytes_max }
+    }
+
+    /// The reason to refuse a time in nanoseconds.
+    fn refuse_ns(&self, t: i64) -> Option<&'static str> {
+        match () {
+            () if t > self.newest => Some("too_far_in_future"),
+            () if t < self.oldest => Some("too_old"),
+            () => None,
+        }
+    }
+
+    /// The reason to refuse a time in milliseconds.
+    fn refuse_ms(&self, t: i64) -> Option<&'static str> {
+        match t.checked_mul(1_000_000) {
+            Some(ns) => self.refuse_ns(ns),
+            None if t > MS_MAX => Some("too_far_in_future"),
+            None if self.oldest > i64::MIN => Some("too_old"),
+            None => Some("out_of_range"),
+        }
+    }
+}
+
+/// Whether a series has anything to store.
+pub(super) fn holds_something(series: &SeriesBatch) -> bool {
+    !(series.samples.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty())
+}
+
+/// Takes samples and exemplars outside the window out of the batch. Series stay, also empty ones:
+/// their positions are names.
+pub(super) fn metrics(batch: &mut MetricsBatch, window: &Window, rejected: &mut Rejections) {
+    for series in &mut batch.series {
+        let labels = &series.labels;
+        let mut admit = |t: i64| match window.refuse_ms(t) {
+            None => true,
+            Some(reason) => {
+                rejected.add(reason, 1, || format!("sample of {labels} at {t} ms"));
+                false
+            }
+        };
+        series.samples.retain(|sample| admit(sample.t));
+        series.histograms.retain(|sample| admit(sample.t));
+        // Exemplars are no data of their own: one without its sample is left out without a word.
+        series.exemplars.retain(|exemplar| window.refuse_ms(exemplar.t).is_none());
+    }
+}
+
+/// Takes lines that are too long or outside the window out of the batch.
+pub(super) fn logs(batch: &mut LogsBatch, window: &Window, rejected: &mut Rejections) {
+    for stream in &mut batch.streams {
+        let labels = &stream.labels;
+        stream.entries.retain(|entry| {
+            let bytes = entry.line.len();
+            if bytes > window.line_bytes_max {
+                let limit = window.line_bytes_max;
+                rejected
+                    .add("line_too_long", 1, || format!("line of {labels} has {bytes} bytes, the limit is {limit}"));
+                return false;
+            }
+            match window.refuse_ns(entry.t) {
+                None => true,
+                Some(reason) => {
+                    rejected.add(reason, 1, || format!("line of {labels} at {} ns", entry.t));
+                    false
+                }
+            }
+        });
+    }
+    batch.streams.retain(|stream| !stream.entries.is_empty());
+}
+
+/// Takes spans that start outside the window, or end too far ahead, out of the batch.
+pub(super) fn traces(batch: &mut TracesBatch, window: &Window, rejected: &mut Rejections) {
+    batch.spans.retain(|span| {
+        let ahead = (span.end > window.newest).then_some("too_far_in_future");
+        match window.refuse_ns(span.start).or(ahead) {
+            None => true,
+            Some(reason) => {
+                let ids = (span.trace_id, span.span_id);
+                rejected.add(reason, 1, || {
+                    format!("span {} of trace {} from {} to {} ns", ids.1, ids.0, span.start, span.end)
+                });
+                false
+            }
+        }
+    });
+}

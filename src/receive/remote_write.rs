@@ -1,0 +1,42 @@
+//! Prometheus remote write, 1.0 and 2.0, told apart by the content type's `proto` parameter.
+
+use super::{Batch, DecodeError, Decoded, Dialect, Headers, Receiver, headers};
+use crate::model::batch::Signal;
+use crate::wire::decompress::Encoding;
+use crate::wire::limits;
+use crate::wire::prometheus::{decode_v1, decode_v2};
+
+/// The row of [`RECEIVERS`](super::RECEIVERS).
+pub(super) const WRITE: Receiver = Receiver {
+    name: "remote_write",
+    summary: "Prometheus remote write 1.0 and 2.0: samples, native histograms, exemplars, metadata",
+    paths: &["/api/v1/write", "/api/v1/push"],
+    signal: Signal::Metrics,
+    spec: "https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/",
+    dialect: Dialect::RemoteWrite,
+    encoding,
+    decode,
+};
+
+/// Senders of 1.0 may leave the header out; the body is snappy all the same.
+fn encoding(headers: &Headers) -> Option<Encoding> {
+    headers::encoding(headers, Encoding::Snappy)
+}
+
+fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
+    let unsupported = |got: &str| DecodeError::UnsupportedType {
+        got: got.to_owned(),
+        expected: "application/x-protobuf with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request",
+    };
+    match headers::media_type(headers).as_str() {
+        "" | "application/x-protobuf" | "application/protobuf" => {}
+        other => return Err(unsupported(other)),
+    }
+    let decoded = match headers::media_parameter(headers, "proto") {
+        None | Some("prometheus.WriteRequest") => decode_v1(body, &limits::DEFAULT)?,
+        Some("io.prometheus.write.v2.Request") => decode_v2(body, &limits::DEFAULT)?,
+        Some(other) => return Err(unsupported(other)),
+    };
+    let batch = Batch::Metrics { batch: decoded.batch, deltas: Vec::new() };
+    Ok(Decoded { batch, rejected: decoded.rejected })
+}

@@ -1,0 +1,269 @@
+//! Reads bodies and runs decoders within bounds. What all requests together may hold is bounded:
+//! bytes of bodies by a budget, charged as they arrive (a slow sender holds only what it has sent);
+//! inflated and decoded data by places: many for small bodies, few for large ones, so that hostile
+//! bodies cannot add up. Inflating, decoding and storing run on blocking threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::CONTENT_LENGTH;
+use http_body_util::BodyExt as _;
+use tokio::sync::Semaphore;
+
+use super::{Batch, Decoded, Failure, Headers, Receiver, headers};
+use crate::base::counters::Counters;
+use crate::base::error::{Classify as _, ErrorClass};
+use crate::base::limits::MemoryBudget;
+use crate::ingest::Ingestor;
+use crate::model::batch::Appended;
+use crate::wire::decompress::{DecompressError, Encoding, decompress};
+use crate::wire::limits;
+
+/// Bounds of what is received at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Most bytes of one body as it comes over the wire.
+    pub body_bytes_max: usize,
+    /// Most bytes of all bodies that are being read or worked on; over it senders are told to retry.
+    pub in_flight_bytes_max: u64,
+    /// How long a sender may take to send a body.
+    pub body_deadline: Duration,
+    /// How long a body waits for its place before the sender is told to retry.
+    pub place_deadline: Duration,
+    /// Bodies of at most 512 KiB, inflated, that are worked on at the same time.
+    pub small_places: usize,
+    /// Larger bodies that are worked on at the same time.
+    pub large_places: usize,
+}
+
+/// Inflated bodies up to this many bytes are small.
+pub(super) const SMALL_BYTES_MAX: usize = 512 << 10;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 16 << 20,
+            in_flight_bytes_max: 64 << 20,
+            body_deadline: Duration::from_secs(30),
+            place_deadline: Duration::from_secs(10),
+            small_places: 16,
+            large_places: 2,
+        }
+    }
+}
+
+/// What every receiver needs; cheap to clone. One for all listeners.
+#[derive(Clone)]
+pub struct State(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    ingestor: Arc<Ingestor>,
+    counters: Counters,
+    in_flight: Arc<MemoryBudget>,
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+/// A body that has arrived; its bytes are charged until it is dropped.
+pub(super) struct Arrived {
+    pub(super) bytes: Bytes,
+    charge: Arc<Charge>,
+}
+
+impl Arrived {
+    /// The same charge for a part of the bytes.
+    pub(super) fn part(&self, bytes: Bytes) -> Self {
+        Self { bytes, charge: self.charge.clone() }
+    }
+}
+
+struct Charge {
+    budget: Arc<MemoryBudget>,
+    bytes: usize,
+}
+
+impl Charge {
+    fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
+        if !self.budget.try_charge(bytes) {
+            return Err(Failure::Busy);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+/// What became of a body on a blocking thread.
+enum Attempt {
+    Done(Result<Appended, Failure>),
+    /// It inflates to more than a small body.
+    Large,
+}
+
+impl State {
+    /// Receivers that push into `ingestor`.
+    pub fn new(options: Options, ingestor: Arc<Ingestor>, counters: &Counters) -> Self {
+        let in_flight = MemoryBudget::new(options.in_flight_bytes_max);
+        let small = Arc::new(Semaphore::new(options.small_places.max(1)));
+        let large = Arc::new(Semaphore::new(options.large_places.max(1)));
+        Self(Arc::new(Inner { options, ingestor, counters: counters.clone(), in_flight, small, large }))
+    }
+
+    /// Reads a body within its cap and its deadline.
+    pub(super) async fn read(&self, request: &Headers, body: Body) -> Result<Arrived, Failure> {
+        let limit = self.0.options.body_bytes_max;
+        let declared = headers::text(request, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > limit as u64) {
+            return Err(Failure::TooLarge { limit });
+        }
+        let deadline = self.0.options.body_deadline;
+        match tokio::time::timeout(deadline, self.collect(body, limit)).await {
+            Ok(arrived) => arrived,
+            Err(_) => Err(Failure::Slow(deadline.as_secs())),
+        }
+    }
+
+    async fn collect(&self, mut body: Body, limit: usize) -> Result<Arrived, Failure> {
+        let mut charge = Charge { budget: self.0.in_flight.clone(), bytes: 0 };
+        let mut first = Bytes::new();
+        let mut rest = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::Cut(error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            charge.grow(data.len())?;
+            if charge.bytes > limit {
+                return Err(Failure::TooLarge { limit });
+            }
+            // A body that comes in one piece is not copied.
+            if charge.bytes == data.len() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+        let bytes = if rest.is_empty() { first } else { Bytes::from(rest) };
+        Ok(Arrived { bytes, charge: Arc::new(charge) })
+    }
+
+    /// Inflates, decodes and stores a body on a blocking thread.
+    pub(super) async fn run(
+        &self,
+        receiver: &'static Receiver,
+        request: &Headers,
+        encoding: Encoding,
+        body: Arrived,
+    ) -> Result<Appended, Failure> {
+        let labels = [("receiver", receiver.name)];
+        let help = "Bytes of pushes as they came over the wire.";
+        self.0.counters.counter("trilith_received_bytes_total", help, &labels).add(body.bytes.len() as u64);
+        let body = Arc::new(body);
+        if body.bytes.len() <= SMALL_BYTES_MAX {
+            match self.attempt(receiver, request, encoding, &body, SMALL_BYTES_MAX).await? {
+                Attempt::Done(outcome) => return outcome,
+                Attempt::Large => {}
+            }
+        }
+        match self.attempt(receiver, request, encoding, &body, limits::DEFAULT.body_bytes_max).await? {
+            Attempt::Done(outcome) => outcome,
+            Attempt::Large => Err(DecompressError::TooLarge { limit: limits::DEFAULT.body_bytes_max }.into()),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        receiver: &'static Receiver,
+        request: &Headers,
+        encoding: Encoding,
+        body: &Arc<Arrived>,
+        inflated_max: usize,
+    ) -> Result<Attempt, Failure> {
+        let places = if inflated_max <= SMALL_BYTES_MAX { &self.0.small } else { &self.0.large };
+        let wait = tokio::time::timeout(self.0.options.place_deadline, places.clone().acquire_owned());
+        // The semaphores are never closed.
+        let Ok(Ok(place)) = wait.await else { return Err(Failure::Busy) };
+        let (state, request, body) = (self.clone(), request.clone(), body.clone());
+        // The place goes with the job: a sender that hangs up frees it only when the job is done.
+        let job = move || {
+            let attempt = state.work(receiver, &request, encoding, &body.bytes, inflated_max);
+            drop(place);
+            attempt
+        };
+        match tokio::task::spawn_blocking(job).await {
+            Ok(attempt) => Ok(attempt),
+            Err(error) => {
+                tracing::error!(receiver = receiver.name, %error, "a receiver ended early");
+                Err(Failure::Defect)
+            }
+        }
+    }
+
+    fn work(
+        &self,
+        receiver: &Receiver,
+        request: &Headers,
+        encoding: Encoding,
+        body: &[u8],
+        inflated_max: usize,
+    ) -> Attempt {
+        let inflated = match decompress(encoding, body, inflated_max) {
+            Ok(inflated) => inflated,
+            Err(DecompressError::TooLarge { .. }) => return Attempt::Large,
+            Err(error) => return Attempt::Done(Err(error.into())),
+        };
+        let decoded = (receiver.decode)(request, &inflated);
+        drop(inflated);
+        Attempt::Done(decoded.map_err(Failure::from).and_then(|decoded| self.push(receiver, decoded)))
+    }
+
+    fn push(&self, receiver: &Receiver, decoded: Decoded) -> Result<Appended, Failure> {
+        let ingestor = &self.0.ingestor;
+        let mut appended = match decoded.batch {
+            Batch::Metrics { batch, deltas } => ingestor.push_metrics_with_deltas(batch, &deltas)?,
+            Batch::Logs(batch) => ingestor.push_logs(batch)?,
+            Batch::Traces(batch) => ingestor.push_traces(batch)?,
+        };
+        ingestor.count_rejected(receiver.signal, &decoded.rejected);
+        appended.rejected.merge(decoded.rejected);
+        Ok(appended)
+    }
+
+    /// Counts and logs what became of a push.
+    pub(super) fn note(&self, receiver: &Receiver, outcome: &Result<Appended, Failure>) {
+        let name = receiver.name;
+        let result = match outcome {
+            Ok(appended) if appended.rejected.is_empty() => "stored",
+            Ok(appended) => {
+                tracing::debug!(receiver = name, refused = %appended.rejected.summary(), "partly refused");
+                "partly_refused"
+            }
+            Err(failure) => match failure.class() {
+                ErrorClass::Unavailable | ErrorClass::Internal => {
+                    tracing::warn!(receiver = name, error = %failure.text(), "push not taken");
+                    "unavailable"
+                }
+                ErrorClass::BadData
+                | ErrorClass::TooLarge
+                | ErrorClass::Execution
+                | ErrorClass::NotFound
+                | ErrorClass::Timeout
+                | ErrorClass::Canceled
+                | ErrorClass::Throttled => {
+                    tracing::debug!(receiver = name, error = %failure.text(), "push refused");
+                    "refused"
+                }
+            },
+        };
+        let labels = [("receiver", name), ("result", result)];
+        self.0.counters.counter("trilith_received_requests_total", "Pushes by what became of them.", &labels).inc();
+    }
+}

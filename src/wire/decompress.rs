@@ -1,0 +1,234 @@
+//! The only way to inflate a body. Every format has a cap on its output; lengths that a body
+//! declares are checked against the cap, and against what is possible, before they are believed.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+use crate::base::error::{Classify, ErrorClass};
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Not at all.
+    Identity,
+    /// RFC 1952, one or more members.
+    Gzip,
+    /// RFC 1950 (zlib), or bare RFC 1951 as some senders have it.
+    Deflate,
+    /// RFC 8878.
+    Zstd,
+    /// One raw snappy block, as remote write and Loki's push have it.
+    Snappy,
+}
+
+impl Encoding {
+    /// The encoding of a `Content-Encoding` or `grpc-encoding` header; `None` for unknown ones.
+    pub fn from_header(value: &str) -> Option<Self> {
+        let is = |name: &str| value.trim().eq_ignore_ascii_case(name);
+        match () {
+            () if is("") || is("identity") => Some(Self::Identity),
+            () if is("gzip") || is("x-gzip") => Some(Self::Gzip),
+            () if is("deflate") => Some(Self::Deflate),
+            () if is("zstd") => Some(Self::Zstd),
+            () if is("snappy") => Some(Self::Snappy),
+            () => None,
+        }
+    }
+}
+
+/// Why a body could not be inflated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecompressError {
+    /// More comes out than is allowed.
+    #[error("the body inflates to more than the limit of {limit} bytes; send smaller batches")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The bytes are not of that format, or cut short.
+    #[error("the body is not valid {format}: {what}")]
+    BadData {
+        /// The format.
+        format: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Classify for DecompressError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::TooLarge { .. } => ErrorClass::TooLarge,
+            Self::BadData { .. } => ErrorClass::BadData,
+        }
+    }
+}
+
+/// Largest zstd window: 8 MiB is what RFC 8878 asks decoders to support.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// How snappy's framing format begins. Senders that use it for a raw block have a wrong setting.
+const SNAPPY_FRAMED: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+
+/// A snappy copy makes at most 64 bytes of 3.
+const SNAPPY_GROWTH_MAX: usize = 22;
+
+/// Inflates `body` to at most `limit` bytes.
+///
+/// # Errors
+/// [`DecompressError`].
+pub fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, DecompressError> {
+    let inflated = match encoding {
+        Encoding::Identity if body.len() > limit => return Err(DecompressError::TooLarge { limit }),
+        Encoding::Identity => return Ok(Cow::Borrowed(body)),
+        Encoding::Gzip => read_capped("gzip", flate2::read::MultiGzDecoder::new(body), limit)?,
+        Encoding::Deflate if is_zlib(body) => read_capped("zlib", flate2::read::ZlibDecoder::new(body), limit)?,
+        Encoding::Deflate => read_capped("deflate", flate2::read::DeflateDecoder::new(body), limit)?,
+        Encoding::Zstd => zstd(body, limit)?,
+        Encoding::Snappy => snappy(body, limit)?,
+    };
+    Ok(Cow::Owned(inflated))
+}
+
+fn bad(format: &'static str, what: impl ToString) -> DecompressError {
+    DecompressError::BadData { format, what: what.to_string() }
+}
+
+fn read_capped(format: &'static str, reader: impl Read, limit: usize) -> Result<Vec<u8>, DecompressError> {
+    let mut inflated = Vec::new();
+    let cap = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    reader.take(cap).read_to_end(&mut inflated).map_err(|error| bad(format, error))?;
+    if inflated.len() > limit {
+        return Err(DecompressError::TooLarge { limit });
+    }
+    Ok(inflated)
+}
+
+/// Whether the two bytes of a zlib header are there.
+fn is_zlib(body: &[u8]) -> bool {
+    match body {
+        [method, flags, ..] => method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)).is_multiple_of(31),
+        _ => false,
+    }
+}
+
+fn zstd(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
+    if body.is_empty() {
+        return Err(bad("zstd", "empty body"));
+    }
+    let open = || -> io::Result<_> {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
+        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+        Ok(decoder)
+    };
+    read_capped("zstd", open().map_err(|error| bad("zstd", error))?, limit)
+}
+
+fn snappy(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
+    if body.starts_with(SNAPPY_FRAMED) {
+        return Err(bad("snappy", "this is the framing format; send one raw block"));
+    }
+    let declared = snap::raw::decompress_len(body).map_err(|error| bad("snappy", error))?;
+    if declared > limit {
+        return Err(DecompressError::TooLarge { limit });
+    }
+    if declared > body.len().saturating_mul(SNAPPY_GROWTH_MAX) {
+        return Err(bad("snappy", format!("{} bytes cannot hold the declared {declared}", body.len())));
+    }
+    snap::raw::Decoder::new().decompress_vec(body).map_err(|error| bad("snappy", error))
+}
+
+/// Packs `body` as a raw snappy block, as senders do.
+///
+/// # Errors
+/// [`DecompressError::TooLarge`] for bodies over 4 GiB.
+pub fn compress_snappy(body: &[u8]) -> Result<Vec<u8>, DecompressError> {
+    snap::raw::Encoder::new().compress_vec(body).map_err(|_| DecompressError::TooLarge { limit: u32::MAX as usize })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn packed(encoding: Encoding, body: &[u8]) -> Vec<u8> {
+        match encoding {
+            Encoding::Identity => body.to_vec(),
+            Encoding::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(body).unwrap();
+                encoder.finish().unwrap()
+            }
+            Encoding::Deflate => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(body).unwrap();
+                encoder.finish().unwrap()
+            }
+            Encoding::Zstd => zstd::bulk::compress(body, 1).unwrap(),
+            Encoding::Snappy => compress_snappy(body).unwrap(),
+        }
+    }
+
+    const ALL: [Encoding; 5] =
+        [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd, Encoding::Snappy];
+
+    #[test]
+    fn every_encoding_gives_the_body_back() {
+        let body = b"some body, some body".repeat(100);
+        for encoding in ALL {
+            assert_eq!(*decompress(encoding, &packed(encoding, &body), LIMIT).unwrap(), body, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn deflate_without_a_zlib_header_is_read_as_well() {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(b"bare").unwrap();
+        assert_eq!(*decompress(Encoding::Deflate, &encoder.finish().unwrap(), LIMIT).unwrap(), *b"bare");
+    }
+
+    #[test]
+    fn a_bomb_ends_at_the_limit() {
+        let bomb = vec![0; 16 * LIMIT];
+        for encoding in ALL {
+            let error = decompress(encoding, &packed(encoding, &bomb), LIMIT).unwrap_err();
+            assert_eq!(error, DecompressError::TooLarge { limit: LIMIT }, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_cut_short_is_bad_data() {
+        let body: Vec<u8> = (0..20_000u32).flat_map(|n| n.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect();
+        for encoding in ALL.into_iter().skip(1) {
+            let whole = packed(encoding, &body);
+            let error = decompress(encoding, &whole[..whole.len() / 2], LIMIT).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::BadData, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn a_declared_length_that_lies_is_not_allocated() {
+        let error = decompress(Encoding::Snappy, &[0x80, 0x80, 0x40, 0, b'x'], LIMIT + 1).unwrap_err();
+        assert!(error.to_string().contains("cannot hold"), "{error}");
+    }
+
+    #[test]
+    fn framed_snappy_is_named_in_the_error() {
+        let error = decompress(Encoding::Snappy, b"\xff\x06\x00\x00sNaPpYxxxx", LIMIT).unwrap_err();
+        assert!(error.to_string().contains("framing format"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(0u8.., 0..300)) {
+            for encoding in ALL {
+                let _ = decompress(encoding, &bytes, 4096);
+            }
+        }
+    }
+}

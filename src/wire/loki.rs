@@ -1,0 +1,219 @@
+//! Loki's push: protobuf (`logproto.PushRequest`) here, JSON in `loki_json.rs`; both build streams
+//! through [`Building`]. Bad streams and lines are refused and counted, the others are taken.
+//! Spec: <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>.
+
+use std::borrow::Cow;
+use std::str;
+
+use super::Decoded;
+use super::error::{WireError, cut};
+use super::label_check::{Refusal, labels};
+use super::limits::{Meter, Options};
+use super::loki_labels;
+use super::protobuf::Reader;
+use crate::model::batch::{LogsBatch, StreamBatch};
+use crate::model::labels::Labels;
+use crate::model::log::LogEntry;
+
+pub use super::loki_json::decode_json;
+
+/// Decodes an uncompressed `logproto.PushRequest`.
+///
+/// # Errors
+/// [`WireError`] when it is no such message, decodes to too much or has no streams.
+pub fn decode_protobuf(body: &[u8], options: &Options) -> Result<Decoded<LogsBatch>, WireError> {
+    let mut building = Building::new(options, body.len());
+    let mut reader = Reader::new(body);
+    while let Some((number, value)) = reader.field()? {
+        if number == 1 {
+            stream(value.bytes()?, &mut building)?;
+        }
+    }
+    building.finish()
+}
+
+fn stream(message: &[u8], building: &mut Building<'_>) -> Result<(), WireError> {
+    let mut text: &[u8] = &[];
+    let mut entries = Vec::new();
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.field()? {
+        match number {
+            1 => text = value.bytes()?,
+            2 => entry(value.bytes()?, building, &mut entries)?,
+            _ => {}
+        }
+    }
+    let pairs = match str::from_utf8(text) {
+        Ok(text) => loki_labels::parse(text),
+        Err(_) => Err(Refusal::new("invalid_utf8", "the labels of a stream are not UTF-8")),
+    };
+    building.stream(pairs, entries)
+}
+
+fn entry(message: &[u8], building: &mut Building<'_>, entries: &mut Vec<LogEntry>) -> Result<(), WireError> {
+    let (mut t, mut line): (i64, &[u8]) = (0, &[]);
+    let mut metadata = Vec::new();
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.field()? {
+        match number {
+            1 => t = timestamp(value.bytes()?)?,
+            2 => line = value.bytes()?,
+            3 => {
+                building.meter.take(32)?;
+                metadata.push(pair(value.bytes()?)?);
+            }
+            _ => {}
+        }
+    }
+    building.meter.take(line.len())?;
+    let checked = str::from_utf8(line).ok().zip(
+        metadata
+            .iter()
+            .map(|(name, value)| Some((Cow::Borrowed(str::from_utf8(name).ok()?), str::from_utf8(value).ok()?)))
+            .collect::<Option<Vec<_>>>(),
+    );
+    match checked {
+        Some((line, metadata)) => building.entry(t, line.to_owned(), &metadata, entries),
+        None => {
+            building
+                .refuse(Refusal::new("invalid_utf8", format!("line {:?}", cut(&line.escape_ascii().to_string()))), 1);
+            Ok(())
+        }
+    }
+}
+
+/// A `google.protobuf.Timestamp`, in nanoseconds; beyond 64 bits the nearest that fits.
+fn timestamp(message: &[u8]) -> Result<i64, WireError> {
+    let (mut seconds, mut nanos) = (0i64, 0i64);
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.field()? {
+        match number {
+            1 => seconds = value.int()?,
+            2 => nanos = value.int()?,
+            _ => {}
+        }
+    }
+    Ok(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+fn pair(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
+    let mut pair: (&[u8], &[u8]) = (&[], &[]);
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.field()? {
+        match number {
+            1 => pair.0 = value.bytes()?,
+            2 => pair.1 = value.bytes()?,
+            _ => {}
+        }
+    }
+    Ok(pair)
+}
+
+/// The streams of one push while they are decoded.
+pub(super) struct Building<'a> {
+    options: &'a Options,
+    pub(super) meter: Meter,
+    streams: usize,
+    decoded: Decoded<LogsBatch>,
+}
+
+/// The batch is empty, which Loki answers with 422.
+const NO_STREAMS: WireError = WireError::Empty("error at least one valid stream is required for ingestion");
+
+impl<'a> Building<'a> {
+    pub(super) fn new(options: &'a Options, body_bytes: usize) -> Self {
+        Self { options, meter: Meter::new(options, body_bytes), streams: 0, decoded: Decoded::default() }
+    }
+
+    pub(super) fn refuse(&mut self, refusal: Refusal, count: u64) {
+        refusal.count(&mut self.decoded.rejected, count);
+    }
+
+    /// Adds a line to `entries`, or counts it as refused.
+    pub(super) fn entry(
+        &mut self,
+        t: i64,
+        line: String,
+        metadata: &[(Cow<'_, str>, &str)],
+        entries: &mut Vec<LogEntry>,
+    ) -> Result<(), WireError> {
+        // A level is added to each line later: room for it is counted here.
+        self.meter.take(size_of::<LogEntry>() + 64)?;
+        let options = Options { labels_max: self.options.attributes_max, ..*self.options };
+        let metadata = match clean_metadata(metadata) {
+            Ok(pairs) => {
+                let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_ref(), *value)).collect();
+                labels(&pairs, &options, &mut self.meter)?
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match metadata {
+            Ok(metadata) => entries.push(LogEntry { t, line, metadata }),
+            Err(refusal) => self.refuse(Refusal::new("invalid_metadata", refusal.text), 1),
+        }
+        Ok(())
+    }
+
+    /// Adds a stream with its lines, or counts them as refused. A stream without lines is fine.
+    pub(super) fn stream(
+        &mut self,
+        pairs: Result<Vec<(&str, Cow<'_, str>)>, Refusal>,
+        mut entries: Vec<LogEntry>,
+    ) -> Result<(), WireError> {
+        self.streams += 1;
+        let labels = match pairs {
+            Ok(pairs) => {
+                let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+                labels(&pairs, self.options, &mut self.meter)?
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match labels {
+            Err(refusal) => self.refuse(refusal, entries.len().max(1) as u64),
+            Ok(_) if entries.is_empty() => {}
+            Ok(labels) => {
+                self.meter.take(size_of::<StreamBatch>())?;
+                entries.iter_mut().for_each(|entry| rename_collisions(&labels, entry));
+                self.decoded.batch.streams.push(StreamBatch { labels, entries });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Decoded<LogsBatch>, WireError> {
+        if self.streams == 0 { Err(NO_STREAMS) } else { Ok(self.decoded) }
+    }
+}
+
+/// Gives metadata legal names; of equal ones the first stays.
+fn clean_metadata<'a>(metadata: &'a [(Cow<'a, str>, &'a str)]) -> Result<Vec<(Cow<'a, str>, &'a str)>, Refusal> {
+    let mut pairs: Vec<(Cow<'a, str>, &'a str)> = Vec::with_capacity(metadata.len());
+    for (name, value) in metadata {
+        if name.is_empty() {
+            return Err(Refusal::new("invalid_metadata", "structured metadata has an empty name"));
+        }
+        pairs.push((loki_labels::clean_name(name), value));
+    }
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.dedup_by(|next, kept| next.0 == kept.0);
+    Ok(pairs)
+}
+
+/// Metadata named like a label of the stream gets the suffix `_extracted`.
+fn rename_collisions(labels: &Labels, entry: &mut LogEntry) {
+    if entry.metadata.is_empty() || !entry.metadata.iter().any(|(name, _)| labels.get(name).is_some()) {
+        return;
+    }
+    let mut renamed = Labels::default();
+    for (name, value) in &entry.metadata {
+        renamed = match labels.get(name) {
+            Some(_) => renamed.with(&format!("{name}_extracted"), value),
+            None => renamed.with(name, value),
+        };
+    }
+    entry.metadata = renamed;
+}
+
+#[cfg(test)]
+#[path = "loki_tests.rs"]
+mod tests;

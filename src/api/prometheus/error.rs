@@ -1,0 +1,95 @@
+//! Errors as Prometheus's API says them: a class becomes a status and an `errorType`.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+
+use super::json;
+use crate::base::error::{Classify, ErrorClass};
+use crate::base::limits::LimitError;
+use crate::query::promql::PromqlError;
+use crate::store::StoreError;
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    class: ErrorClass,
+    message: String,
+}
+
+impl ApiError {
+    /// A wrong parameter.
+    pub(super) fn bad_data(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::BadData, message: message.into() }
+    }
+
+    /// A body over a limit.
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::TooLarge, message: message.into() }
+    }
+
+    /// The `errorType`.
+    pub(super) fn kind(&self) -> &'static str {
+        self.status().1
+    }
+
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self.class {
+            ErrorClass::BadData => (StatusCode::BAD_REQUEST, "bad_data"),
+            ErrorClass::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "bad_data"),
+            ErrorClass::Execution => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            ErrorClass::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            ErrorClass::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            // 499, nginx's "client closed request"; nobody is there to read it.
+            ErrorClass::Canceled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "canceled"),
+            ErrorClass::Throttled => (StatusCode::TOO_MANY_REQUESTS, "unavailable"),
+            ErrorClass::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ErrorClass::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+impl From<PromqlError> for ApiError {
+    fn from(error: PromqlError) -> Self {
+        Self { class: error.class(), message: with_sources(&error) }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self { class: error.class(), message: with_sources(&error) }
+    }
+}
+
+impl From<LimitError> for ApiError {
+    fn from(error: LimitError) -> Self {
+        Self { class: error.class(), message: error.to_string() }
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind) = self.status();
+        if self.class == ErrorClass::Internal {
+            tracing::error!(error = self.message, "a query failed");
+        }
+        let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
+        json::string(&mut body, &self.message);
+        body.push('}');
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
+        if matches!(self.class, ErrorClass::Unavailable | ErrorClass::Throttled) {
+            response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

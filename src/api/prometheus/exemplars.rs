@@ -1,0 +1,49 @@
+//! `query_exemplars`: exemplars of the series that a query selects.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::params::Params;
+use super::{answer, json};
+use crate::api::Context;
+use crate::model::exemplar::Exemplar;
+use crate::model::labels::Labels;
+use crate::query::promql;
+
+/// Grafana probes this with times in milliseconds, a few ten thousand years ahead: an empty list.
+pub(super) async fn exemplars(State(context): State<Context>, params: Params) -> Response {
+    let prepared = params.query().and_then(|query| Ok((query, params.range()?)));
+    let (query, range) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return error.into_response(),
+    };
+    answer(&context, None, move |context, budget| {
+        let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+        for selector in promql::selectors(&query)? {
+            for (labels, exemplars) in context.metrics.exemplars(&selector, range, budget)? {
+                all.entry(labels).or_insert(exemplars);
+            }
+        }
+        let mut out = String::from("{\"status\":\"success\",\"data\":");
+        json::list(&mut out, &all, |out, (labels, exemplars)| {
+            out.push_str("{\"seriesLabels\":");
+            json::labels(out, labels);
+            out.push_str(",\"exemplars\":");
+            json::list(out, exemplars, |out, exemplar| {
+                out.push_str("{\"labels\":");
+                json::labels(out, &exemplar.labels);
+                out.push_str(",\"value\":");
+                json::float(out, exemplar.value);
+                out.push_str(",\"timestamp\":");
+                json::time(out, exemplar.t);
+                out.push('}');
+            });
+            out.push('}');
+        });
+        out.push('}');
+        Ok(out)
+    })
+    .await
+}

@@ -1,0 +1,126 @@
+//! What there is: names and values of labels, series, metadata.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+use super::params::{Params, label_name};
+use super::{answer, json};
+use crate::api::Context;
+use crate::model::batch::MetricMetadata;
+use crate::model::labels::Labels;
+use crate::model::matcher::Matcher;
+use crate::model::time::RangeMs;
+
+/// What these endpoints share; without `match[]` one selector that matches all.
+struct Asked {
+    selectors: Vec<Vec<Matcher>>,
+    range: RangeMs,
+    limit: usize,
+}
+
+fn asked(params: &Params) -> Result<Asked, ApiError> {
+    let mut selectors = params.selectors()?;
+    if selectors.is_empty() {
+        selectors.push(Vec::new());
+    }
+    Ok(Asked { selectors, range: params.range()?, limit: params.limit("limit")? })
+}
+
+pub(super) async fn labels(State(context): State<Context>, params: Params) -> Response {
+    let asked = match asked(&params) {
+        Ok(asked) => asked,
+        Err(error) => return error.into_response(),
+    };
+    answer(&context, None, move |context, budget| {
+        let mut names = BTreeSet::new();
+        for selector in &asked.selectors {
+            names.extend(context.metrics.label_names(selector, asked.range, budget)?);
+        }
+        let names: Vec<String> = names.into_iter().collect();
+        Ok(json::limited(names, asked.limit, |out, name| json::string(out, &name)))
+    })
+    .await
+}
+
+pub(super) async fn label_values(
+    State(context): State<Context>,
+    Path(escaped): Path<String>,
+    request: Request,
+) -> Response {
+    let params = match Params::from_request(request, &context).await {
+        Ok(params) => params,
+        Err(response) => return response,
+    };
+    let asked = match asked(&params) {
+        Ok(asked) => asked,
+        Err(error) => return error.into_response(),
+    };
+    answer(&context, None, move |context, budget| {
+        let name = label_name(&escaped);
+        let mut values = BTreeSet::new();
+        for selector in &asked.selectors {
+            values.extend(context.metrics.label_values(&name, selector, asked.range, budget)?);
+        }
+        let values: Vec<String> = values.into_iter().collect();
+        Ok(json::limited(values, asked.limit, |out, value| json::string(out, &value)))
+    })
+    .await
+}
+
+pub(super) async fn series(State(context): State<Context>, params: Params) -> Response {
+    let asked = match asked(&params) {
+        Ok(asked) if params.all("match[]").next().is_some() => asked,
+        Ok(_) => return ApiError::bad_data("no match[] parameter provided").into_response(),
+        Err(error) => return error.into_response(),
+    };
+    answer(&context, None, move |context, budget| {
+        let mut all: Vec<Labels> = Vec::new();
+        for selector in &asked.selectors {
+            all.extend(context.metrics.series(selector, asked.range, budget)?);
+        }
+        all.sort();
+        all.dedup();
+        Ok(json::limited(all, asked.limit, |out, labels| json::labels(out, &labels)))
+    })
+    .await
+}
+
+pub(super) async fn metadata(State(context): State<Context>, params: Params) -> Response {
+    let limits = params.limit("limit").and_then(|limit| Ok((limit, params.limit("limit_per_metric")?)));
+    let (limit, per_metric) = match limits {
+        Ok(limits) => limits,
+        Err(error) => return error.into_response(),
+    };
+    let wanted = params.get("metric").map(str::to_owned);
+    answer(&context, None, move |context, _| {
+        let mut families: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
+        for one in context.metrics.metadata()? {
+            if wanted.as_ref().is_none_or(|name| *name == one.name) {
+                families.entry(one.name.clone()).or_default().push(one);
+            }
+        }
+        let cut = |limit: usize| if limit == 0 { usize::MAX } else { limit };
+        let mut out = String::from("{\"status\":\"success\",\"data\":{");
+        for (at, (name, variants)) in families.into_iter().take(cut(limit)).enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            json::string(&mut out, &name);
+            out.push(':');
+            json::list(&mut out, variants.into_iter().take(cut(per_metric)), |out, one| {
+                for (key, value) in [("{\"type\":", &one.kind), (",\"help\":", &one.help), (",\"unit\":", &one.unit)] {
+                    out.push_str(key);
+                    json::string(out, value);
+                }
+                out.push('}');
+            });
+        }
+        out.push_str("}}");
+        Ok(out)
+    })
+    .await
+}

@@ -1,0 +1,90 @@
+//! The HTTP API of Prometheus, version 1, over PromQL and the metrics of the store.
+//! Flow: parameters of URL and form, merged → a query on a blocking thread → JSON written straight
+//! into the body. Spec: https://prometheus.io/docs/prometheus/latest/querying/api/
+
+mod error;
+mod exemplars;
+mod json;
+mod meta;
+mod params;
+mod query;
+mod rules;
+mod status;
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header;
+
+use super::{Context, Endpoint};
+use crate::base::limits::QueryBudget;
+
+use error::ApiError;
+
+/// What this dialect answers, below its base.
+pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint("GET, POST", "/api/v1/query", "a query at one time", || get(query::instant).post(query::instant)),
+    endpoint("GET, POST", "/api/v1/query_range", "a query over a range", || get(query::range).post(query::range)),
+    endpoint("GET, POST", "/api/v1/query_exemplars", "exemplars of a query's series", || {
+        get(exemplars::exemplars).post(exemplars::exemplars)
+    }),
+    endpoint("GET, POST", "/api/v1/labels", "names of labels", || get(meta::labels).post(meta::labels)),
+    endpoint("GET", "/api/v1/label/{name}/values", "values of a label", || get(meta::label_values)),
+    endpoint("GET, POST", "/api/v1/series", "label sets of series", || get(meta::series).post(meta::series)),
+    endpoint("GET", "/api/v1/metadata", "type, help and unit of metrics", || get(meta::metadata)),
+    endpoint("GET", "/api/v1/rules", "rule groups", || get(rules::rules)),
+    endpoint("GET", "/api/v1/alerts", "active alerts", || get(rules::alerts)),
+    endpoint("GET", "/api/v1/targets", "scrape targets", || get(rules::targets)),
+    endpoint("GET, POST", "/api/v1/format_query", "a query in the usual spacing", || {
+        get(query::format).post(query::format)
+    }),
+    endpoint("GET, POST", "/api/v1/status/buildinfo", "version", || get(status::buildinfo).post(status::buildinfo)),
+    endpoint("GET", "/api/v1/status/runtimeinfo", "state of the server", || get(status::runtimeinfo)),
+    endpoint("GET", "/api/v1/status/config", "configuration", || get(status::config)),
+    endpoint("GET", "/api/v1/status/tsdb", "numbers of the store", || get(status::tsdb)),
+];
+
+const fn endpoint(
+    methods: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    route: fn() -> axum::routing::MethodRouter<Context>,
+) -> Endpoint {
+    Endpoint { methods, path, summary, route }
+}
+
+/// Runs a query and answers with its JSON; counts it.
+async fn answer<F>(context: &Context, timeout: Option<Duration>, work: F) -> Response
+where
+    F: FnOnce(&Context, &QueryBudget) -> Result<String, ApiError> + Send + 'static,
+{
+    let started = Instant::now();
+    let result = match context.run(timeout, work).await {
+        Ok(result) => result,
+        Err(limit) => Err(ApiError::from(limit)),
+    };
+    let outcome = result.as_ref().map_or_else(ApiError::kind, |_| "success");
+    let labels = [("language", "promql"), ("outcome", outcome)];
+    context.counters.counter("trilith_queries_total", "Queries answered, by language and outcome.", &labels).inc();
+    let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let help = "Time spent on queries, waiting included.";
+    context.counters.nanoseconds("trilith_query_seconds_total", help, &[("language", "promql")]).add(spent);
+    match result {
+        Ok(body) => json_response(body),
+        Err(error) => error.into_response(),
+    }
+}
+
+fn json_response(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+}
+
+/// Wraps JSON in the envelope of a success.
+fn success(data: &str) -> Response {
+    json_response(format!("{{\"status\":\"success\",\"data\":{data}}}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Parameters of a request: those of the URL and those of a form in the body, as one list.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use http::header;
+use http_body_util::{BodyExt, Limited};
+
+use super::error::ApiError;
+use crate::api::Context;
+use crate::model::matcher::Matcher;
+use crate::model::time::RangeMs;
+use crate::query::promql;
+use crate::query::promql::lex;
+
+/// Longest form that is read, in bytes.
+const FORM_BYTES_MAX: usize = 8 << 20;
+/// Times further away than this many milliseconds from 1970 are taken to be there.
+const TIME_MAX: i64 = 1 << 53;
+
+/// The parameters, in the order URL, body.
+#[derive(Debug, Default)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl FromRequest<Context> for Params {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &Context) -> Result<Self, Response> {
+        let mut params = Self::default();
+        params.decode(request.uri().query().unwrap_or_default());
+        let is_form = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
+        if is_form {
+            let body: Bytes = match Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                    let message = format!("the form is longer than {FORM_BYTES_MAX} bytes");
+                    return Err(ApiError::too_large(message).into_response());
+                }
+                Err(error) => return Err(ApiError::bad_data(format!("read the form: {error}")).into_response()),
+            };
+            params.decode(&String::from_utf8_lossy(&body));
+        }
+        Ok(params)
+    }
+}
+
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        let hex = more.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match (first, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = more.get(2..).unwrap_or_default();
+            }
+            (b'+', _) => bytes.push(b' '),
+            (byte, _) => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Params {
+    fn decode(&mut self, text: &str) {
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            self.0.push((unescaped(name), unescaped(value)));
+        }
+    }
+
+    /// The first value of a name that is not empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).find(|value| !value.is_empty())
+    }
+
+    /// All values of a name.
+    pub(super) fn all<'p>(&'p self, name: &str) -> impl Iterator<Item = &'p str> {
+        self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The query.
+    pub(super) fn query(&self) -> Result<String, ApiError> {
+        self.get("query").map(str::to_owned).ok_or_else(|| {
+            ApiError::bad_data("invalid parameter \"query\": 1:1: parse error: no expression found in input")
+        })
+    }
+
+    /// A time in milliseconds, if given.
+    pub(super) fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match time_ms(text) {
+            Some(ms) => Ok(Some(ms)),
+            None => Err(ApiError::bad_data(format!(
+                "invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"
+            ))),
+        }
+    }
+
+    /// `start` and `end`, all of time where they are missing.
+    pub(super) fn range(&self) -> Result<RangeMs, ApiError> {
+        let start = self.time("start")?.unwrap_or(-TIME_MAX);
+        let end = self.time("end")?.unwrap_or(TIME_MAX);
+        if end < start {
+            return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
+        }
+        Ok(RangeMs { start, end })
+    }
+
+    /// A duration in milliseconds, if given.
+    pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match lex::duration_ms(text) {
+            Some(ms) => Ok(Some(ms)),
+            None => {
+                let message = format!("invalid parameter {name:?}: cannot parse {text:?} to a valid duration");
+                Err(ApiError::bad_data(message))
+            }
+        }
+    }
+
+    /// The time that the query may take.
+    pub(super) fn timeout(&self) -> Result<Option<Duration>, ApiError> {
+        Ok(self.duration("timeout")?.map(|ms| Duration::from_millis(ms.unsigned_abs())))
+    }
+
+    /// `limit`; 0 is none.
+    pub(super) fn limit(&self, name: &str) -> Result<usize, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(0) };
+        text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter {name:?}: {text:?} is no number")))
+    }
+
+    /// The selectors of `match[]`.
+    pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let parse = |text| {
+            promql::selector(text)
+                .map_err(|error| ApiError::bad_data(format!("invalid parameter \"match[]\": {error}")))
+        };
+        self.all("match[]").map(parse).collect()
+    }
+}
+
+/// Seconds since 1970 with a fraction, or RFC 3339.
+fn time_ms(text: &str) -> Option<i64> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        if seconds.is_nan() {
+            return None;
+        }
+        let ms = (seconds * 1000.0).round();
+        return Some((ms as i64).clamp(-TIME_MAX, TIME_MAX));
+    }
+    let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+    Some(time.timestamp_millis().clamp(-TIME_MAX, TIME_MAX))
+}
+
+/// The name behind Prometheus's escaping: `U__service_2e_name` is `service.name`.
+pub(super) fn label_name(escaped: &str) -> String {
+    let Some(rest) = escaped.strip_prefix("U__") else { return escaped.to_owned() };
+    let mut name = String::with_capacity(rest.len());
+    let mut rest = rest;
+    while let Some(at) = rest.find('_') {
+        name.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        if let Some(more) = after.strip_prefix('_') {
+            name.push('_');
+            rest = more;
+            continue;
+        }
+        let rune = after
+            .split_once('_')
+            .and_then(|(hex, more)| Some((char::from_u32(u32::from_str_radix(hex, 16).ok()?)?, more)));
+        let Some((rune, more)) = rune else { return escaped.to_owned() };
+        name.push(rune);
+        rest = more;
+    }
+    name + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_label_names_come_back() {
+        assert_eq!(label_name("U__service_2e_name"), "service.name");
+        assert_eq!(label_name("U__a__b_1f600_"), "a_b😀");
+        assert_eq!(label_name("job"), "job");
+        assert_eq!(label_name("U__broken_zz"), "U__broken_zz");
+    }
+
+    #[test]
+    fn forms_decode() {
+        let mut params = Params::default();
+        params.decode("query=1%2B1&match[]=a&match%5B%5D=b+c&bad=%zz&=");
+        assert_eq!(params.get("query"), Some("1+1"));
+        assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b c"]);
+        assert_eq!(params.get("bad"), Some("%zz"));
+    }
+
+    #[test]
+    fn times_are_floats_or_rfc3339() {
+        assert_eq!(time_ms("1700000000.123"), Some(1_700_000_000_123));
+        assert_eq!(time_ms("1970-01-01T00:00:04Z"), Some(4_000));
+        assert_eq!(time_ms("1e300"), Some(TIME_MAX));
+        assert_eq!(time_ms("NaN"), None);
+        assert_eq!(time_ms("soon"), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! `query`, `query_range` and `format_query`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+use super::params::Params;
+use super::{answer, json};
+use crate::api::Context;
+use crate::query::promql::{self, AnswerValue, LOOKBACK_MS};
+
+/// What both kinds of queries share.
+struct Asked {
+    query: String,
+    params: promql::Params,
+    stats: bool,
+    limit: usize,
+}
+
+fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
+    let lookback = match params.duration("lookback_delta")? {
+        None => LOOKBACK_MS,
+        Some(ms) if ms > 0 => ms,
+        Some(_) => return Err(ApiError::bad_data("invalid parameter \"lookback_delta\": it must be positive")),
+    };
+    Ok(Asked {
+        query: params.query()?,
+        params: promql::Params { lookback, points_max: context.engine.options.points_max },
+        stats: params.get("stats").is_some(),
+        limit: params.limit("limit")?,
+    })
+}
+
+fn write(mut result: promql::Answer, asked: &Asked, seconds: f64) -> String {
+    let mut truncated = false;
+    if let AnswerValue::Vector(all) | AnswerValue::Matrix(all) = &mut result.value {
+        truncated = asked.limit > 0 && all.len() > asked.limit;
+        if truncated {
+            all.truncate(asked.limit);
+        }
+    }
+    json::answer(&result, asked.stats, truncated, seconds)
+}
+
+pub(super) async fn instant(State(context): State<Context>, params: Params) -> Response {
+    let prepared = || {
+        let time = params.time("time")?.unwrap_or_else(|| context.clock.now_ms());
+        Ok((asked(&context, &params)?, time, params.timeout()?))
+    };
+    let (asked, time, timeout) = match prepared() {
+        Ok(prepared) => prepared,
+        Err(error) => return ApiError::into_response(error),
+    };
+    answer(&context, timeout, move |context, budget| {
+        let result = promql::instant(context.metrics.as_ref(), &asked.query, time, asked.params, budget)?;
+        Ok(write(result, &asked, budget.elapsed().as_secs_f64()))
+    })
+    .await
+}
+
+fn required(params: &Params, name: &str) -> Result<i64, ApiError> {
+    params.time(name)?.ok_or_else(|| {
+        ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"))
+    })
+}
+
+pub(super) async fn range(State(context): State<Context>, params: Params) -> Response {
+    let prepared = || {
+        let (start, end) = (required(&params, "start")?, required(&params, "end")?);
+        let step = params
+            .duration("step")?
+            .ok_or_else(|| ApiError::bad_data("invalid parameter \"step\": cannot parse \"\" to a valid duration"))?;
+        Ok((asked(&context, &params)?, (start, end, step), params.timeout()?))
+    };
+    let (asked, times, timeout) = match prepared() {
+        Ok(prepared) => prepared,
+        Err(error) => return ApiError::into_response(error),
+    };
+    answer(&context, timeout, move |context, budget| {
+        let result = promql::range(context.metrics.as_ref(), &asked.query, times, asked.params, budget)?;
+        Ok(write(result, &asked, budget.elapsed().as_secs_f64()))
+    })
+    .await
+}
+
+pub(super) async fn format(State(context): State<Context>, params: Params) -> Response {
+    let query = match params.query() {
+        Ok(query) => query,
+        Err(error) => return error.into_response(),
+    };
+    answer(&context, None, move |_, _| {
+        let mut out = String::from("{\"status\":\"success\",\"data\":");
+        json::string(&mut out, &promql::format(&query)?);
+        out.push('}');
+        Ok(out)
+    })
+    .await
+}

@@ -1,0 +1,221 @@
+//! The lines of Grafana's smoke checklist that touch Prometheus, against a store of vectors.
+#![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::ENDPOINTS;
+use crate::api::{Context, routes};
+use crate::base::clock::ManualClock;
+use crate::base::counters::Counters;
+use crate::model::batch::MetricMetadata;
+use crate::model::exemplar::Exemplar;
+use crate::model::labels::Labels;
+use crate::query::promql::memory::{Memory, Nothing};
+use crate::query::{Engine, Options};
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied()).unwrap()
+}
+
+fn context(memory: Memory, options: Options) -> Context {
+    Context {
+        metrics: Arc::new(memory),
+        logs: Arc::new(Nothing),
+        traces: Arc::new(Nothing),
+        engine: Engine { options },
+        clock: Arc::new(ManualClock::at_ns(100_000_000_000)),
+        counters: Counters::default(),
+        places: Arc::new(tokio::sync::Semaphore::new(2)),
+        retention_logs: None,
+    }
+}
+
+fn router(memory: Memory) -> Router {
+    routes("", ENDPOINTS).with_state(context(memory, Options::default()))
+}
+
+fn example() -> Memory {
+    let mut memory = Memory::default();
+    for t in 0..10 {
+        memory.float(&labels(&[("__name__", "up"), ("job", "a"), ("service.name", "x")]), t * 10_000, t as f64);
+        memory.float(&labels(&[("__name__", "up"), ("job", "b")]), t * 10_000, 1e21);
+    }
+    memory
+}
+
+async fn send(router: Router, request: Request<Body>) -> (StatusCode, String) {
+    let response = router.oneshot(request).await.unwrap();
+    let status = response.status();
+    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+    if status.is_success() {
+        assert_eq!(kind.as_deref(), Some("application/json"));
+    }
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn get(memory: Memory, path: &str) -> (StatusCode, String) {
+    send(router(memory), Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+async fn post(memory: Memory, path: &str, form: &str) -> (StatusCode, String) {
+    let request = Request::post(path)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("x-grafana-org-id", "1")
+        .body(Body::from(form.to_owned()));
+    send(router(memory), request.unwrap()).await
+}
+
+#[tokio::test]
+async fn the_health_check_gets_two() {
+    let two = r#"{"status":"success","data":{"resultType":"scalar","result":[4,"2"]}}"#;
+    assert_eq!(post(Memory::default(), "/api/v1/query", "query=1%2B1&time=4").await, (StatusCode::OK, two.to_owned()));
+    assert_eq!(get(Memory::default(), "/api/v1/query?query=1%2B1&time=4").await.1, two);
+    // Custom parameters come in the URL, the rest in the form; both count.
+    assert_eq!(post(Memory::default(), "/api/v1/query?time=4&dedup=true", "query=1%2B1").await.1, two);
+}
+
+#[tokio::test]
+async fn buildinfo_names_a_prometheus_release_and_no_features() {
+    let (status, body) = get(Memory::default(), "/api/v1/status/buildinfo").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(body.contains(r#""version":"2.55.0""#) && !body.contains("features"), "{body}");
+    assert_eq!(get(Memory::default(), "/api/v1/status/flags").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_exemplar_probe_in_milliseconds_gets_an_empty_list() {
+    let form = "query=test&start=1763797000000&end=1763798800000";
+    let (status, body) = post(Memory::default(), "/api/v1/query_exemplars", form).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"status":"success","data":[]}"#));
+}
+
+#[tokio::test]
+async fn exemplars_come_with_their_series() {
+    let mut memory = Memory::default();
+    let exemplar = Exemplar { labels: labels(&[("trace_id", "4b")]), value: 0.31, t: 1_700_000_000_123 };
+    memory.exemplars.push((labels(&[("__name__", "h_bucket"), ("le", "0.5")]), vec![exemplar]));
+    let (_, body) = get(memory, "/api/v1/query_exemplars?query=rate(h_bucket[5m])").await;
+    let expected = concat!(
+        r#"{"status":"success","data":[{"seriesLabels":{"__name__":"h_bucket","le":"0.5"},"#,
+        r#""exemplars":[{"labels":{"trace_id":"4b"},"value":"0.31","timestamp":1700000000.123}]}]}"#
+    );
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn an_empty_store_has_empty_lists_in_the_right_shape() {
+    for (path, data) in [
+        ("/api/v1/rules?type=alert", r#"{"groups":[]}"#),
+        ("/api/v1/alerts", r#"{"alerts":[]}"#),
+        ("/api/v1/metadata?limit=40000", "{}"),
+        ("/api/v1/labels", "[]"),
+        ("/api/v1/label/__name__/values?limit=40000", "[]"),
+        ("/api/v1/series?match[]={__name__!=\"\"}", "[]"),
+    ] {
+        let path = path.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+        let (status, body) = get(Memory::default(), &path).await;
+        assert_eq!((status, body), (StatusCode::OK, format!("{{\"status\":\"success\",\"data\":{data}}}")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn label_names_may_be_escaped_and_selectors_end_in_a_comma() {
+    let path = "/api/v1/label/U__service_2e_name/values?match[]=%7B__name__%3D~%22.%2B%22,%7D&limit=0";
+    assert_eq!(get(example(), path).await.1, r#"{"status":"success","data":["x"]}"#);
+    let (_, body) = get(example(), "/api/v1/label/job/values?limit=1&start=0&end=100").await;
+    assert_eq!(body, r#"{"status":"success","data":["a"],"warnings":["results truncated due to limit"]}"#);
+}
+
+#[tokio::test]
+async fn series_are_listed_once_for_all_selectors() {
+    let (_, body) =
+        post(example(), "/api/v1/series", "match[]=up%7Bjob%3D%22b%22%7D&match[]=up%7Bjob!%3D%22a%22%7D").await;
+    assert_eq!(body, r#"{"status":"success","data":[{"__name__":"up","job":"b"}]}"#);
+    assert_eq!(get(example(), "/api/v1/series").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn metadata_is_grouped_by_metric() {
+    let mut memory = Memory::default();
+    for help in ["one", "two"] {
+        let (name, kind) = ("up".to_owned(), "gauge".to_owned());
+        memory.metadata.push(MetricMetadata { name, kind, help: help.to_owned(), unit: String::new() });
+    }
+    let (_, body) = get(memory, "/api/v1/metadata?metric=up&limit_per_metric=1").await;
+    assert_eq!(body, r#"{"status":"success","data":{"up":[{"type":"gauge","help":"one","unit":""}]}}"#);
+}
+
+#[tokio::test]
+async fn a_range_is_a_matrix_of_strings_and_times() {
+    let (status, body) = post(example(), "/api/v1/query_range", "query=up&start=0&end=20&step=10").await;
+    let expected = concat!(
+        r#"{"status":"success","data":{"resultType":"matrix","result":["#,
+        r#"{"metric":{"__name__":"up","job":"a","service.name":"x"},"values":[[0,"0"],[10,"1"],[20,"2"]]},"#,
+        r#"{"metric":{"__name__":"up","job":"b"},"values":[[0,"1000000000000000000000"],"#,
+        r#"[10,"1000000000000000000000"],[20,"1000000000000000000000"]]}]}}"#
+    );
+    assert_eq!((status, body.as_str()), (StatusCode::OK, expected));
+}
+
+#[tokio::test]
+async fn errors_have_the_status_and_type_that_grafana_reads() {
+    for (path, status, kind) in [
+        ("/api/v1/query?query=sum(", 400, "bad_data"),
+        ("/api/v1/query?query=sum%20up%20)", 400, "bad_data"),
+        ("/api/v1/query", 400, "bad_data"),
+        ("/api/v1/query?query=1&time=soon", 400, "bad_data"),
+        ("/api/v1/query_range?query=up&start=0&end=10&step=0", 400, "bad_data"),
+        ("/api/v1/query_range?query=up&start=0&end=10000000&step=1", 400, "bad_data"),
+        ("/api/v1/query?query=up%2Bon()up", 422, "execution"),
+        ("/api/v1/query?query=topk(NaN,up)", 422, "execution"),
+    ] {
+        let (got, body) = get(example(), path).await;
+        assert_eq!(got.as_u16(), status, "{path}: {body}");
+        assert!(body.starts_with(&format!(r#"{{"status":"error","errorType":"{kind}","error":""#)), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_out_of_time_is_a_503_and_one_out_of_memory_a_422() {
+    let options = Options { timeout: Duration::ZERO, ..Options::default() };
+    let router = routes("", ENDPOINTS).with_state(context(example(), options));
+    let request = Request::get("/api/v1/query?query=up").body(Body::empty()).unwrap();
+    let (status, body) = send(router, request).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert!(body.contains(r#""errorType":"timeout""#), "{body}");
+    let options = Options { memory_max: 10_000_000, ..Options::default() };
+    let router = routes("", ENDPOINTS).with_state(context(example(), options));
+    let request = Request::get("/api/v1/query?query=max_over_time(up[1y:1s])").body(Body::empty()).unwrap();
+    let (status, body) = send(router, request).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+}
+
+#[tokio::test]
+async fn a_path_prefix_changes_nothing_and_unknown_paths_are_404() {
+    let router = routes("/prometheus", ENDPOINTS).with_state(context(example(), Options::default()));
+    let request = Request::get("/prometheus/api/v1/query?query=1").body(Body::empty()).unwrap();
+    assert_eq!(send(router.clone(), request).await.0, StatusCode::OK);
+    let request = Request::get("/prometheus/api/v1/nothing").body(Body::empty()).unwrap();
+    assert_eq!(send(router, request).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn queries_are_counted_by_outcome() {
+    let context = context(example(), Options::default());
+    let router = routes("", ENDPOINTS).with_state(context.clone());
+    for query in ["1", "(", "2"] {
+        let request = Request::get(format!("/api/v1/query?query={query}")).body(Body::empty()).unwrap();
+        send(router.clone(), request).await;
+    }
+    let text = context.counters.expose();
+    assert!(text.contains(r#"trilith_queries_total{language="promql",outcome="success"} 2"#), "{text}");
+    assert!(text.contains(r#"trilith_queries_total{language="promql",outcome="bad_data"} 1"#), "{text}");
+}

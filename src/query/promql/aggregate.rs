@@ -1,0 +1,387 @@
+//! Aggregations. Series are put into groups once; each group is then aggregated step by step.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use super::PromqlError;
+use super::ast::{Aggregate, AggregateOp, Pos};
+use super::eval::{Eval, Grid};
+use super::native::Work;
+use super::stat;
+use super::value::{Cell, CellRef, Column, Series, Value, Vector};
+use crate::model::histogram::ResetHint;
+use crate::model::labels::{Labels, METRIC_NAME};
+
+/// Series that are aggregated together.
+struct Group {
+    labels: Labels,
+    drop_name: bool,
+    members: Vec<usize>,
+}
+
+fn key(labels: &Labels, aggregate: &Aggregate) -> Labels {
+    let listed = |name: &str| aggregate.labels.iter().any(|label| label == name);
+    if aggregate.without {
+        labels.filter(|name, _| name != METRIC_NAME && !listed(name))
+    } else {
+        labels.filter(|name, _| listed(name))
+    }
+}
+
+fn groups(vector: &Vector, aggregate: &Aggregate) -> Vec<Group> {
+    let mut places: HashMap<Labels, usize> = HashMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    for (at, series) in vector.iter().enumerate() {
+        let labels = key(&series.labels, aggregate);
+        let place = *places.entry(labels.clone()).or_insert_with(|| {
+            groups.push(Group { labels, drop_name: false, members: Vec::new() });
+            groups.len() - 1
+        });
+        if let Some(group) = groups.get_mut(place) {
+            group.drop_name |= series.drop_name;
+            group.members.push(at);
+        }
+    }
+    groups
+}
+
+impl Eval<'_> {
+    /// Evaluates an aggregation.
+    ///
+    /// # Errors
+    /// What its operands say, and parameters that are no counts or names.
+    pub fn aggregate(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Value, PromqlError> {
+        let pos = aggregate.expr.pos;
+        if aggregate.op == AggregateOp::CountValues {
+            return self.count_values(aggregate, grid);
+        }
+        let param = match &aggregate.param {
+            Some(param) => self.scalar(param, grid)?,
+            None => Vec::new(),
+        };
+        let param_pos = aggregate.param.as_ref().map_or(pos, |param| param.pos);
+        self.check_param(aggregate.op, &param, param_pos)?;
+        let vector = self.vector(&aggregate.expr, grid)?;
+        let groups = groups(&vector, aggregate);
+        let result = match aggregate.op {
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+                self.pick(aggregate.op, &vector, &groups, &param, grid, pos)?
+            }
+            op => {
+                let mut result = Vec::with_capacity(groups.len());
+                for group in groups {
+                    let column = self.fold(op, &vector, &group.members, &param, grid, pos)?;
+                    result.push(Series { labels: group.labels, drop_name: group.drop_name, column });
+                }
+                result
+            }
+        };
+        self.release(&vector);
+        Ok(Value::Vector(self.without_empty(result)))
+    }
+
+    fn check_param(&mut self, op: AggregateOp, param: &[f64], pos: Pos) -> Result<(), PromqlError> {
+        for value in param {
+            match op {
+                AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
+                    if value.is_nan() {
+                        return Err(PromqlError::Execution("Parameter value is NaN".to_owned()));
+                    }
+                    if !(-9.3e18..9.3e18).contains(value) {
+                        let way = if *value > 0.0 { "overflows" } else { "underflows" };
+                        return Err(PromqlError::Execution(format!("Scalar value {value} {way} int64")));
+                    }
+                }
+                AggregateOp::LimitRatio => {
+                    if value.is_nan() {
+                        return Err(PromqlError::Execution("Ratio value is NaN".to_owned()));
+                    }
+                    if value.abs() > 1.0 {
+                        let cap = value.signum();
+                        let text = format!("ratio value should be between -1 and 1, got {value}, capping to {cap}");
+                        self.warn(pos, text);
+                    }
+                }
+                AggregateOp::Quantile if !(0.0..=1.0).contains(value) => {
+                    self.warn(pos, format!("quantile value should be between 0 and 1, got {}", number(*value)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn fold(
+        &mut self,
+        op: AggregateOp,
+        vector: &Vector,
+        members: &[usize],
+        param: &[f64],
+        grid: &Grid,
+        pos: Pos,
+    ) -> Result<Column, PromqlError> {
+        let mut column = self.column(grid)?;
+        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        for step in 0..grid.steps {
+            self.spend(members.len())?;
+            floats.clear();
+            histograms.clear();
+            let mut count = 0_usize;
+            for at in members {
+                match vector.get(*at).map_or(CellRef::None, |series| series.column.get(step)) {
+                    CellRef::None => {}
+                    CellRef::Float(value) => {
+                        floats.push(value);
+                        count += 1;
+                    }
+                    CellRef::Histogram(histogram) => {
+                        histograms.push(histogram);
+                        count += 1;
+                    }
+                }
+            }
+            if count == 0 {
+                continue;
+            }
+            let cell = match op {
+                AggregateOp::Count => Some(Cell::Float(count as f64)),
+                AggregateOp::Group => Some(Cell::Float(1.0)),
+                AggregateOp::Sum | AggregateOp::Avg if !histograms.is_empty() => {
+                    if floats.is_empty() {
+                        let works: Vec<Work> = histograms.iter().map(|one| Work::from(one.as_ref())).collect();
+                        self.total(&works, op == AggregateOp::Avg, pos)
+                    } else {
+                        self.warn(pos, "encountered a mix of histograms and floats for aggregation");
+                        None
+                    }
+                }
+                _ => {
+                    if !histograms.is_empty() {
+                        self.info(pos, format!("ignored histogram in {} aggregation", name(op)));
+                    }
+                    let q = param.get(step).copied().unwrap_or(f64::NAN);
+                    (!floats.is_empty()).then(|| Cell::Float(float(op, &mut floats, q)))
+                }
+            };
+            if let Some(cell) = &cell {
+                self.charge_cell(cell)?;
+            }
+            column.set(step, cell);
+        }
+        Ok(column)
+    }
+
+    /// The sum or average of histograms.
+    fn total(&mut self, works: &[Work], average: bool, pos: Pos) -> Option<Cell> {
+        let (first, rest) = works.split_first()?;
+        let mut total = first.clone();
+        let conflict = works.iter().any(|work| work.hint == ResetHint::Reset)
+            && works.iter().any(|work| work.hint == ResetHint::NotReset);
+        for work in rest {
+            let Ok(added) = total.add(work, 1.0) else {
+                self.warn(
+                    pos,
+                    "vector contains a mix of histograms with exponential and custom buckets schemas for aggregation",
+                );
+                return None;
+            };
+            if added.reconciled {
+                self.info(pos, "mismatched custom buckets were reconciled during aggregation");
+            }
+        }
+        if conflict {
+            self.warn(pos, "conflicting counter resets during histogram aggregation");
+        }
+        if average {
+            let count = works.len() as f64;
+            total.map(|value| value / count);
+        }
+        Some(Cell::Histogram(Arc::new(total.into())))
+    }
+
+    fn pick(
+        &mut self,
+        op: AggregateOp,
+        vector: &Vector,
+        groups: &[Group],
+        param: &[f64],
+        grid: &Grid,
+        pos: Pos,
+    ) -> Result<Vector, PromqlError> {
+        let mut result: Vector = Vec::with_capacity(vector.len());
+        for series in vector {
+            let column = self.column(grid)?;
+            result.push(Series { labels: series.labels.clone(), drop_name: series.drop_name, column });
+        }
+        let mut order: Vec<usize> = Vec::new();
+        for group in groups {
+            let mut entries: Vec<(usize, CellRef<'_>)> = Vec::new();
+            for step in 0..grid.steps {
+                self.spend(group.members.len())?;
+                entries.clear();
+                for at in &group.members {
+                    if let Some(series) = vector.get(*at) {
+                        let cell = series.column.get(step);
+                        if cell.is_some() {
+                            entries.push((*at, cell));
+                        }
+                    }
+                }
+                let param = param.get(step).copied().unwrap_or(0.0);
+                self.select(op, &mut entries, vector, param, pos);
+                for (at, cell) in &entries {
+                    if let Some(series) = result.get_mut(*at) {
+                        series.column.set(step, cell.to_cell());
+                    }
+                }
+                if grid.steps == 1 {
+                    order.extend(entries.iter().map(|(at, _)| *at));
+                }
+            }
+        }
+        if grid.steps == 1 && matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
+            let mut places: Vec<Option<Series>> = result.into_iter().map(Some).collect();
+            return Ok(order.into_iter().filter_map(|at| places.get_mut(at)?.take()).collect());
+        }
+        Ok(result)
+    }
+
+    /// Leaves the chosen entries, in the order of their rank.
+    fn select(
+        &mut self,
+        op: AggregateOp,
+        entries: &mut Vec<(usize, CellRef<'_>)>,
+        vector: &Vector,
+        param: f64,
+        pos: Pos,
+    ) {
+        if op == AggregateOp::LimitRatio {
+            let ratio = param.clamp(-1.0, 1.0);
+            entries.retain(|(at, _)| vector.get(*at).is_some_and(|series| in_ratio(&series.labels, ratio)));
+            return;
+        }
+        let k = if param < 1.0 { 0 } else { param as usize };
+        if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
+            if entries.iter().any(|(_, cell)| matches!(cell, CellRef::Histogram(_))) {
+                self.info(pos, format!("ignored histogram in {} aggregation", name(op)));
+            }
+            entries.retain(|(_, cell)| matches!(cell, CellRef::Float(_)));
+            let value = |cell: &CellRef<'_>| if let CellRef::Float(value) = cell { *value } else { f64::NAN };
+            entries.sort_by(|(_, a), (_, b)| {
+                let (a, b) = (value(a), value(b));
+                match (a.is_nan(), b.is_nan()) {
+                    (false, false) if op == AggregateOp::Topk => b.total_cmp(&a),
+                    (false, false) => a.total_cmp(&b),
+                    (a, b) => a.cmp(&b),
+                }
+            });
+        }
+        entries.truncate(k);
+    }
+
+    fn count_values(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Value, PromqlError> {
+        let label = match &aggregate.param {
+            Some(param) => self.string(param, grid)?,
+            None => String::new(),
+        };
+        if label.is_empty() {
+            return Err(PromqlError::Execution(format!("invalid label name {label:?}")));
+        }
+        let vector = self.vector(&aggregate.expr, grid)?;
+        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut result: Vector = Vec::new();
+        for group in groups(&vector, aggregate) {
+            for step in 0..grid.steps {
+                self.spend(group.members.len())?;
+                for at in &group.members {
+                    let text = match vector.get(*at).map_or(CellRef::None, |series| series.column.get(step)) {
+                        CellRef::None => continue,
+                        CellRef::Float(value) => number(value),
+                        CellRef::Histogram(histogram) => super::functions::histogram::text(histogram),
+                    };
+                    let labels = group.labels.with(&label, &text);
+                    let place = match places.get(&labels) {
+                        Some(place) => *place,
+                        None => {
+                            let column = self.column(grid)?;
+                            places.insert(labels.clone(), result.len());
+                            let drop_name = group.drop_name && label != METRIC_NAME;
+                            result.push(Series { labels, drop_name, column });
+                            result.len() - 1
+                        }
+                    };
+                    if let Some(series) = result.get_mut(place) {
+                        let before = if let CellRef::Float(count) = series.column.get(step) { count } else { 0.0 };
+                        series.column.set(step, Some(Cell::Float(before + 1.0)));
+                    }
+                }
+            }
+        }
+        self.release(&vector);
+        Ok(Value::Vector(result))
+    }
+}
+
+fn name(op: AggregateOp) -> &'static str {
+    match op {
+        AggregateOp::Sum => "sum",
+        AggregateOp::Avg => "avg",
+        AggregateOp::Count => "count",
+        AggregateOp::Min => "min",
+        AggregateOp::Max => "max",
+        AggregateOp::Group => "group",
+        AggregateOp::Stddev => "stddev",
+        AggregateOp::Stdvar => "stdvar",
+        AggregateOp::Topk => "topk",
+        AggregateOp::Bottomk => "bottomk",
+        AggregateOp::CountValues => "count_values",
+        AggregateOp::Quantile => "quantile",
+        AggregateOp::Limitk => "limitk",
+        AggregateOp::LimitRatio => "limit_ratio",
+    }
+}
+
+/// A float as PromQL writes it in labels and messages.
+pub fn number(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else {
+        format!("{value}")
+    }
+}
+
+fn float(op: AggregateOp, floats: &mut [f64], q: f64) -> f64 {
+    let values = floats.iter().copied();
+    match op {
+        AggregateOp::Sum => stat::sum(values),
+        AggregateOp::Avg => stat::mean(values),
+        AggregateOp::Min => {
+            values.fold(f64::NAN, |least, value| if value < least || least.is_nan() { value } else { least })
+        }
+        AggregateOp::Max => {
+            values.fold(f64::NAN, |most, value| if value > most || most.is_nan() { value } else { most })
+        }
+        AggregateOp::Stddev => stat::variance(values).sqrt(),
+        AggregateOp::Stdvar => stat::variance(values),
+        AggregateOp::Quantile => stat::quantile(q, floats),
+        AggregateOp::Count
+        | AggregateOp::Group
+        | AggregateOp::Topk
+        | AggregateOp::Bottomk
+        | AggregateOp::CountValues
+        | AggregateOp::Limitk
+        | AggregateOp::LimitRatio => f64::NAN,
+    }
+}
+
+/// Whether a series is in the share that a ratio picks: a positive one from the low end of the
+/// hashes, a negative one from the high end, so that `r` and `r - 1` together pick each once.
+fn in_ratio(labels: &Labels, ratio: f64) -> bool {
+    let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
+    hasher.write(labels.key().as_bytes());
+    let place = hasher.finish() as f64 / u64::MAX as f64;
+    if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio }
+}

@@ -1,0 +1,346 @@
+//! Binary operators: scalars, a vector and a scalar, two vectors that match by labels, and sets.
+//! Series are grouped by their matching labels once; then each step is matched by itself, since
+//! which of several series has a sample may change from step to step.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::PromqlError;
+use super::ast::{Binary, BinaryOp, Cardinality, Matching, Pos};
+use super::eval::{Eval, Grid};
+use super::operate;
+use super::value::{Cell, CellRef, Column, Series, Value, Vector};
+use crate::model::labels::{Labels, METRIC_NAME};
+
+/// The labels that two series must share to match.
+fn signature(labels: &Labels, matching: &Matching) -> Labels {
+    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+    if matching.on {
+        labels.filter(|name, _| listed(name))
+    } else {
+        labels.filter(|name, _| name != METRIC_NAME && !listed(name))
+    }
+}
+
+/// Indexes of series by signature.
+type Groups = HashMap<Labels, Vec<usize>>;
+
+fn grouped(vector: &Vector, matching: &Matching) -> Groups {
+    let mut groups = Groups::new();
+    for (at, series) in vector.iter().enumerate() {
+        groups.entry(signature(&series.labels, matching)).or_default().push(at);
+    }
+    groups
+}
+
+impl Eval<'_> {
+    /// Evaluates a binary operation.
+    ///
+    /// # Errors
+    /// What the operands say, and ambiguous matches.
+    pub fn binary(&mut self, binary: &Binary, pos: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+        let left = self.eval(&binary.left, grid)?;
+        let right = self.eval(&binary.right, grid)?;
+        match (left, right) {
+            (Value::Scalar(a), Value::Scalar(b)) => {
+                self.budget.charge(8 * a.len())?;
+                let both = a.iter().zip(&b);
+                Ok(Value::Scalar(both.map(|(a, b)| scalar_result(binary, *a, *b)).collect()))
+            }
+            (Value::Vector(vector), Value::Scalar(scalar)) => self.with_scalar(binary, vector, &scalar, false, pos),
+            (Value::Scalar(scalar), Value::Vector(vector)) => self.with_scalar(binary, vector, &scalar, true, pos),
+            (Value::Vector(left), Value::Vector(right)) => {
+                let result = match binary.op {
+                    BinaryOp::And => self.and(binary, left, right, true)?,
+                    BinaryOp::Unless => self.and(binary, left, right, false)?,
+                    BinaryOp::Or => self.or(binary, left, right)?,
+                    _ => self.matched(binary, left, right, pos, grid)?,
+                };
+                Ok(Value::Vector(self.without_empty(result)))
+            }
+            (Value::String(_), _) | (_, Value::String(_)) => {
+                Err(PromqlError::Execution("strings have no operators".to_owned()))
+            }
+        }
+    }
+
+    fn with_scalar(
+        &mut self,
+        binary: &Binary,
+        vector: Vector,
+        scalar: &[f64],
+        scalar_first: bool,
+        pos: Pos,
+    ) -> Result<Value, PromqlError> {
+        let (op, bool) = (binary.op, binary.bool);
+        let drops_name = !op.is_comparison() || bool;
+        let result = self.map(vector, drops_name, |eval, step, cell| {
+            let number = CellRef::Float(scalar.get(step).copied().unwrap_or(f64::NAN));
+            let outcome = if scalar_first {
+                operate::cells(eval, op, number, cell, pos)
+            } else {
+                operate::cells(eval, op, cell, number, pos)
+            };
+            if !op.is_comparison() || outcome.cell.is_none() {
+                return Ok(outcome.cell);
+            }
+            if bool {
+                return Ok(Some(Cell::Float(f64::from(u8::from(outcome.keep)))));
+            }
+            Ok(if outcome.keep { cell.to_cell() } else { None })
+        })?;
+        Ok(Value::Vector(result))
+    }
+
+    /// `and`, or with `wanted` false `unless`.
+    fn and(&mut self, binary: &Binary, left: Vector, right: Vector, wanted: bool) -> Result<Vector, PromqlError> {
+        let groups = grouped(&right, &binary.matching);
+        let mut result = left;
+        for series in &mut result {
+            let others = groups.get(&signature(&series.labels, &binary.matching));
+            let others = others.map(Vec::as_slice).unwrap_or_default();
+            if others.is_empty() && !wanted {
+                continue;
+            }
+            self.spend(series.column.steps() * (1 + others.len()))?;
+            for step in 0..series.column.steps() {
+                if has_sample(&right, others, step) != wanted {
+                    series.column.set(step, None);
+                }
+            }
+        }
+        self.release(&right);
+        Ok(result)
+    }
+
+    fn or(&mut self, binary: &Binary, left: Vector, right: Vector) -> Result<Vector, PromqlError> {
+        let groups = grouped(&left, &binary.matching);
+        let mut result = left;
+        let count = result.len();
+        for mut series in right {
+            let others = groups.get(&signature(&series.labels, &binary.matching));
+            let others = others.map(Vec::as_slice).unwrap_or_default();
+            if !others.is_empty() {
+                self.spend(series.column.steps() * (1 + others.len()))?;
+                let left = result.get(..count).unwrap_or_default();
+                for step in 0..series.column.steps() {
+                    if has_sample(left, others, step) {
+                        series.column.set(step, None);
+                    }
+                }
+            }
+            result.push(series);
+        }
+        Ok(result)
+    }
+
+    fn matched(
+        &mut self,
+        binary: &Binary,
+        left: Vector,
+        right: Vector,
+        pos: Pos,
+        grid: &Grid,
+    ) -> Result<Vector, PromqlError> {
+        let swap = binary.matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swap { (&right, &left) } else { (&left, &right) };
+        let mut join = Join {
+            binary,
+            pos,
+            grid: *grid,
+            swap,
+            many,
+            one,
+            results: Vec::new(),
+            places: HashMap::new(),
+            by: Vec::new(),
+        };
+        let many_groups = grouped(many, &binary.matching);
+        let one_groups = grouped(one, &binary.matching);
+        let mut keys: Vec<&Labels> = Vec::new();
+        let mut seen: HashMap<Labels, ()> = HashMap::new();
+        for series in many.iter().chain(one) {
+            let key = signature(&series.labels, &binary.matching);
+            if let Some((key, _)) = many_groups.get_key_value(&key).or_else(|| one_groups.get_key_value(&key))
+                && seen.insert(key.clone(), ()).is_none()
+            {
+                keys.push(key);
+            }
+        }
+        for key in keys {
+            let many = many_groups.get(key).map(Vec::as_slice).unwrap_or_default();
+            let one = one_groups.get(key).map(Vec::as_slice).unwrap_or_default();
+            join.group(self, key, many, one)?;
+        }
+        let results = std::mem::take(&mut join.results);
+        self.release(&left);
+        self.release(&right);
+        Ok(results)
+    }
+}
+
+fn scalar_result(binary: &Binary, a: f64, b: f64) -> f64 {
+    let outcome = operate::floats(binary.op, a, b);
+    if binary.op.is_comparison() {
+        return f64::from(u8::from(outcome.keep));
+    }
+    match outcome.cell {
+        Some(Cell::Float(value)) => value,
+        Some(Cell::Histogram(_)) | None => f64::NAN,
+    }
+}
+
+fn has_sample(vector: &[Series], places: &[usize], step: usize) -> bool {
+    places.iter().any(|at| vector.get(*at).is_some_and(|series| series.column.get(step).is_some()))
+}
+
+/// The join of two vectors under way. `many` may have several series in a group, `one` only one at
+/// a step; without grouping neither may.
+struct Join<'v> {
+    binary: &'v Binary,
+    pos: Pos,
+    grid: Grid,
+    /// Whether the many side is on the right.
+    swap: bool,
+    many: &'v Vector,
+    one: &'v Vector,
+    results: Vector,
+    places: HashMap<(Labels, bool), usize>,
+    /// For each result and step, which series of the many side made it (0 is none).
+    by: Vec<Vec<u32>>,
+}
+
+impl Join<'_> {
+    fn group(&mut self, eval: &mut Eval<'_>, key: &Labels, many: &[usize], one: &[usize]) -> Result<(), PromqlError> {
+        let matching = &self.binary.matching;
+        let (fill_many, fill_one) = if self.swap {
+            (matching.fill_right, matching.fill_left)
+        } else {
+            (matching.fill_left, matching.fill_right)
+        };
+        if (many.is_empty() && fill_many.is_none()) || (one.is_empty() && fill_one.is_none()) {
+            return Ok(());
+        }
+        eval.spend(self.grid.steps * (many.len() + one.len() + 1))?;
+        for step in 0..self.grid.steps {
+            let partner = self.only(one, step, key)?;
+            let partner_labels = partner.map(|at| &self.one[at]);
+            let partner_cell = match partner_labels {
+                Some(series) => series.column.get(step),
+                None => fill_one.map_or(CellRef::None, CellRef::Float),
+            };
+            let present = |at: &&usize| self.many[**at].column.get(step).is_some();
+            let members: Vec<usize> = many.iter().filter(present).copied().collect();
+            if members.is_empty() {
+                if let (Some(fill), Some(series)) = (fill_many, partner_labels) {
+                    let filled = CellRef::Float(fill);
+                    self.pair(eval, key, None, Some(series), filled, series.column.get(step), step)?;
+                }
+                continue;
+            }
+            if !partner_cell.is_some() {
+                continue;
+            }
+            if matching.cardinality == Cardinality::OneToOne && members.len() > 1 && partner.is_some() {
+                // Which of them matches cannot be told; the error names the labels that they share.
+                return self.ambiguous(&members, key);
+            }
+            for at in members {
+                let series = &self.many[at];
+                self.pair(eval, key, Some((at, series)), partner_labels, series.column.get(step), partner_cell, step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The one series of the one side that has a sample.
+    fn only(&self, one: &[usize], step: usize, key: &Labels) -> Result<Option<usize>, PromqlError> {
+        let mut found: Option<usize> = None;
+        for at in one {
+            if self.one[*at].column.get(step).is_some() {
+                if let Some(first) = found {
+                    let side = if self.swap { "left" } else { "right" };
+                    return Err(PromqlError::Execution(format!(
+                        "found duplicate series for the match group {key} on the {side} hand-side of the operation: \
+                         [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+                        self.one[first].labels, self.one[*at].labels
+                    )));
+                }
+                found = Some(*at);
+            }
+        }
+        Ok(found)
+    }
+
+    fn ambiguous(&self, members: &[usize], key: &Labels) -> Result<(), PromqlError> {
+        let _ = members;
+        Err(PromqlError::Execution(format!(
+            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right): {key}"
+        )))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "two sides, each with labels and a sample")]
+    fn pair(
+        &mut self,
+        eval: &mut Eval<'_>,
+        key: &Labels,
+        many: Option<(usize, &Series)>,
+        one: Option<&Series>,
+        many_cell: CellRef<'_>,
+        one_cell: CellRef<'_>,
+        step: usize,
+    ) -> Result<(), PromqlError> {
+        let binary = self.binary;
+        let (left, right) = if self.swap { (one_cell, many_cell) } else { (many_cell, one_cell) };
+        let outcome = operate::cells(eval, binary.op, left, right, self.pos);
+        let Some(mut cell) = outcome.cell else { return Ok(()) };
+        if binary.bool {
+            cell = Cell::Float(f64::from(u8::from(outcome.keep)));
+        } else if !outcome.keep {
+            return Ok(());
+        }
+        let labels = self.labels(key, many.map(|(_, series)| &series.labels), one.map(|series| &series.labels));
+        let from_many = many.is_some_and(|(_, series)| series.drop_name);
+        let drop_name = binary.bool || from_many;
+        let place = match self.places.entry((labels.clone(), drop_name)) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => {
+                let column: Column = eval.column(&self.grid)?;
+                eval.budget.charge(4 * self.grid.steps)?;
+                self.results.push(Series { labels, drop_name, column });
+                self.by.push(vec![0; self.grid.steps]);
+                *place.insert(self.results.len() - 1)
+            }
+        };
+        eval.charge_cell(&cell)?;
+        let maker = u32::try_from(many.map_or(0, |(at, _)| at)).unwrap_or(0) + 1;
+        if let (Some(series), Some(by)) = (self.results.get_mut(place), self.by.get_mut(place)) {
+            if by.get(step).is_some_and(|before| *before != 0) {
+                let message = "multiple matches for labels: grouping labels must ensure unique matches";
+                return Err(PromqlError::Execution(message.to_owned()));
+            }
+            if let Some(before) = by.get_mut(step) {
+                *before = maker;
+            }
+            series.column.set(step, Some(cell));
+        }
+        Ok(())
+    }
+
+    /// The labels of the result.
+    fn labels(&self, key: &Labels, many: Option<&Labels>, one: Option<&Labels>) -> Labels {
+        let matching = &self.binary.matching;
+        let mut labels = many.unwrap_or(key).clone();
+        if !self.binary.op.is_comparison() {
+            labels = labels.without(METRIC_NAME);
+        }
+        if matching.cardinality == Cardinality::OneToOne {
+            let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+            return labels.filter(|name, _| listed(name) == matching.on);
+        }
+        for name in &matching.include {
+            labels = labels.with(name, one.map_or("", |one| one.value(name)));
+        }
+        labels
+    }
+}

@@ -1,0 +1,539 @@
+//! Functions of histograms, native ones and classic ones (series with a label `le`).
+//! Within a bucket, observations are taken to lie evenly: on a logarithmic scale in exponential
+//! buckets, on a linear one in the zero bucket, custom and classic buckets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Function, Imp, arg, row};
+use crate::model::histogram::Histogram;
+use crate::model::labels::{Labels, METRIC_NAME};
+use crate::query::promql::PromqlError;
+use crate::query::promql::aggregate::number;
+use crate::query::promql::ast::{Call, Pos};
+use crate::query::promql::eval::{Eval, Grid};
+use crate::query::promql::native::{Bucket, Work};
+use crate::query::promql::value::{Cell, CellRef, Series, Value, Vector};
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    row(
+        "histogram_count",
+        "number of observations",
+        "histogram_count(a)",
+        Imp::Whole(|e, c, _, g| simple(e, c, g, |w| w.count)),
+    ),
+    row(
+        "histogram_sum",
+        "sum of observations",
+        "histogram_sum(a)",
+        Imp::Whole(|e, c, _, g| simple(e, c, g, |w| w.sum)),
+    ),
+    row(
+        "histogram_avg",
+        "mean of observations",
+        "histogram_avg(a)",
+        Imp::Whole(|e, c, _, g| simple(e, c, g, |w| w.sum / w.count)),
+    ),
+    row(
+        "histogram_stddev",
+        "estimated standard deviation",
+        "histogram_stddev(a)",
+        Imp::Whole(|e, c, _, g| simple(e, c, g, |w| variance(w).sqrt())),
+    ),
+    row(
+        "histogram_stdvar",
+        "estimated variance",
+        "histogram_stdvar(a)",
+        Imp::Whole(|e, c, _, g| simple(e, c, g, variance)),
+    ),
+    row("histogram_quantile", "estimated quantile", "histogram_quantile(0.9, a)", Imp::Whole(histogram_quantile)),
+    row(
+        "histogram_quantiles",
+        "several quantiles, told apart by a label",
+        "histogram_quantiles(a, \"q\", 0.5, 0.9)",
+        Imp::Whole(histogram_quantiles),
+    ),
+    row(
+        "histogram_fraction",
+        "estimated share between two values",
+        "histogram_fraction(0, 1, a)",
+        Imp::Whole(histogram_fraction),
+    ),
+];
+
+/// A histogram times a number.
+pub fn scaled(histogram: &Arc<Histogram>, factor: f64) -> Cell {
+    let mut work = Work::from(histogram.as_ref());
+    work.scale(factor);
+    Cell::Histogram(Arc::new(work.into()))
+}
+
+/// A histogram divided by a number; by zero, nothing is left of its buckets.
+pub fn divided(histogram: &Arc<Histogram>, divisor: f64) -> Cell {
+    let mut work = Work::from(histogram.as_ref());
+    work.map(|value| value / divisor);
+    if divisor == 0.0 {
+        work.positive.clear();
+        work.negative.clear();
+    }
+    if divisor < 0.0 {
+        work.hint = crate::model::histogram::ResetHint::Gauge;
+    }
+    Cell::Histogram(Arc::new(work.into()))
+}
+
+/// A histogram as a label value.
+pub fn text(histogram: &Arc<Histogram>) -> String {
+    let work = Work::from(histogram.as_ref());
+    let mut text = format!("{{count:{}, sum:{}", number(work.count), number(work.sum));
+    for bucket in work.buckets() {
+        let open = if bucket.lower_in { '[' } else { '(' };
+        let close = if bucket.upper_in { ']' } else { ')' };
+        text += &format!(", {open}{},{}{close}:{}", number(bucket.lower), number(bucket.upper), number(bucket.count));
+    }
+    text + "}"
+}
+
+fn simple(eval: &mut Eval<'_>, call: &Call, grid: &Grid, f: fn(&Work) -> f64) -> Result<Value, PromqlError> {
+    let vector = eval.vector(arg(call, 0)?, grid)?;
+    let vector = eval.map(vector, true, |eval, _, cell| {
+        eval.spend(50)?;
+        let CellRef::Histogram(histogram) = cell else { return Ok(None) };
+        Ok(Some(Cell::Float(f(&Work::from(histogram.as_ref())))))
+    })?;
+    Ok(Value::Vector(vector))
+}
+
+fn variance(work: &Work) -> f64 {
+    let mean = work.sum / work.count;
+    let mut total = crate::query::promql::stat::Sum::default();
+    for bucket in work.buckets() {
+        let at = if work.is_custom() {
+            (bucket.lower + bucket.upper) / 2.0
+        } else if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
+            0.0
+        } else {
+            let middle = (bucket.lower * bucket.upper).sqrt();
+            if bucket.upper < 0.0 { -middle } else { middle }
+        };
+        total.add(bucket.count * (at - mean) * (at - mean));
+    }
+    total.value() / work.count
+}
+
+/// The bounds between which a bucket's observations are taken to lie. The zero bucket is one-sided
+/// where the histogram is; custom buckets start at zero unless they end below it.
+fn span(bucket: &Bucket, custom: bool, has_positive: bool, has_negative: bool) -> (f64, f64) {
+    let (mut low, mut high) = (bucket.lower, bucket.upper);
+    if custom {
+        if low == f64::NEG_INFINITY {
+            low = if high > 0.0 { 0.0 } else { high };
+        }
+        if high == f64::INFINITY {
+            high = low;
+        }
+    } else if low < 0.0 && high > 0.0 {
+        if !has_negative && has_positive {
+            low = 0.0;
+        } else if !has_positive && has_negative {
+            high = 0.0;
+        }
+    }
+    (low, high)
+}
+
+fn is_linear(custom: bool, low: f64, high: f64) -> bool {
+    custom || (low <= 0.0 && high >= 0.0)
+}
+
+/// The share of a bucket's observations that lie below `bound`.
+pub fn share_below(bucket: &Bucket, bound: f64, custom: bool, has_positive: bool, has_negative: bool) -> f64 {
+    if bound >= bucket.upper {
+        return 1.0;
+    }
+    if bound <= bucket.lower {
+        return 0.0;
+    }
+    let (low, high) = span(bucket, custom, has_positive, has_negative);
+    if bound >= high {
+        return if bucket.upper == f64::INFINITY { 0.0 } else { 1.0 };
+    }
+    if bound <= low {
+        return 0.0;
+    }
+    if is_linear(custom, low, high) {
+        return (bound - low) / (high - low);
+    }
+    let (a, b, x) = (low.abs().log2(), high.abs().log2(), bound.abs().log2());
+    (x - a) / (b - a)
+}
+
+fn sides(work: &Work) -> (bool, bool) {
+    let any = |buckets: &[(i32, f64)]| buckets.iter().any(|(_, count)| *count != 0.0);
+    (any(&work.positive), any(&work.negative))
+}
+
+/// What a quantile has to say about observations that are NaN.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NanNote {
+    None,
+    Skewed,
+    IsNan,
+}
+
+fn native_quantile(q: f64, work: &Work) -> (f64, NanNote) {
+    if q < 0.0 {
+        return (f64::NEG_INFINITY, NanNote::None);
+    }
+    if q > 1.0 {
+        return (f64::INFINITY, NanNote::None);
+    }
+    if work.count == 0.0 || q.is_nan() {
+        return (f64::NAN, NanNote::None);
+    }
+    let buckets = work.buckets();
+    let in_buckets: f64 = buckets.iter().map(|bucket| bucket.count).sum();
+    let has_nan = work.sum.is_nan() && in_buckets < work.count * (1.0 - 1e-12);
+    // Observations that are NaN count as larger than all others.
+    let rank = q * work.count;
+    let from_above = !work.sum.is_nan() && q >= 0.5;
+    let (has_positive, has_negative) = sides(work);
+    let note = if has_nan { NanNote::Skewed } else { NanNote::None };
+    let mut found: Option<(Bucket, f64)> = None;
+    if from_above {
+        let rest = (1.0 - q) * work.count;
+        let mut above = 0.0;
+        for bucket in buckets.iter().rev() {
+            above += bucket.count;
+            found = Some((*bucket, above - rest));
+            if above >= rest {
+                break;
+            }
+        }
+    } else {
+        let mut below = 0.0;
+        for bucket in &buckets {
+            found = Some((*bucket, rank - below));
+            below += bucket.count;
+            if below >= rank {
+                break;
+            }
+        }
+        if has_nan && below < rank {
+            return (f64::NAN, NanNote::IsNan);
+        }
+    }
+    let Some((bucket, within)) = found else { return (f64::NAN, NanNote::IsNan) };
+    let custom = work.is_custom();
+    if custom && bucket.lower == f64::NEG_INFINITY && bucket.upper <= 0.0 {
+        return (bucket.upper, note);
+    }
+    if custom && bucket.upper == f64::INFINITY {
+        return (bucket.lower, note);
+    }
+    let (low, high) = span(&bucket, custom, has_positive, has_negative);
+    let share = (within / bucket.count).clamp(0.0, 1.0);
+    if is_linear(custom, low, high) {
+        return (low + (high - low) * share, note);
+    }
+    let (a, b) = (low.abs().log2(), high.abs().log2());
+    let size = (a + (b - a) * share).exp2();
+    (if high <= 0.0 { -size } else { size }, note)
+}
+
+fn native_fraction(lower: f64, upper: f64, work: &Work) -> f64 {
+    if work.count == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let custom = work.is_custom();
+    let (has_positive, has_negative) = sides(work);
+    let part = |bucket: &Bucket| {
+        let share = |bound: f64| {
+            let unbounded = custom && bucket.lower == f64::NEG_INFINITY && bucket.upper <= 0.0;
+            if unbounded && bound < bucket.upper && bound > f64::NEG_INFINITY {
+                return 0.0;
+            }
+            share_below(bucket, bound, custom, has_positive, has_negative)
+        };
+        bucket.count * (share(upper) - share(lower))
+    };
+    work.buckets().iter().map(part).sum::<f64>() / work.count
+}
+
+/// The classic histogram of one set of labels at one step: (upper bound, cumulative count).
+type ClassicBuckets = Vec<(f64, f64)>;
+
+/// A histogram of either kind at one step, and who it is.
+struct Classic {
+    labels: Labels,
+    name_dropped: bool,
+    /// Series and their bounds.
+    members: Vec<(usize, f64)>,
+    /// A native histogram of the same labels.
+    native: Vec<usize>,
+}
+
+const MIXED_KINDS: &str = "vector contains a mix of classic and native histograms for metric name";
+
+/// Puts series that make up one classic histogram together.
+fn collect(eval: &mut Eval<'_>, vector: &Vector, pos: Pos) -> Vec<Classic> {
+    let mut places: HashMap<Labels, usize> = HashMap::new();
+    let mut all: Vec<Classic> = Vec::new();
+    for (at, series) in vector.iter().enumerate() {
+        let steps = || (0..series.column.steps()).map(|step| series.column.get(step));
+        let has_floats = steps().any(|cell| matches!(cell, CellRef::Float(_)));
+        let has_native = steps().any(|cell| matches!(cell, CellRef::Histogram(_)));
+        let mut place = |labels: Labels, name_dropped: bool| {
+            *places.entry(labels.clone()).or_insert_with(|| {
+                all.push(Classic { labels, name_dropped, members: Vec::new(), native: Vec::new() });
+                all.len() - 1
+            })
+        };
+        let native_place = has_native.then(|| place(series.labels.clone(), series.drop_name));
+        let text = series.labels.value("le");
+        let bound = text.parse::<f64>().ok().filter(|_| has_floats);
+        let float_place = bound.map(|_| place(series.labels.without("le"), series.drop_name));
+        if has_floats && bound.is_none() {
+            let name = series.labels.metric_name();
+            let message =
+                format!("bucket label \"le\" is missing or has a malformed value of {text:?} for metric name {name:?}");
+            eval.warn(pos, message);
+        }
+        if let Some(group) = native_place.and_then(|place| all.get_mut(place)) {
+            group.native.push(at);
+        }
+        if let (Some(group), Some(bound)) = (float_place.and_then(|place| all.get_mut(place)), bound) {
+            group.members.push((at, bound));
+        }
+    }
+    all
+}
+
+impl Classic {
+    fn buckets(&self, vector: &Vector, step: usize) -> ClassicBuckets {
+        let mut buckets: ClassicBuckets = Vec::with_capacity(self.members.len());
+        for (at, bound) in &self.members {
+            if let Some(CellRef::Float(count)) = vector.get(*at).map(|series| series.column.get(step)) {
+                buckets.push((*bound, count));
+            }
+        }
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        buckets.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 += later.1;
+            }
+            same
+        });
+        buckets
+    }
+
+    fn native<'v>(&self, vector: &'v Vector, step: usize) -> Option<&'v Arc<Histogram>> {
+        self.native.iter().find_map(|at| match vector.get(*at)?.column.get(step) {
+            CellRef::Histogram(histogram) => Some(histogram),
+            CellRef::None | CellRef::Float(_) => None,
+        })
+    }
+}
+
+/// How much counts had to be raised so that they never fall: not, within rounding, or more.
+fn make_monotonic(buckets: &mut ClassicBuckets) -> bool {
+    let mut most = f64::NEG_INFINITY;
+    let mut forced = false;
+    for (_, count) in buckets.iter_mut() {
+        if *count < most {
+            forced |= (most - *count) / most.abs().max(count.abs()) > 1e-12;
+            *count = most;
+        } else if *count - most <= 1e-12 * count.abs().max(most.abs()) && most.is_finite() {
+            *count = most;
+        } else {
+            most = *count;
+        }
+    }
+    forced
+}
+
+fn classic_quantile(q: f64, buckets: &ClassicBuckets) -> f64 {
+    if q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    let Some(((last_bound, total), finite)) = buckets.split_last().filter(|(last, _)| last.0 == f64::INFINITY) else {
+        return f64::NAN;
+    };
+    let _ = last_bound;
+    if finite.is_empty() || *total == 0.0 || total.is_nan() {
+        return f64::NAN;
+    }
+    let rank = q * total;
+    let place = finite.partition_point(|(_, count)| *count < rank);
+    let Some((upper, count)) = finite.get(place) else { return finite.last().map_or(f64::NAN, |(bound, _)| *bound) };
+    let (lower, before) = match place.checked_sub(1).and_then(|place| finite.get(place)) {
+        Some((bound, count)) => (*bound, *count),
+        None if *upper <= 0.0 => return *upper,
+        None => (0.0, 0.0),
+    };
+    lower + (upper - lower) * (rank - before) / (count - before)
+}
+
+fn classic_fraction(lower: f64, upper: f64, buckets: &ClassicBuckets) -> f64 {
+    if buckets.last().is_none_or(|last| last.0 != f64::INFINITY) || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    let total = buckets.last().map_or(0.0, |last| last.1);
+    if total == 0.0 || total.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let rank = |value: f64| {
+        let mut low = if buckets.first().is_some_and(|first| first.0 <= 0.0) { f64::NEG_INFINITY } else { 0.0 };
+        let mut before = 0.0;
+        for (bound, count) in buckets {
+            if value >= *bound {
+                (low, before) = (*bound, *count);
+                continue;
+            }
+            if value <= low || low == f64::NEG_INFINITY || *bound == f64::INFINITY {
+                return before;
+            }
+            return before + (count - before) * (value - low) / (bound - low);
+        }
+        total
+    };
+    (rank(upper) - rank(lower)) / total
+}
+
+/// What is asked of each histogram.
+enum Ask<'a> {
+    Quantile(&'a [f64]),
+    Fraction(&'a [f64], &'a [f64]),
+}
+
+fn of_histograms(
+    eval: &mut Eval<'_>,
+    vector: &Vector,
+    grid: &Grid,
+    pos: Pos,
+    ask: &Ask<'_>,
+) -> Result<Vector, PromqlError> {
+    let mut result = Vec::new();
+    for classic in collect(eval, vector, pos) {
+        let mut column = eval.column(grid)?;
+        for step in 0..grid.steps {
+            eval.spend(20 + classic.members.len())?;
+            let mut buckets = classic.buckets(vector, step);
+            let native = classic.native(vector, step);
+            let name = classic.labels.metric_name();
+            if native.is_some() && !buckets.is_empty() {
+                eval.warn(pos, format!("{MIXED_KINDS} {name:?}"));
+                continue;
+            }
+            let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
+            let value = if let Some(histogram) = native {
+                let work = Work::from(histogram.as_ref());
+                of_native(eval, &work, ask, step, pos, name)
+            } else if buckets.is_empty() {
+                continue;
+            } else {
+                let forced = make_monotonic(&mut buckets);
+                match ask {
+                    Ask::Quantile(q) => {
+                        if forced {
+                            eval.info(pos, format!(
+                                "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name {name:?}"
+                            ));
+                        }
+                        classic_quantile(at(q), &buckets)
+                    }
+                    Ask::Fraction(lower, upper) => classic_fraction(at(lower), at(upper), &buckets),
+                }
+            };
+            column.set(step, Some(Cell::Float(value)));
+        }
+        let drop_name = classic.name_dropped || classic.labels.get(METRIC_NAME).is_some();
+        result.push(Series { labels: classic.labels, drop_name, column });
+    }
+    Ok(eval.without_empty(result))
+}
+
+fn of_native(eval: &mut Eval<'_>, work: &Work, ask: &Ask<'_>, step: usize, pos: Pos, name: &str) -> f64 {
+    let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
+    match ask {
+        Ask::Quantile(q) => {
+            let (value, note) = native_quantile(at(q), work);
+            let says = match note {
+                NanNote::None => return value,
+                NanNote::Skewed => "result is skewed higher",
+                NanNote::IsNan => "result is NaN",
+            };
+            eval.info(
+                pos,
+                format!("input to histogram_quantile has NaN observations, {says} for metric name {name:?}"),
+            );
+            value
+        }
+        Ask::Fraction(lower, upper) => {
+            let in_buckets: f64 = work.buckets().iter().map(|bucket| bucket.count).sum();
+            if work.sum.is_nan() && in_buckets < work.count * (1.0 - 1e-12) {
+                eval.info(pos, format!("input to histogram_fraction has NaN observations, which are excluded from all fractions for metric name {name:?}"));
+            }
+            native_fraction(at(lower), at(upper), work)
+        }
+    }
+}
+
+fn check_quantiles(eval: &mut Eval<'_>, quantiles: &[f64], pos: Pos) {
+    for q in quantiles {
+        if !(0.0..=1.0).contains(q) {
+            eval.warn(pos, format!("quantile value should be between 0 and 1, got {}", number(*q)));
+        }
+    }
+}
+
+fn histogram_quantile(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+    let (param, expr) = (arg(call, 0)?, arg(call, 1)?);
+    let quantiles = eval.scalar(param, grid)?;
+    check_quantiles(eval, &quantiles, param.pos);
+    let vector = eval.vector(expr, grid)?;
+    let result = of_histograms(eval, &vector, grid, expr.pos, &Ask::Quantile(&quantiles))?;
+    eval.release(&vector);
+    Ok(Value::Vector(result))
+}
+
+fn histogram_quantiles(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+    let expr = arg(call, 0)?;
+    let vector = eval.vector(expr, grid)?;
+    let label = eval.string(arg(call, 1)?, grid)?;
+    let mut result = Vec::new();
+    for param in call.args.iter().skip(2) {
+        let quantiles = eval.scalar(param, grid)?;
+        check_quantiles(eval, &quantiles, param.pos);
+        let value = number(quantiles.first().copied().unwrap_or(f64::NAN));
+        for mut series in of_histograms(eval, &vector, grid, expr.pos, &Ask::Quantile(&quantiles))? {
+            series.labels = series.labels.with(&label, &value);
+            result.push(series);
+        }
+    }
+    eval.release(&vector);
+    Ok(Value::Vector(result))
+}
+
+fn histogram_fraction(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+    let lower = eval.scalar(arg(call, 0)?, grid)?;
+    let upper = eval.scalar(arg(call, 1)?, grid)?;
+    let expr = arg(call, 2)?;
+    let vector = eval.vector(expr, grid)?;
+    let result = of_histograms(eval, &vector, grid, expr.pos, &Ask::Fraction(&lower, &upper))?;
+    eval.release(&vector);
+    Ok(Value::Vector(result))
+}

@@ -1,0 +1,88 @@
+//! Functions that change labels, and `info`, which takes labels over from info metrics.
+
+use regex::Regex;
+
+use super::{Function, Imp, arg, row};
+use crate::model::labels::{Labels, METRIC_NAME};
+use crate::query::promql::PromqlError;
+use crate::query::promql::ast::{Call, Pos};
+use crate::query::promql::eval::{Eval, Grid};
+use crate::query::promql::info;
+use crate::query::promql::value::{Series, Value, Vector};
+
+/// Longest label value that a function makes.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    row(
+        "label_replace",
+        "sets a label from a match on another",
+        "label_replace(a, \"to\", \"$1\", \"from\", \"(.*)\")",
+        Imp::Whole(label_replace),
+    ),
+    row("label_join", "joins labels into one", "label_join(a, \"to\", \"-\", \"x\", \"y\")", Imp::Whole(label_join)),
+    row("info", "adds the labels of matching info metrics", "info(a)", Imp::Whole(info::info)),
+];
+
+fn check_name(name: &str) -> Result<(), PromqlError> {
+    if name.is_empty() {
+        return Err(PromqlError::Execution(format!("invalid destination label name in label function: {name}")));
+    }
+    Ok(())
+}
+
+fn set(eval: &mut Eval<'_>, series: &mut Series, name: &str, value: &str) -> Result<(), PromqlError> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(PromqlError::Execution(format!("a label value of {} bytes is too long", value.len())));
+    }
+    let labels: Labels = series.labels.with(name, value);
+    eval.budget.charge(labels.bytes())?;
+    series.labels = labels;
+    if name == METRIC_NAME {
+        series.drop_name = false;
+    }
+    Ok(())
+}
+
+fn finish(eval: &mut Eval<'_>, vector: Vector) -> Result<Value, PromqlError> {
+    Ok(Value::Vector(eval.join_equal(vector, false)?))
+}
+
+fn label_replace(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+    let to = eval.string(arg(call, 1)?, grid)?;
+    let template = eval.string(arg(call, 2)?, grid)?;
+    let from = eval.string(arg(call, 3)?, grid)?;
+    let pattern = eval.string(arg(call, 4)?, grid)?;
+    let regex = Regex::new(&format!("^(?s:{pattern})$"))
+        .map_err(|_| PromqlError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    check_name(&to)?;
+    let mut vector = eval.vector(arg(call, 0)?, grid)?;
+    for series in &mut vector {
+        eval.spend(10)?;
+        let value = series.labels.value(&from).to_owned();
+        if let Some(captures) = regex.captures(&value) {
+            let mut text = String::new();
+            captures.expand(&template, &mut text);
+            set(eval, series, &to, &text)?;
+        }
+    }
+    finish(eval, vector)
+}
+
+fn label_join(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+    let to = eval.string(arg(call, 1)?, grid)?;
+    let separator = eval.string(arg(call, 2)?, grid)?;
+    let mut from = Vec::new();
+    for name in call.args.iter().skip(3) {
+        from.push(eval.string(name, grid)?);
+    }
+    check_name(&to)?;
+    let mut vector = eval.vector(arg(call, 0)?, grid)?;
+    for series in &mut vector {
+        eval.spend(10)?;
+        let parts: Vec<&str> = from.iter().map(|name| series.labels.value(name)).collect();
+        let text = parts.join(&separator);
+        set(eval, series, &to, &text)?;
+    }
+    finish(eval, vector)
+}

@@ -1,0 +1,177 @@
+//! Functions that boil a window down to one value: `*_over_time`.
+
+use std::sync::Arc;
+
+use super::rate::{Either, IGNORED, MIXED, MIXED_SCHEMAS, in_order};
+use super::{Function, Imp, RangeContext, row};
+use crate::model::histogram::ResetHint;
+use crate::query::promql::aggregate::number;
+use crate::query::promql::native::Work;
+use crate::query::promql::range::Window;
+use crate::query::promql::stat;
+use crate::query::promql::value::Cell;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    row("sum_over_time", "sum", "sum_over_time(a[5m])", Imp::Range(|w, _, c| total(w, c, false))),
+    row("avg_over_time", "mean", "avg_over_time(a[5m])", Imp::Range(|w, _, c| total(w, c, true))),
+    row("min_over_time", "smallest value", "min_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, least))),
+    row("max_over_time", "largest value", "max_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, most))),
+    row("count_over_time", "number of samples", "count_over_time(a[5m])", Imp::Range(count)),
+    row(
+        "present_over_time",
+        "1 for every series with samples",
+        "present_over_time(a[5m])",
+        Imp::Range(|_, _, _| Some(Cell::Float(1.0))),
+    ),
+    row(
+        "last_over_time",
+        "latest sample",
+        "last_over_time(a[5m])",
+        Imp::RangeKeepsName(|w, _, _| edge(w, true).map(|(_, cell)| cell)),
+    ),
+    row(
+        "first_over_time",
+        "earliest sample",
+        "first_over_time(a[5m])",
+        Imp::RangeKeepsName(|w, _, _| edge(w, false).map(|(_, cell)| cell)),
+    ),
+    row(
+        "stddev_over_time",
+        "standard deviation",
+        "stddev_over_time(a[5m])",
+        Imp::Range(|w, _, c| floats(w, c, |v| stat::variance(v.iter().copied()).sqrt())),
+    ),
+    row(
+        "stdvar_over_time",
+        "variance",
+        "stdvar_over_time(a[5m])",
+        Imp::Range(|w, _, c| floats(w, c, |v| stat::variance(v.iter().copied()))),
+    ),
+    row("quantile_over_time", "quantile", "quantile_over_time(0.9, a[5m])", Imp::Range(quantile)),
+    row("mad_over_time", "median absolute deviation", "mad_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, mad))),
+    row(
+        "ts_of_first_over_time",
+        "time of the earliest sample",
+        "ts_of_first_over_time(a[5m])",
+        Imp::Range(|w, _, _| edge(w, false).map(|(t, _)| seconds(t))),
+    ),
+    row(
+        "ts_of_last_over_time",
+        "time of the latest sample",
+        "ts_of_last_over_time(a[5m])",
+        Imp::Range(|w, _, _| edge(w, true).map(|(t, _)| seconds(t))),
+    ),
+    row(
+        "ts_of_min_over_time",
+        "time of the smallest value, the last such",
+        "ts_of_min_over_time(a[5m])",
+        Imp::Range(|w, _, c| time_of(w, c, |now, best| now <= best)),
+    ),
+    row(
+        "ts_of_max_over_time",
+        "time of the largest value, the last such",
+        "ts_of_max_over_time(a[5m])",
+        Imp::Range(|w, _, c| time_of(w, c, |now, best| now >= best)),
+    ),
+];
+
+/// Says so when histograms stay out of a computation that takes floats only.
+pub(super) fn note_ignored(window: &Window<'_>, context: &mut RangeContext<'_, '_>) {
+    if !window.values.is_empty() && !window.histograms.is_empty() {
+        context.info(IGNORED);
+    }
+}
+
+fn floats(window: &Window<'_>, context: &mut RangeContext<'_, '_>, f: impl Fn(&[f64]) -> f64) -> Option<Cell> {
+    note_ignored(window, context);
+    (!window.values.is_empty()).then(|| Cell::Float(f(window.values)))
+}
+
+fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, |best, value| if value < best || best.is_nan() { value } else { best })
+}
+
+fn most(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, |best, value| if value > best || best.is_nan() { value } else { best })
+}
+
+fn count(window: &Window<'_>, _: &[f64], _: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    Some(Cell::Float((window.values.len() + window.histograms.len()) as f64))
+}
+
+fn seconds(t: i64) -> Cell {
+    Cell::Float(t as f64 / 1000.0)
+}
+
+/// The first or last sample of either kind.
+fn edge(window: &Window<'_>, last: bool) -> Option<(i64, Cell)> {
+    let samples = in_order(window);
+    let (t, sample) = if last { samples.last()? } else { samples.first()? };
+    let cell = match sample {
+        Either::Float(value) => Cell::Float(*value),
+        Either::Histogram(sample) => Cell::Histogram(sample.histogram.clone()),
+    };
+    Some((*t, cell))
+}
+
+fn time_of(window: &Window<'_>, context: &mut RangeContext<'_, '_>, better: fn(f64, f64) -> bool) -> Option<Cell> {
+    note_ignored(window, context);
+    let mut best = (*window.times.first()?, *window.values.first()?);
+    for (t, value) in window.times.iter().zip(window.values) {
+        if better(*value, best.1) || best.1.is_nan() {
+            best = (*t, *value);
+        }
+    }
+    Some(seconds(best.0))
+}
+
+fn total(window: &Window<'_>, context: &mut RangeContext<'_, '_>, average: bool) -> Option<Cell> {
+    if !window.values.is_empty() && !window.histograms.is_empty() {
+        context.warn(MIXED);
+        return None;
+    }
+    if window.histograms.is_empty() {
+        let values = window.values.iter().copied();
+        return Some(Cell::Float(if average { stat::mean(values) } else { stat::sum(values) }));
+    }
+    let works: Vec<Work> = window.histograms.iter().map(|sample| Work::from(sample.histogram.as_ref())).collect();
+    let (first, rest) = works.split_first()?;
+    let mut total = first.clone();
+    for work in rest {
+        let Ok(added) = total.add(work, 1.0) else {
+            context.warn(MIXED_SCHEMAS);
+            return None;
+        };
+        if added.reconciled {
+            context.eval.info(context.pos, "mismatched custom buckets were reconciled during aggregation");
+        }
+    }
+    let has = |hint: ResetHint| works.iter().any(|work| work.hint == hint);
+    if has(ResetHint::Reset) && has(ResetHint::NotReset) {
+        context.eval.warn(context.pos, "conflicting counter resets during histogram aggregation");
+    }
+    if average {
+        let count = works.len() as f64;
+        total.map(|value| value / count);
+    }
+    Some(Cell::Histogram(Arc::new(total.into())))
+}
+
+fn quantile(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    let q = *params.first()?;
+    if window.values.is_empty() {
+        return None;
+    }
+    if !(0.0..=1.0).contains(&q) {
+        let text = format!("quantile value should be between 0 and 1, got {}", number(q));
+        context.eval.warn(context.scalar_pos, text);
+    }
+    note_ignored(window, context);
+    Some(Cell::Float(stat::quantile(q, &mut window.values.to_vec())))
+}
+
+fn mad(values: &[f64]) -> f64 {
+    let median = stat::quantile(0.5, &mut values.to_vec());
+    let mut distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
+    stat::quantile(0.5, &mut distances)
+}

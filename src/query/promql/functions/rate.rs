@@ -1,0 +1,320 @@
+//! How fast things change: rate, increase, delta and their kin, regressions, resets and changes.
+//! A rate extrapolates from its samples to the edges of its window, but for `anchored` and
+//! `smoothed` ranges, which know the values at the edges.
+
+use std::sync::Arc;
+
+use super::{Function, Imp, RangeContext, row};
+use crate::model::histogram::ResetHint;
+use crate::model::sample::HistogramSample;
+use crate::query::promql::PromqlError;
+use crate::query::promql::ast::Edges;
+use crate::query::promql::native::Work;
+use crate::query::promql::range::Window;
+use crate::query::promql::stat::Sum;
+use crate::query::promql::value::Cell;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    row("rate", "increase per second of a counter", "rate(a[5m])", Imp::Range(rate)),
+    row("increase", "increase of a counter", "increase(a[5m])", Imp::Range(increase)),
+    row("delta", "change of a gauge", "delta(a[5m])", Imp::Range(delta)),
+    row("irate", "rate of the last two samples", "irate(a[5m])", Imp::Range(|w, _, c| instant(w, c, true))),
+    row("idelta", "change between the last two samples", "idelta(a[5m])", Imp::Range(|w, _, c| instant(w, c, false))),
+    row("deriv", "slope per second by linear regression", "deriv(a[5m])", Imp::Range(deriv)),
+    row(
+        "predict_linear",
+        "value in so many seconds, by linear regression",
+        "predict_linear(a[5m], 60)",
+        Imp::Range(predict),
+    ),
+    row("resets", "how often a counter began anew", "resets(a[5m])", Imp::Range(resets)),
+    row("changes", "how often the value changed", "changes(a[5m])", Imp::Range(changes)),
+    row(
+        "double_exponential_smoothing",
+        "smoothed value by Holt's linear trend",
+        "double_exponential_smoothing(a[5m], 0.5, 0.5)",
+        Imp::Range(smoothing),
+    ),
+];
+
+pub(super) const MIXED: &str = "encountered a mix of histograms and floats for metric name";
+pub(super) const MIXED_SCHEMAS: &str =
+    "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
+const NOT_A_COUNTER: &str = "this native histogram metric is not a counter:";
+const NOT_A_GAUGE: &str = "this native histogram metric is not a gauge:";
+const MAYBE_NO_COUNTER: &str = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
+pub(super) const IGNORED: &str = "ignored histograms in a range containing both floats and histograms for metric name";
+
+fn rate(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    let seconds = context.range as f64 / 1000.0;
+    Some(match change(window, context, true)? {
+        Cell::Float(value) => Cell::Float(value / seconds),
+        Cell::Histogram(histogram) => super::histogram::divided(&histogram, seconds),
+    })
+}
+
+fn increase(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    change(window, context, true)
+}
+
+fn delta(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    change(window, context, false)
+}
+
+fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool) -> Option<Cell> {
+    if context.edges != Edges::Plain {
+        return super::edges::change(window, context, counter);
+    }
+    if !window.values.is_empty() && !window.histograms.is_empty() {
+        context.warn(MIXED);
+        return None;
+    }
+    if window.histograms.is_empty() {
+        hint_non_counter(context, counter);
+        let result = float_change(window.values, counter)?;
+        let (first, last) = (*window.times.first()?, *window.times.last()?);
+        let first_value = *window.values.first()?;
+        let zero = (counter && result > 0.0 && first_value >= 0.0).then(|| first_value / result);
+        return Some(Cell::Float(result * extrapolation(window, first, last, window.times.len(), zero)?));
+    }
+    let result = histogram_change(window.histograms, context, counter)?;
+    let (first, last) = (window.histograms.first()?, window.histograms.last()?);
+    let zero =
+        (counter && result.count > 0.0 && first.histogram.count >= 0.0).then(|| first.histogram.count / result.count);
+    let factor = extrapolation(window, first.t, last.t, window.histograms.len(), zero)?;
+    let mut result = result;
+    result.scale(factor);
+    Some(Cell::Histogram(Arc::new(result.into())))
+}
+
+pub(super) fn hint_non_counter(context: &mut RangeContext<'_, '_>, counter: bool) {
+    let name = context.labels.metric_name();
+    let known = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
+    if counter && !name.is_empty() && !known {
+        context.info(MAYBE_NO_COUNTER);
+    }
+}
+
+/// Last minus first, with what resets took away added back.
+pub(super) fn float_change(values: &[f64], counter: bool) -> Option<f64> {
+    let [first, .., last] = values else { return None };
+    let mut result = last - first;
+    if counter {
+        for pair in values.windows(2) {
+            if let [before, now] = pair
+                && now < before
+            {
+                result += before;
+            }
+        }
+    }
+    Some(result)
+}
+
+/// The factor from what the samples span to what the window spans. An edge that is further from
+/// its sample than samples are from each other is taken to lie half a distance away; a counter is
+/// not taken below zero (`zero` is how many sampled spans before the first sample it was there).
+fn extrapolation(window: &Window<'_>, first: i64, last: i64, count: usize, zero: Option<f64>) -> Option<f64> {
+    let sampled = (last - first) as f64 / 1000.0;
+    if count < 2 {
+        return None;
+    }
+    let between = sampled / (count - 1) as f64;
+    let threshold = between * 1.1;
+    let mut to_start = (first - window.start) as f64 / 1000.0;
+    let mut to_end = (window.end - last) as f64 / 1000.0;
+    if to_start >= threshold {
+        to_start = between / 2.0;
+    }
+    if let Some(zero) = zero {
+        to_start = to_start.min(sampled * zero);
+    }
+    if to_end >= threshold {
+        to_end = between / 2.0;
+    }
+    Some((sampled + to_start + to_end) / sampled)
+}
+
+/// Last minus first of histograms, with what resets took away added back.
+pub(super) fn histogram_change(
+    samples: &[HistogramSample],
+    context: &mut RangeContext<'_, '_>,
+    counter: bool,
+) -> Option<Work> {
+    let [first, .., last] = samples else { return None };
+    let gauge = |sample: &HistogramSample| sample.histogram.reset_hint == ResetHint::Gauge;
+    if counter && samples.iter().any(gauge) {
+        context.warn(NOT_A_COUNTER);
+    }
+    if !counter && !(gauge(first) && gauge(last)) {
+        context.warn(NOT_A_GAUGE);
+    }
+    let works: Vec<Work> = samples.iter().map(|sample| Work::from(sample.histogram.as_ref())).collect();
+    if works.iter().any(Work::is_custom) && !works.iter().all(Work::is_custom) {
+        context.warn(MIXED_SCHEMAS);
+        return None;
+    }
+    let (first, last) = (works.first()?, works.last()?);
+    let mut result = last.clone();
+    // All samples must end up in the coarsest buckets that any of them has.
+    let schema = works.iter().map(|work| work.schema).min()?;
+    result.reduce(schema);
+    let mut reconciled = result.add(first, -1.0).ok()?.reconciled;
+    if counter {
+        for pair in works.windows(2) {
+            if let [before, now] = pair
+                && now.is_reset_after(before)
+            {
+                reconciled |= result.add(before, 1.0).ok()?.reconciled;
+            }
+        }
+    }
+    if reconciled {
+        context.eval.info(context.pos, "mismatched custom buckets were reconciled during subtraction");
+    }
+    result.hint = ResetHint::Gauge;
+    Some(result)
+}
+
+/// A sample of either kind.
+#[derive(Clone, Copy)]
+pub(super) enum Either<'a> {
+    /// A float.
+    Float(f64),
+    /// A histogram.
+    Histogram(&'a HistogramSample),
+}
+
+/// All samples of a window in time order.
+pub(super) fn in_order<'a>(window: &Window<'a>) -> Vec<(i64, Either<'a>)> {
+    let floats = window.times.iter().zip(window.values).map(|(t, value)| (*t, Either::Float(*value)));
+    let histograms = window.histograms.iter().map(|sample| (sample.t, Either::Histogram(sample)));
+    let mut all: Vec<(i64, Either<'a>)> = floats.chain(histograms).collect();
+    all.sort_by_key(|(t, _)| *t);
+    all
+}
+
+fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: bool) -> Option<Cell> {
+    let samples = in_order(window);
+    let [.., (t0, before), (t1, now)] = samples.as_slice() else { return None };
+    let seconds = (t1 - t0) as f64 / 1000.0;
+    match (before, now) {
+        (Either::Float(before), Either::Float(now)) => {
+            let value = if per_second && now < before { *now } else { now - before };
+            Some(Cell::Float(if per_second { value / seconds } else { value }))
+        }
+        (Either::Histogram(before), Either::Histogram(now)) => {
+            let gauge = |sample: &HistogramSample| sample.histogram.reset_hint == ResetHint::Gauge;
+            if per_second && (gauge(before) || gauge(now)) {
+                context.warn(NOT_A_COUNTER);
+            }
+            if !per_second && !(gauge(before) && gauge(now)) {
+                context.warn(NOT_A_GAUGE);
+            }
+            let (first, mut result) = (Work::from(before.histogram.as_ref()), Work::from(now.histogram.as_ref()));
+            if first.is_custom() != result.is_custom() {
+                context.warn(MIXED_SCHEMAS);
+                return None;
+            }
+            if !per_second || !result.is_reset_after(&first) {
+                let added = result.add(&first, -1.0).ok()?;
+                if added.reconciled {
+                    context.eval.info(context.pos, "mismatched custom buckets were reconciled during subtraction");
+                }
+            }
+            if per_second {
+                result.map(|value| value / seconds);
+            }
+            result.hint = ResetHint::Gauge;
+            Some(Cell::Histogram(Arc::new(result.into())))
+        }
+        _ => {
+            context.warn(MIXED);
+            None
+        }
+    }
+}
+
+/// Slope and value at `origin` of the line closest to the samples.
+fn regression(window: &Window<'_>, origin: i64) -> Option<(f64, f64)> {
+    let first = *window.values.first()?;
+    if window.values.len() < 2 {
+        return None;
+    }
+    if window.values.iter().all(|value| *value == first) {
+        return if first.is_infinite() { Some((f64::NAN, f64::NAN)) } else { Some((0.0, first)) };
+    }
+    let (mut x, mut y, mut xy, mut xx) = (Sum::default(), Sum::default(), Sum::default(), Sum::default());
+    for (t, value) in window.times.iter().zip(window.values) {
+        let seconds = (t - origin) as f64 / 1000.0;
+        x.add(seconds);
+        y.add(*value);
+        xy.add(seconds * value);
+        xx.add(seconds * seconds);
+    }
+    let n = window.values.len() as f64;
+    let covariance = xy.value() - x.value() * y.value() / n;
+    let variance = xx.value() - x.value() * x.value() / n;
+    let slope = covariance / variance;
+    Some((slope, y.value() / n - slope * x.value() / n))
+}
+
+fn deriv(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    super::over_time::note_ignored(window, context);
+    let (slope, _) = regression(window, *window.times.first()?)?;
+    Some(Cell::Float(slope))
+}
+
+fn predict(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    super::over_time::note_ignored(window, context);
+    let (slope, value) = regression(window, window.now)?;
+    Some(Cell::Float(slope * params.first()? + value))
+}
+
+fn resets(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    let samples = super::edges::counted(window, context)?;
+    let reset = |pair: &&[(i64, Either<'_>)]| match pair {
+        [(_, Either::Float(before)), (_, Either::Float(now))] => now < before,
+        [(_, Either::Histogram(before)), (_, Either::Histogram(now))] => {
+            Work::from(now.histogram.as_ref()).is_reset_after(&Work::from(before.histogram.as_ref()))
+        }
+        _ => true,
+    };
+    Some(Cell::Float(samples.windows(2).filter(reset).count() as f64))
+}
+
+fn changes(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    let samples = super::edges::counted(window, context)?;
+    let changed = |pair: &&[(i64, Either<'_>)]| match pair {
+        [(_, Either::Float(before)), (_, Either::Float(now))] => now != before && !(now.is_nan() && before.is_nan()),
+        [(_, Either::Histogram(before)), (_, Either::Histogram(now))] => {
+            !Work::from(now.histogram.as_ref()).equals(&Work::from(before.histogram.as_ref()))
+        }
+        _ => true,
+    };
+    Some(Cell::Float(samples.windows(2).filter(changed).count() as f64))
+}
+
+fn smoothing(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
+    let [factor, trend_factor] = params else { return None };
+    for (value, name) in [(factor, "smoothing"), (trend_factor, "trend")] {
+        if !(*value > 0.0 && *value < 1.0) {
+            let sign = if name == "smoothing" { "sf" } else { "tf" };
+            let message = format!("invalid {name} factor. Expected: 0 < {sign} < 1, got: {value:.6}");
+            context.eval.failure = Some(PromqlError::Execution(message));
+            return None;
+        }
+    }
+    super::over_time::note_ignored(window, context);
+    let [first, second, ..] = window.values else { return None };
+    let (mut smooth, mut trend, mut before) = (*first, second - first, 0.0);
+    for (at, value) in window.values.iter().enumerate().skip(1) {
+        if at > 1 {
+            trend = trend_factor * (smooth - before) + (1.0 - trend_factor) * trend;
+        }
+        let next = factor * value + (1.0 - factor) * (smooth + trend);
+        before = smooth;
+        smooth = next;
+    }
+    Some(Cell::Float(smooth))
+}

@@ -1,0 +1,160 @@
+//! `info(v)`: joins every series with the info metrics of its target (`target_info` unless a
+//! selector names others) on `job` and `instance`, and takes their other labels over.
+
+use std::collections::HashMap;
+
+use super::PromqlError;
+use super::ast::{Call, Kind, Pos, Selector};
+use super::eval::{Eval, Grid};
+use super::value::{Column, Series, Value, Vector};
+use crate::model::labels::{Labels, METRIC_NAME};
+use crate::model::matcher::{MatchOp, Matcher};
+
+const IDENTIFYING: [&str; 2] = ["instance", "job"];
+const DEFAULT_NAME: &str = "target_info";
+
+fn identity(labels: &Labels) -> Labels {
+    labels.filter(|name, _| IDENTIFYING.contains(&name))
+}
+
+/// Evaluates a call of `info`.
+///
+/// # Errors
+/// What the arguments, the store or the budget say.
+pub fn info(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+    let Some(first) = call.args.first() else {
+        return Err(PromqlError::Execution("info needs an instant vector".to_owned()));
+    };
+    let base = eval.vector(first, grid)?;
+    let wanted: Vec<Matcher> = match call.args.get(1).map(|arg| &arg.bare().kind) {
+        Some(Kind::Vector(selector)) => selector.matchers.clone(),
+        Some(_) => return Err(PromqlError::Execution("expected label selectors as the second argument".to_owned())),
+        None => Vec::new(),
+    };
+    let (names, data): (Vec<Matcher>, Vec<Matcher>) =
+        wanted.into_iter().partition(|matcher| matcher.name == METRIC_NAME);
+    let is_info = |series: &Series| {
+        let name = series.labels.metric_name();
+        if names.is_empty() { name == DEFAULT_NAME } else { names.iter().all(|matcher| matcher.matches(name)) }
+    };
+    let (offset, at) = times_of(first);
+    let infos = find(eval, &base, &names, &data, offset, at, grid)?;
+    let required = data.iter().any(|matcher| !matcher.matches_empty());
+    let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
+    for (place, series) in infos.iter().enumerate() {
+        by_identity.entry(identity(&series.labels)).or_default().push(place);
+    }
+    let mut result: Vector = Vec::with_capacity(base.len());
+    for series in base {
+        if is_info(&series) {
+            result.push(series);
+            continue;
+        }
+        let places = by_identity.get(&identity(&series.labels)).map(Vec::as_slice).unwrap_or_default();
+        enrich(eval, &series, &infos, places, &data, required, grid, &mut result)?;
+    }
+    eval.release(&infos);
+    let joined = eval.join_equal(result, false)?;
+    Ok(Value::Vector(eval.without_empty(joined)))
+}
+
+/// The offset and time of the first selector within, which the info metrics share.
+fn times_of(expr: &super::ast::Expr) -> (i64, Option<super::ast::At>) {
+    match &expr.kind {
+        Kind::Vector(selector) | Kind::Matrix(selector, _) => (selector.offset, selector.at),
+        Kind::Paren(inner) | Kind::Negate(inner) => times_of(inner),
+        Kind::Call(call) => call.args.first().map_or((0, None), times_of),
+        Kind::Aggregate(aggregate) => times_of(&aggregate.expr),
+        Kind::Binary(binary) => times_of(&binary.left),
+        Kind::Subquery(subquery) => (subquery.offset, subquery.at),
+        Kind::Number(_) | Kind::String(_) => (0, None),
+    }
+}
+
+/// The info series of the targets in `base`.
+fn find(
+    eval: &mut Eval<'_>,
+    base: &Vector,
+    names: &[Matcher],
+    data: &[Matcher],
+    offset: i64,
+    at: Option<super::ast::At>,
+    grid: &Grid,
+) -> Result<Vector, PromqlError> {
+    let mut matchers: Vec<Matcher> = names.to_vec();
+    if names.is_empty() {
+        matchers.push(Matcher::equal(METRIC_NAME, DEFAULT_NAME));
+    }
+    matchers.extend(data.iter().filter(|matcher| !matcher.matches_empty()).cloned());
+    for label in IDENTIFYING {
+        let mut values: Vec<String> = base.iter().map(|series| regex::escape(series.labels.value(label))).collect();
+        values.sort();
+        values.dedup();
+        if values.len() <= 500 {
+            let matcher = Matcher::new(label, MatchOp::Regex, values.join("|"));
+            matchers.push(matcher.map_err(|error| PromqlError::Execution(error.to_string()))?);
+        }
+    }
+    if base.is_empty() {
+        return Ok(Vec::new());
+    }
+    let selector = Selector { matchers, offset, at, edges: super::ast::Edges::Plain };
+    let mut infos = eval.instant(&selector, grid, false)?;
+    infos.retain(|series| identity(&series.labels).len() == IDENTIFYING.len() || !series.labels.is_empty());
+    Ok(infos)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one series against all that may enrich it")]
+fn enrich(
+    eval: &mut Eval<'_>,
+    series: &Series,
+    infos: &Vector,
+    places: &[usize],
+    data: &[Matcher],
+    required: bool,
+    grid: &Grid,
+    result: &mut Vector,
+) -> Result<(), PromqlError> {
+    let mut made: HashMap<Labels, Column> = HashMap::new();
+    for step in 0..grid.steps {
+        eval.spend(1 + places.len())?;
+        let cell = series.column.get(step);
+        if !cell.is_some() {
+            continue;
+        }
+        let present: Vec<&Series> =
+            places.iter().filter_map(|at| infos.get(*at)).filter(|info| info.column.get(step).is_some()).collect();
+        let mut labels = series.labels.clone();
+        let mut added = false;
+        for info in &present {
+            for (name, value) in &info.labels {
+                let wanted = data.is_empty() || data.iter().any(|matcher| matcher.name == name);
+                if name == METRIC_NAME || IDENTIFYING.contains(&name) || !wanted {
+                    continue;
+                }
+                added = true;
+                if series.labels.get(name).is_some() {
+                    continue;
+                }
+                if labels.get(name).is_some_and(|before| before != value) {
+                    return Err(PromqlError::Execution(format!("conflicting label: {name}")));
+                }
+                labels = labels.with(name, value);
+            }
+        }
+        if required && !added {
+            continue;
+        }
+        if !made.contains_key(&labels) {
+            made.insert(labels.clone(), eval.column(grid)?);
+        }
+        if let Some(column) = made.get_mut(&labels) {
+            column.set(step, cell.to_cell());
+        }
+    }
+    let drop_name = series.drop_name;
+    let mut made: Vec<(Labels, Column)> = made.into_iter().collect();
+    made.sort_by(|a, b| a.0.cmp(&b.0));
+    result.extend(made.into_iter().map(|(labels, column)| Series { labels, drop_name, column }));
+    Ok(())
+}

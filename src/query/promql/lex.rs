@@ -1,0 +1,631 @@
+//! The words of a query with their places, and the duration arithmetic that the grammar crate does
+//! not know (`[step()*2]`, `offset -(1m/2)`, `anchored`, `</`). [`Source::plain`] is the same query
+//! with these written in words that it knows.
+//! Invariant: nothing here recurses deeper than [`DEPTH_MAX`].
+
+use std::collections::HashMap;
+
+use super::ast::Edges;
+use super::ast::Pos;
+
+/// Longest query, in bytes.
+pub const QUERY_BYTES_MAX: usize = 1 << 20;
+/// Deepest nesting of brackets.
+const DEPTH_MAX: usize = 200;
+/// Most operators in one query; a chain of them is as deep a tree as it is long.
+const OPERATORS_MAX: usize = 2_000;
+
+/// The times of the query, for `step()` and `range()` in durations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// First step, milliseconds.
+    pub start: i64,
+    /// Last step, milliseconds.
+    pub end: i64,
+    /// Between steps, milliseconds; 0 for an instant query.
+    pub step: i64,
+}
+
+/// An error in the text of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where.
+    pub pos: Pos,
+    /// What.
+    pub message: String,
+}
+
+/// Kinds of words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// A name or keyword.
+    Name,
+    /// A number.
+    Number,
+    /// A duration such as `1h30m`.
+    Duration,
+    /// A quoted string.
+    String,
+    /// An operator or bracket.
+    Sign,
+}
+
+/// A word and its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Token<'a> {
+    /// Its kind.
+    pub word: Word,
+    /// Its text.
+    pub text: &'a str,
+    /// Where it begins.
+    pub pos: Pos,
+}
+
+/// What is between square brackets.
+#[derive(Clone, Copy, Debug)]
+pub struct Bracket {
+    /// The range, milliseconds.
+    pub range: i64,
+    /// For a subquery, its step, milliseconds.
+    pub step: Option<i64>,
+    /// Index of the token after `]`.
+    pub after: usize,
+}
+
+/// A query in words.
+pub struct Source<'a> {
+    /// The words.
+    pub tokens: Vec<Token<'a>>,
+    /// By the index of `[`.
+    pub brackets: HashMap<usize, Bracket>,
+    /// By the index of `offset`: milliseconds and the index after.
+    pub offsets: HashMap<usize, (i64, usize)>,
+    /// By the index of `@`: milliseconds and the index after; not for `start()` and `end()`.
+    pub ats: HashMap<usize, (i64, usize)>,
+    /// By the index of the keyword.
+    pub edges: HashMap<usize, Edges>,
+    /// The query in words that the grammar knows.
+    pub plain: String,
+    /// Nesting and operators together: how deep the tree can be.
+    pub depth: usize,
+}
+
+fn error<T>(pos: Pos, message: impl Into<String>) -> Result<T, SyntaxError> {
+    Err(SyntaxError { pos, message: message.into() })
+}
+
+/// Line and column of a place, both from one, as messages show them.
+pub fn line_and_column(query: &str, pos: Pos) -> (usize, usize) {
+    let before = query.as_bytes().get(..pos.0.min(query.len())).unwrap_or_default();
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
+    (line, column)
+}
+
+/// Splits `query` into words and works out its durations.
+///
+/// # Errors
+/// [`SyntaxError`] on bytes that begin no word, brackets that do not match, queries too long or deep.
+pub fn read(query: &str, times: Times) -> Result<Source<'_>, SyntaxError> {
+    if query.len() > QUERY_BYTES_MAX {
+        return error(Pos(0), format!("query of {} bytes is over the limit of {QUERY_BYTES_MAX}", query.len()));
+    }
+    let tokens = words(query)?;
+    let depth = check_depth(&tokens, query.len())?;
+    let mut source = Source {
+        tokens,
+        brackets: HashMap::new(),
+        offsets: HashMap::new(),
+        ats: HashMap::new(),
+        edges: HashMap::new(),
+        plain: String::with_capacity(query.len() + 16),
+        depth,
+    };
+    rewrite(&mut source, times, query.len())?;
+    Ok(source)
+}
+
+const SIGNS_TWO: [&str; 8] = ["==", "!=", "=~", "!~", "<=", ">=", "</", ">/"];
+
+fn words(query: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    let mut in_brackets = false;
+    while let Some(rest) = query.get(at..).filter(|rest| !rest.is_empty()) {
+        let Some(first) = rest.chars().next() else { break };
+        if first.is_ascii_whitespace() {
+            at += 1;
+            continue;
+        }
+        if first == '#' {
+            at += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        }
+        let (word, length) = match first {
+            '"' | '\'' | '`' => (Word::String, string_length(rest, first, Pos(at))?),
+            _ if first.is_ascii_digit() || (first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit())) => {
+                number(rest)
+            }
+            _ if first.is_ascii_alphabetic() || first == '_' || (first == ':' && !in_brackets) => {
+                let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || (c == ':' && !in_brackets));
+                (Word::Name, rest.find(ends).unwrap_or(rest.len()))
+            }
+            _ => match SIGNS_TWO.iter().find(|sign| rest.starts_with(**sign)) {
+                Some(sign) => (Word::Sign, sign.len()),
+                None if "+-*/%^()[]{},:=<>@".contains(first) => (Word::Sign, 1),
+                None => return error(Pos(at), format!("unexpected character: {first:?}")),
+            },
+        };
+        match first {
+            '[' => in_brackets = true,
+            ']' => in_brackets = false,
+            _ => {}
+        }
+        tokens.push(Token { word, text: &rest[..length], pos: Pos(at) });
+        at += length;
+    }
+    Ok(tokens)
+}
+
+fn string_length(rest: &str, quote: char, pos: Pos) -> Result<usize, SyntaxError> {
+    let mut escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quote != '`' => escaped = true,
+            '\n' if quote != '`' => break,
+            _ if c == quote => return Ok(at + 1),
+            _ => {}
+        }
+    }
+    error(pos, "unterminated quoted string")
+}
+
+/// A number or a duration at the start of `rest`.
+fn number(rest: &str) -> (Word, usize) {
+    let bytes = rest.as_bytes();
+    if bytes.len() > 2 && bytes[0] == b'0' && matches!(bytes[1], b'x' | b'X') {
+        let ends = |c: char| !(c.is_ascii_hexdigit() || c == '_');
+        return (Word::Number, 2 + rest[2..].find(ends).unwrap_or(rest.len() - 2));
+    }
+    let digits = |from: usize| bytes.iter().skip(from).take_while(|b| b.is_ascii_digit() || **b == b'_').count();
+    let mut at = digits(0);
+    if at > 0 {
+        let length = duration_length(rest);
+        if length > 0 {
+            return (Word::Duration, length);
+        }
+    }
+    if bytes.get(at) == Some(&b'.') {
+        at += 1;
+        at += digits(at);
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at + 1 + sign);
+        if exponent > 0 {
+            at += 1 + sign + exponent;
+        }
+    }
+    (Word::Number, at)
+}
+
+fn duration_length(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let mut at = 0;
+    loop {
+        let digits = bytes.iter().skip(at).take_while(|b| b.is_ascii_digit()).count();
+        let unit = &rest[at + digits..];
+        let length =
+            if unit.starts_with("ms") { 2 } else { usize::from(unit.starts_with(['s', 'm', 'h', 'd', 'w', 'y'])) };
+        if digits == 0 || length == 0 {
+            return at;
+        }
+        at += digits + length;
+    }
+}
+
+/// Milliseconds of a duration such as `1h30m`, or of a number of seconds.
+pub fn duration_ms(text: &str) -> Option<i64> {
+    if duration_length(text) != text.len() || text.is_empty() {
+        let seconds: f64 = text.parse().ok()?;
+        let ms = (seconds * 1000.0).round();
+        return (ms.abs() < 9e15).then_some(ms as i64);
+    }
+    let mut total: i64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (value, unit) = rest.split_at(digits);
+        let (factor, length) = match unit.as_bytes() {
+            [b'm', b's', ..] => (1, 2),
+            [b's', ..] => (1_000, 1),
+            [b'm', ..] => (60_000, 1),
+            [b'h', ..] => (3_600_000, 1),
+            [b'd', ..] => (86_400_000, 1),
+            [b'w', ..] => (604_800_000, 1),
+            [b'y', ..] => (31_536_000_000, 1),
+            _ => return None,
+        };
+        total = total.checked_add(value.parse::<i64>().ok()?.checked_mul(factor)?)?;
+        rest = &unit[length..];
+    }
+    Some(total)
+}
+
+fn check_depth(tokens: &[Token<'_>], end: usize) -> Result<usize, SyntaxError> {
+    let mut open: Vec<&Token<'_>> = Vec::new();
+    let (mut deepest, mut operators) = (0, 0);
+    for token in tokens {
+        match (token.word, token.text) {
+            (Word::Sign, "(" | "[" | "{") => {
+                open.push(token);
+                deepest = deepest.max(open.len());
+                if deepest > DEPTH_MAX {
+                    return error(token.pos, format!("brackets are nested deeper than {DEPTH_MAX}"));
+                }
+            }
+            (Word::Sign, ")" | "]" | "}") => {
+                let partner = match token.text {
+                    ")" => "(",
+                    "]" => "[",
+                    _ => "{",
+                };
+                match open.pop() {
+                    Some(opened) if opened.text == partner => {}
+                    Some(opened) => {
+                        return error(token.pos, format!("unexpected {:?} after {:?}", token.text, opened.text));
+                    }
+                    None => return error(token.pos, format!("unexpected {:?}", token.text)),
+                }
+            }
+            (Word::Sign, ",") => {}
+            (Word::Sign, _) => operators += 1,
+            (Word::Name, text) if matches!(text.to_ascii_lowercase().as_str(), "or" | "and" | "unless" | "atan2") => {
+                operators += 1;
+            }
+            _ => {}
+        }
+        if operators > OPERATORS_MAX {
+            return error(token.pos, format!("the query has more than {OPERATORS_MAX} operators"));
+        }
+    }
+    match open.last() {
+        Some(opened) => error(Pos(end), format!("unclosed {:?}", opened.text)),
+        None => Ok(deepest + operators),
+    }
+}
+
+/// Whether a modifier can follow the token.
+fn ends_operand(token: Option<&Token<'_>>) -> bool {
+    token.is_some_and(|token| match token.word {
+        Word::Name | Word::Number | Word::Duration => true,
+        Word::Sign => matches!(token.text, "}" | "]" | ")"),
+        Word::String => false,
+    })
+}
+
+fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), SyntaxError> {
+    let mut at = 0;
+    let mut in_braces = false;
+    while let Some(token) = source.tokens.get(at).copied() {
+        let before = at.checked_sub(1).and_then(|at| source.tokens.get(at));
+        let follows = ends_operand(before);
+        let next = source.tokens.get(at + 1).map_or("", |token| token.text);
+        let word = token.text.to_ascii_lowercase();
+        let mut durations = Durations { tokens: &source.tokens, at: at + 1, times, end };
+        match (token.word, word.as_str()) {
+            (Word::Sign, "[") => {
+                let bracket = durations.bracket()?;
+                source.plain.push_str(if bracket.step.is_none() { "[1s] " } else { "[1s:1s] " });
+                source.brackets.insert(at, bracket);
+                at = bracket.after;
+                continue;
+            }
+            (Word::Name, "offset") if follows && !in_braces && durations.starts() => {
+                let ms = durations.offset()?;
+                let after = durations.at;
+                source.plain.push_str("offset 1s ");
+                source.offsets.insert(at, (ms, after));
+                at = after;
+                continue;
+            }
+            (Word::Sign, "@") if !matches!(next.to_ascii_lowercase().as_str(), "start" | "end") => {
+                let ms = durations.timestamp()?;
+                let after = durations.at;
+                source.plain.push_str("@ 1 ");
+                source.ats.insert(at, (ms, after));
+                at = after;
+                continue;
+            }
+            (Word::Name, "anchored" | "smoothed") if follows && !in_braces => {
+                let edges = if word == "anchored" { Edges::Anchored } else { Edges::Smoothed };
+                source.edges.insert(at, edges);
+                at += 1;
+                continue;
+            }
+            (Word::Sign, "</") => source.plain.push_str("<= "),
+            (Word::Sign, ">/") => source.plain.push_str(">= "),
+            (Word::Sign, "{") => in_braces = true,
+            (Word::Sign, "}") => in_braces = false,
+            _ => {}
+        }
+        if !matches!(token.text, "</" | ">/") {
+            source.plain.push_str(token.text);
+            source.plain.push(' ');
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Reads duration arithmetic. All values are seconds until the end.
+struct Durations<'t, 'a> {
+    tokens: &'t [Token<'a>],
+    at: usize,
+    times: Times,
+    end: usize,
+}
+
+impl Durations<'_, '_> {
+    fn text(&self) -> &str {
+        self.tokens.get(self.at).map_or("", |token| token.text)
+    }
+
+    fn pos(&self) -> Pos {
+        self.tokens.get(self.at).map_or(Pos(self.end), |token| token.pos)
+    }
+
+    fn expect(&mut self, text: &str) -> Result<(), SyntaxError> {
+        if self.text() != text {
+            return error(
+                self.pos(),
+                format!("unexpected {:?} in duration expression, expected {text:?}", self.text()),
+            );
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Whether what comes next can begin a duration.
+    fn starts(&self) -> bool {
+        match self.tokens.get(self.at) {
+            Some(token) => match token.word {
+                Word::Number | Word::Duration => true,
+                Word::Sign => matches!(token.text, "+" | "-" | "("),
+                Word::Name => {
+                    let word = token.text.to_ascii_lowercase();
+                    matches!(word.as_str(), "step" | "range" | "min_of" | "max_of")
+                        && self.tokens.get(self.at + 1).is_some_and(|token| token.text == "(")
+                }
+                Word::String => false,
+            },
+            None => false,
+        }
+    }
+
+    fn bracket(&mut self) -> Result<Bracket, SyntaxError> {
+        let pos = self.pos();
+        if matches!(self.text(), "]" | ":") {
+            return error(pos, "missing unit character in duration");
+        }
+        let seconds = self.sum()?;
+        let range = self.positive(seconds, pos)?;
+        let step = if self.text() == ":" {
+            self.at += 1;
+            if self.text() == "]" {
+                Some(0)
+            } else {
+                let pos = self.pos();
+                let seconds = self.sum()?;
+                Some(self.positive(seconds, pos)?)
+            }
+        } else {
+            None
+        };
+        self.expect("]")?;
+        Ok(Bracket { range, step, after: self.at })
+    }
+
+    fn positive(&self, seconds: f64, pos: Pos) -> Result<i64, SyntaxError> {
+        let ms = milliseconds(seconds, pos)?;
+        if ms <= 0 { error(pos, "duration must be greater than 0") } else { Ok(ms) }
+    }
+
+    /// The operand of `offset` binds tighter than any operator but its sign.
+    fn offset(&mut self) -> Result<i64, SyntaxError> {
+        let pos = self.pos();
+        let seconds = match self.text() {
+            "-" => {
+                self.at += 1;
+                -self.atom()?
+            }
+            "+" => {
+                self.at += 1;
+                self.atom()?
+            }
+            _ => self.atom()?,
+        };
+        milliseconds(seconds, pos)
+    }
+
+    fn timestamp(&mut self) -> Result<i64, SyntaxError> {
+        let pos = self.pos();
+        let sign = match self.text() {
+            "-" => -1.0,
+            _ => 1.0,
+        };
+        if matches!(self.text(), "-" | "+") {
+            self.at += 1;
+        }
+        let word = self.text().to_ascii_lowercase();
+        let seconds = match word.as_str() {
+            "inf" => f64::INFINITY,
+            "nan" => f64::NAN,
+            _ => self.literal()?,
+        };
+        let ms = (sign * seconds * 1000.0).round();
+        if !(ms.abs() < 9.2e18) {
+            return error(pos, format!("timestamp out of bounds for @ modifier: {}", sign * seconds));
+        }
+        self.at += usize::from(matches!(word.as_str(), "inf" | "nan"));
+        Ok(ms as i64)
+    }
+
+    fn literal(&mut self) -> Result<f64, SyntaxError> {
+        let pos = self.pos();
+        let Some(token) = self.tokens.get(self.at) else {
+            return error(pos, "unexpected end of input, expected number or duration");
+        };
+        let value = match token.word {
+            Word::Duration => duration_ms(token.text).map(|ms| ms as f64 / 1000.0),
+            Word::Number => number_value(token.text),
+            Word::Name | Word::String | Word::Sign => None,
+        };
+        match value {
+            Some(value) => {
+                self.at += 1;
+                Ok(value)
+            }
+            None => error(pos, format!("unexpected {:?}, expected number or duration", token.text)),
+        }
+    }
+
+    fn sum(&mut self) -> Result<f64, SyntaxError> {
+        let mut left = self.product()?;
+        loop {
+            match self.text() {
+                "+" => {
+                    self.at += 1;
+                    left += self.product()?;
+                }
+                "-" => {
+                    self.at += 1;
+                    left -= self.product()?;
+                }
+                _ => return Ok(left),
+            }
+        }
+    }
+
+    fn product(&mut self) -> Result<f64, SyntaxError> {
+        let mut left = self.signed()?;
+        loop {
+            let operator = self.text().to_owned();
+            if !matches!(operator.as_str(), "*" | "/" | "%") {
+                return Ok(left);
+            }
+            let pos = self.pos();
+            self.at += 1;
+            let right = self.signed()?;
+            left = match operator.as_str() {
+                "*" => left * right,
+                _ if right == 0.0 => return error(pos, "division by zero in duration expression"),
+                "/" => left / right,
+                _ => left % right,
+            };
+        }
+    }
+
+    fn signed(&mut self) -> Result<f64, SyntaxError> {
+        let mut sign = 1.0;
+        while matches!(self.text(), "+" | "-") {
+            if self.text() == "-" {
+                sign = -sign;
+            }
+            self.at += 1;
+        }
+        Ok(sign * self.power()?)
+    }
+
+    fn power(&mut self) -> Result<f64, SyntaxError> {
+        let base = self.atom()?;
+        if self.text() != "^" {
+            return Ok(base);
+        }
+        self.at += 1;
+        Ok(base.powf(self.signed()?))
+    }
+
+    fn atom(&mut self) -> Result<f64, SyntaxError> {
+        let word = self.text().to_ascii_lowercase();
+        match word.as_str() {
+            "(" => {
+                self.at += 1;
+                let value = self.sum()?;
+                self.expect(")")?;
+                Ok(value)
+            }
+            "step" | "range" => {
+                self.at += 1;
+                self.expect("(")?;
+                self.expect(")")?;
+                let ms = if word == "step" { self.times.step } else { self.times.end.saturating_sub(self.times.start) };
+                Ok(ms as f64 / 1000.0)
+            }
+            "min_of" | "max_of" => {
+                self.at += 1;
+                self.expect("(")?;
+                let left = self.sum()?;
+                self.expect(",")?;
+                let right = self.sum()?;
+                self.expect(")")?;
+                Ok(if word == "min_of" { left.min(right) } else { left.max(right) })
+            }
+            _ => self.literal(),
+        }
+    }
+}
+
+fn milliseconds(seconds: f64, pos: Pos) -> Result<i64, SyntaxError> {
+    let ms = (seconds * 1000.0).round();
+    if ms.abs() < 9e15 { Ok(ms as i64) } else { error(pos, "duration out of range") }
+}
+
+/// The value of a number as PromQL writes it.
+pub fn number_value(text: &str) -> Option<f64> {
+    let text = text.replace('_', "");
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => i64::from_str_radix(hex, 16).ok().map(|value| value as f64),
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range_of(query: &str) -> i64 {
+        let source = read(query, Times { start: 0, end: 60_000, step: 10_000 }).unwrap();
+        source.brackets.values().next().unwrap().range
+    }
+
+    #[test]
+    fn durations_are_arithmetic() {
+        assert_eq!(range_of("a[1h30m % 1h]"), 1_800_000);
+        assert_eq!(range_of("a[2*step()^1+max_of(1s, 5)]"), 25_000);
+    }
+
+    #[test]
+    fn offset_binds_tighter_than_operators() {
+        let source = read("a offset -2 ^ 2", Times::default()).unwrap();
+        assert_eq!(source.offsets.get(&1), Some(&(-2_000, 4)));
+        assert_eq!(source.plain, "a offset 1s ^ 2 ");
+    }
+
+    #[test]
+    fn hostile_text_is_refused_before_it_is_parsed() {
+        let deep = "(".repeat(10_000);
+        assert!(read(&deep, Times::default()).is_err());
+        assert!(read(&"-".repeat(100_000), Times::default()).is_err());
+        assert!(read(&"a".repeat(2 << 20), Times::default()).is_err());
+        for text in ["a[", "a[1e300]", "a[0x]", "a @", "a offset", "\"\\", "a[5m:", "é", "a[1/0]", "a @ 1e300"] {
+            let _ = read(text, Times::default());
+        }
+    }
+
+    #[test]
+    fn places_are_lines_and_columns() {
+        assert_eq!(line_and_column("a\n + b", Pos(5)), (2, 4));
+    }
+}

@@ -1,0 +1,207 @@
+//! A store of vectors, for tests of what lies above the store.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::base::limits::QueryBudget;
+use crate::model::batch::MetricMetadata;
+use crate::model::exemplar::Exemplar;
+use crate::model::labels::Labels;
+use crate::model::matcher::{Matcher, all_match};
+use crate::model::sample::{HistogramSample, SeriesColumns};
+use crate::model::time::RangeMs;
+use crate::store::{SelectLogs, SelectMetrics, SelectTraces, StoreError};
+
+/// Series by their labels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) series: BTreeMap<Labels, SeriesColumns>,
+    pub(crate) metadata: Vec<MetricMetadata>,
+    pub(crate) exemplars: Vec<(Labels, Vec<Exemplar>)>,
+}
+
+impl Memory {
+    fn entry(&mut self, labels: &Labels) -> &mut SeriesColumns {
+        let new = || SeriesColumns { labels: labels.clone(), ..SeriesColumns::default() };
+        self.series.entry(labels.clone()).or_insert_with(new)
+    }
+
+    /// Adds a float; times of a series must go up.
+    pub(crate) fn float(&mut self, labels: &Labels, t: i64, value: f64) {
+        let columns = self.entry(labels);
+        columns.times.push(t);
+        columns.values.push(value);
+    }
+
+    /// Adds a histogram; times of a series must go up.
+    pub(crate) fn histogram(&mut self, labels: &Labels, sample: HistogramSample) {
+        self.entry(labels).histograms.push(sample);
+    }
+
+    fn matching<'m>(&'m self, matchers: &'m [Matcher]) -> impl Iterator<Item = &'m SeriesColumns> {
+        self.series.values().filter(|series| all_match(matchers, &series.labels))
+    }
+
+    fn cut(series: &SeriesColumns, range: RangeMs) -> SeriesColumns {
+        let floats = series.times.iter().copied().zip(series.values.iter().copied());
+        let (times, values) = floats.filter(|(t, _)| range.contains(*t)).unzip();
+        let histograms = series.histograms.iter().filter(|sample| range.contains(sample.t)).cloned().collect();
+        SeriesColumns { labels: series.labels.clone(), times, values, histograms }
+    }
+}
+
+impl SelectMetrics for Memory {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: RangeMs,
+        budget: &QueryBudget,
+    ) -> Result<Vec<SeriesColumns>, StoreError> {
+        let mut found = Vec::new();
+        for series in self.matching(matchers) {
+            let series = Self::cut(series, range);
+            budget.charge(16 * series.len())?;
+            if !series.is_empty() {
+                found.push(series);
+            }
+        }
+        Ok(found)
+    }
+
+    fn series(&self, matchers: &[Matcher], range: RangeMs, _: &QueryBudget) -> Result<Vec<Labels>, StoreError> {
+        let all = self.matching(matchers).filter(|series| !Self::cut(series, range).is_empty());
+        Ok(all.map(|series| series.labels.clone()).collect())
+    }
+
+    fn label_names(&self, matchers: &[Matcher], range: RangeMs, b: &QueryBudget) -> Result<Vec<String>, StoreError> {
+        let mut names = BTreeSet::new();
+        for labels in SelectMetrics::series(self, matchers, range, b)? {
+            names.extend(labels.iter().map(|(name, _)| name.to_owned()));
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: RangeMs,
+        budget: &QueryBudget,
+    ) -> Result<Vec<String>, StoreError> {
+        let all = SelectMetrics::series(self, matchers, range, budget)?;
+        let values: BTreeSet<String> = all.iter().filter_map(|labels| Some(labels.get(name)?.to_owned())).collect();
+        Ok(values.into_iter().collect())
+    }
+
+    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
+        Ok(self.metadata.clone())
+    }
+
+    fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: RangeMs,
+        _: &QueryBudget,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        let mut all = self.exemplars.clone();
+        all.retain(|(labels, _)| all_match(matchers, labels));
+        for (_, exemplars) in &mut all {
+            exemplars.retain(|exemplar| range.contains(exemplar.t));
+        }
+        Ok(all)
+    }
+}
+
+/// A store without logs and traces.
+pub(crate) struct Nothing;
+
+impl SelectLogs for Nothing {
+    fn chunks(
+        &self,
+        _: &[Matcher],
+        _: crate::model::time::RangeNs,
+        _: &crate::store::LineHints,
+        _: &QueryBudget,
+    ) -> Result<Vec<Box<dyn crate::store::LogChunk>>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn series(
+        &self,
+        _: &[Matcher],
+        _: crate::model::time::RangeNs,
+        _: &QueryBudget,
+    ) -> Result<Vec<Labels>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn label_names(
+        &self,
+        _: &[Matcher],
+        _: crate::model::time::RangeNs,
+        _: &QueryBudget,
+    ) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn label_values(
+        &self,
+        _: &str,
+        _: &[Matcher],
+        _: crate::model::time::RangeNs,
+        _: &QueryBudget,
+    ) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn stats(
+        &self,
+        _: &[Matcher],
+        _: crate::model::time::RangeNs,
+        _: &QueryBudget,
+    ) -> Result<Vec<(Labels, crate::store::LogStats)>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+impl SelectTraces for Nothing {
+    fn trace(
+        &self,
+        _: crate::model::span::TraceId,
+        _: &QueryBudget,
+    ) -> Result<Vec<crate::model::span::Span>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn blocks(
+        &self,
+        _: crate::model::time::RangeNs,
+        _: &[crate::store::SpanHint],
+        _: &QueryBudget,
+    ) -> Result<Vec<Box<dyn crate::store::SpanBlock>>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn tag_names(
+        &self,
+        _: crate::model::time::RangeNs,
+        _: &QueryBudget,
+    ) -> Result<Vec<(crate::store::AttrScope, String)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn tag_values(
+        &self,
+        _: &[crate::store::AttrScope],
+        _: &str,
+        _: crate::model::time::RangeNs,
+        _: usize,
+        _: &QueryBudget,
+    ) -> Result<Vec<crate::model::span::AttrValue>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn services(&self, _: &QueryBudget) -> Result<Vec<crate::store::ServiceOperations>, StoreError> {
+        Ok(Vec::new())
+    }
+}

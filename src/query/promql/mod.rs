@@ -1,0 +1,338 @@
+//! PromQL: text → `lex` and `parse` → tree (`ast`) → `eval` over a grid of steps → answer.
+//! An instant query is a range query of one step. Names that functions drop stay until the end, so
+//! that `label_replace` can still see them.
+//! Language: https://prometheus.io/docs/prometheus/latest/querying/basics/
+
+mod aggregate;
+pub mod ast;
+mod binary;
+mod check;
+mod eval;
+pub mod functions;
+mod info;
+pub mod lex;
+#[cfg(test)]
+pub(crate) mod memory;
+mod native;
+mod notes;
+mod operate;
+mod parse;
+mod range;
+mod stack;
+mod stat;
+mod trim;
+pub mod value;
+
+use std::sync::Arc;
+
+use crate::base::error::{Classify, ErrorClass};
+use crate::base::limits::{LimitError, QueryBudget};
+use crate::model::histogram::Histogram;
+use crate::model::labels::Labels;
+use crate::model::matcher::Matcher;
+use crate::store::{SelectMetrics, StoreError};
+
+use ast::{Expr, Kind};
+use eval::{Eval, Grid};
+use lex::{SyntaxError, Times};
+use value::{CellRef, Value};
+
+pub use native::{Bucket, Work};
+
+/// How far back an instant selector looks unless a request says otherwise, in milliseconds.
+pub const LOOKBACK_MS: i64 = 300_000;
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PromqlError {
+    /// The text is no query.
+    #[error("{line}:{column}: parse error: {message}")]
+    Parse {
+        /// Line, from one.
+        line: usize,
+        /// Column in bytes, from one.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The request's times or steps make no sense.
+    #[error("{0}")]
+    Request(String),
+    /// The query cannot be computed.
+    #[error("{0}")]
+    Execution(String),
+    /// The budget is used up.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The store could not read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for PromqlError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Parse { .. } | Self::Request(_) => ErrorClass::BadData,
+            Self::Execution(_) => ErrorClass::Execution,
+            Self::Limit(limit) => limit.class(),
+            Self::Store(store) => store.class(),
+        }
+    }
+}
+
+/// What a request may set besides its times.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// How far back an instant selector looks, milliseconds.
+    pub lookback: i64,
+    /// Most points of one series.
+    pub points_max: u64,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { lookback: LOOKBACK_MS, points_max: 11_000 }
+    }
+}
+
+/// One series of an answer.
+#[derive(Clone, Debug)]
+pub struct AnswerSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Float samples: milliseconds and values.
+    pub floats: Vec<(i64, f64)>,
+    /// Histogram samples.
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
+}
+
+/// The value of an answer.
+#[derive(Clone, Debug)]
+pub enum AnswerValue {
+    /// A number at a time.
+    Scalar(i64, f64),
+    /// A text at a time.
+    String(i64, String),
+    /// Series with one sample each, in the query's order.
+    Vector(Vec<AnswerSeries>),
+    /// Series with many, sorted by labels.
+    Matrix(Vec<AnswerSeries>),
+}
+
+/// The answer of a query.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its value.
+    pub value: AnswerValue,
+    /// What is probably wrong.
+    pub warnings: Vec<String>,
+    /// What is worth knowing.
+    pub infos: Vec<String>,
+    /// Samples read from the store.
+    pub samples: u64,
+    /// The most memory held at once, bytes.
+    pub memory_peak: u64,
+}
+
+fn parse_error(query: &str, error: SyntaxError) -> PromqlError {
+    let (line, column) = lex::line_and_column(query, error.pos);
+    PromqlError::Parse { line, column, message: error.message }
+}
+
+/// The matchers of a `match[]` parameter.
+///
+/// # Errors
+/// [`PromqlError::Parse`].
+pub fn selector(text: &str) -> Result<Vec<Matcher>, PromqlError> {
+    parse::selector(text).map_err(|error| parse_error(text, error))
+}
+
+/// The selectors of all vectors in a query.
+///
+/// # Errors
+/// [`PromqlError::Parse`].
+pub fn selectors(query: &str) -> Result<Vec<Vec<Matcher>>, PromqlError> {
+    let expr = parse::parse(query, Times::default()).map_err(|error| parse_error(query, error))?;
+    let mut all = Vec::new();
+    stack::with_depth(lex_depth(query), || collect_selectors(&expr, &mut all));
+    Ok(all)
+}
+
+fn lex_depth(query: &str) -> usize {
+    // Every level of a tree takes at least one byte.
+    query.len()
+}
+
+fn collect_selectors(expr: &Expr, all: &mut Vec<Vec<Matcher>>) {
+    match &expr.kind {
+        Kind::Number(_) | Kind::String(_) => {}
+        Kind::Vector(selector) | Kind::Matrix(selector, _) => all.push(selector.matchers.clone()),
+        Kind::Subquery(subquery) => collect_selectors(&subquery.expr, all),
+        Kind::Call(call) => call.args.iter().for_each(|arg| collect_selectors(arg, all)),
+        Kind::Aggregate(aggregate) => {
+            aggregate.param.iter().for_each(|param| collect_selectors(param, all));
+            collect_selectors(&aggregate.expr, all);
+        }
+        Kind::Binary(binary) => {
+            collect_selectors(&binary.left, all);
+            collect_selectors(&binary.right, all);
+        }
+        Kind::Negate(inner) | Kind::Paren(inner) => collect_selectors(inner, all),
+    }
+}
+
+/// A query in the usual spacing.
+///
+/// # Errors
+/// [`PromqlError::Parse`].
+pub fn format(query: &str) -> Result<String, PromqlError> {
+    parse::format(query).map_err(|error| parse_error(query, error))
+}
+
+/// Answers a query at one time, in milliseconds.
+///
+/// # Errors
+/// [`PromqlError`].
+pub fn instant(
+    store: &dyn SelectMetrics,
+    query: &str,
+    time: i64,
+    params: Params,
+    budget: &QueryBudget,
+) -> Result<Answer, PromqlError> {
+    let times = Times { start: time, end: time, step: 0 };
+    run(store, query, times, params, budget)
+}
+
+/// Answers a query at every step from `start` to `end`, all in milliseconds.
+///
+/// # Errors
+/// [`PromqlError`].
+pub fn range(
+    store: &dyn SelectMetrics,
+    query: &str,
+    (start, end, step): (i64, i64, i64),
+    params: Params,
+    budget: &QueryBudget,
+) -> Result<Answer, PromqlError> {
+    if step <= 0 {
+        let message = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(PromqlError::Request(message.to_owned()));
+    }
+    if end < start {
+        return Err(PromqlError::Request("end timestamp must not be before start time".to_owned()));
+    }
+    let points = end.saturating_sub(start) / step;
+    if points as u64 > params.points_max {
+        let max = params.points_max;
+        return Err(PromqlError::Request(format!(
+            "exceeded maximum resolution of {max} points per timeseries. Try decreasing the query resolution (?step=XX)"
+        )));
+    }
+    run(store, query, Times { start, end, step }, params, budget)
+}
+
+fn run(
+    store: &dyn SelectMetrics,
+    query: &str,
+    times: Times,
+    params: Params,
+    budget: &QueryBudget,
+) -> Result<Answer, PromqlError> {
+    let depth = lex::read(query, times).map_err(|error| parse_error(query, error))?.depth;
+    stack::with_depth(depth, move || {
+        let expr = parse::parse(query, times).map_err(|error| parse_error(query, error))?;
+        check::check(&expr).map_err(PromqlError::Execution)?;
+        let mut eval = Eval::new(store, budget, times, params.lookback.max(1));
+        let value = if times.step == 0 {
+            instant_value(&mut eval, &expr, times.start)?
+        } else {
+            range_value(&mut eval, &expr, times)?
+        };
+        Ok(Answer {
+            value,
+            warnings: eval.notes.warnings(query),
+            infos: eval.notes.infos(query),
+            samples: eval.samples,
+            memory_peak: budget.memory_peak(),
+        })
+    })
+}
+
+fn instant_value(eval: &mut Eval<'_>, expr: &Expr, time: i64) -> Result<AnswerValue, PromqlError> {
+    let grid = Grid { start: time, step: 1, steps: 1 };
+    if matches!(expr.bare().kind, Kind::Matrix(..) | Kind::Subquery(_)) {
+        return raw_matrix(eval, expr, &grid);
+    }
+    Ok(match eval.eval(expr, &grid)? {
+        Value::Scalar(values) => AnswerValue::Scalar(time, values.first().copied().unwrap_or(f64::NAN)),
+        Value::String(text) => AnswerValue::String(time, text),
+        Value::Vector(vector) => {
+            let joined = eval.join_equal(vector, true)?;
+            AnswerValue::Vector(answer_series(joined, &grid))
+        }
+    })
+}
+
+/// An instant query for a range vector gives the samples themselves.
+fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerValue, PromqlError> {
+    let matrix = eval.matrix(expr, grid)?;
+    let end = eval.looks_at(matrix.at, matrix.offset, grid, 0);
+    let mut all = Vec::new();
+    for series in &matrix.series {
+        let window = range::Slide::new(series).to(end.saturating_sub(matrix.range), end, end);
+        if window.is_empty() {
+            continue;
+        }
+        eval.budget.charge(16 * (window.times.len() + window.histograms.len()))?;
+        let labels = if series.drop_name {
+            series.labels.without(crate::model::labels::METRIC_NAME)
+        } else {
+            series.labels.clone()
+        };
+        let floats = window.times.iter().copied().zip(window.values.iter().copied()).collect();
+        let histograms = window.histograms.iter().map(|sample| (sample.t, sample.histogram.clone())).collect();
+        all.push(AnswerSeries { labels, floats, histograms });
+    }
+    all.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(AnswerValue::Matrix(all))
+}
+
+fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerValue, PromqlError> {
+    let grid = Grid::between(times.start, times.end, times.step)?;
+    match eval.eval(expr, &grid)? {
+        Value::Scalar(values) => {
+            let floats = values.into_iter().enumerate().map(|(step, value)| (grid.time(step), value)).collect();
+            Ok(AnswerValue::Matrix(vec![AnswerSeries { labels: Labels::default(), floats, histograms: Vec::new() }]))
+        }
+        Value::String(_) => Err(PromqlError::Request(
+            "invalid expression type \"string\" for range query, must be Scalar or instant Vector".to_owned(),
+        )),
+        Value::Vector(vector) => {
+            let joined = eval.join_equal(vector, true)?;
+            let samples: usize = joined.iter().map(|series| series.column.steps()).sum();
+            eval.budget.charge(16 * samples)?;
+            let mut all = answer_series(joined, &grid);
+            all.sort_by(|a, b| a.labels.cmp(&b.labels));
+            Ok(AnswerValue::Matrix(all))
+        }
+    }
+}
+
+fn answer_series(vector: value::Vector, grid: &Grid) -> Vec<AnswerSeries> {
+    let mut all = Vec::with_capacity(vector.len());
+    for series in vector {
+        let mut answer = AnswerSeries { labels: series.labels, floats: Vec::new(), histograms: Vec::new() };
+        for step in 0..grid.steps {
+            match series.column.get(step) {
+                CellRef::None => {}
+                CellRef::Float(value) => answer.floats.push((grid.time(step), value)),
+                CellRef::Histogram(histogram) => answer.histograms.push((grid.time(step), histogram.clone())),
+            }
+        }
+        if !answer.floats.is_empty() || !answer.histograms.is_empty() {
+            all.push(answer);
+        }
+    }
+    all
+}

@@ -1,0 +1,56 @@
+//! Warnings and infos that a query collects, each with its place, each once.
+
+use std::collections::BTreeSet;
+
+use super::ast::Pos;
+use super::lex;
+
+/// Most warnings, and most infos, that one answer carries.
+const SHOWN_MAX: usize = 10;
+/// Most that are kept at all.
+const KEPT_MAX: usize = 1_000;
+
+/// What a query has to say besides its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    warnings: BTreeSet<(Pos, String)>,
+    infos: BTreeSet<(Pos, String)>,
+}
+
+impl Notes {
+    /// Something is probably wrong with the answer.
+    pub fn warn(&mut self, pos: Pos, text: impl Into<String>) {
+        if self.warnings.len() < KEPT_MAX {
+            self.warnings.insert((pos, text.into()));
+        }
+    }
+
+    /// Something is worth knowing.
+    pub fn info(&mut self, pos: Pos, text: impl Into<String>) {
+        if self.infos.len() < KEPT_MAX {
+            self.infos.insert((pos, text.into()));
+        }
+    }
+
+    /// The warnings, as clients read them.
+    pub fn warnings(&self, query: &str) -> Vec<String> {
+        shown(&self.warnings, "warning", query)
+    }
+
+    /// The infos, as clients read them.
+    pub fn infos(&self, query: &str) -> Vec<String> {
+        shown(&self.infos, "info", query)
+    }
+}
+
+fn shown(notes: &BTreeSet<(Pos, String)>, kind: &str, query: &str) -> Vec<String> {
+    let text = |(pos, text): &(Pos, String)| {
+        let (line, column) = lex::line_and_column(query, *pos);
+        format!("PromQL {kind}: {text} ({line}:{column})")
+    };
+    let mut texts: Vec<String> = notes.iter().take(SHOWN_MAX).map(text).collect();
+    if let Some(more @ 1..) = notes.len().checked_sub(SHOWN_MAX) {
+        texts.push(format!("{more} more {kind} annotations omitted"));
+    }
+    texts
+}

@@ -1,0 +1,115 @@
+//! One operator on two samples.
+
+use std::sync::Arc;
+
+use super::ast::{BinaryOp, Pos};
+use super::eval::Eval;
+use super::functions::histogram as functions;
+use super::native::Work;
+use super::value::{Cell, CellRef};
+use crate::model::histogram::{Histogram, ResetHint};
+
+/// What an operator gives: a sample, and whether a comparison holds.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The sample; for a comparison, that of the left side.
+    pub cell: Option<Cell>,
+    /// Whether the comparison holds; true for other operators.
+    pub keep: bool,
+}
+
+const NOTHING: Outcome = Outcome { cell: None, keep: false };
+
+fn float(value: f64) -> Outcome {
+    Outcome { cell: Some(Cell::Float(value)), keep: true }
+}
+
+/// Applies an operator to two numbers.
+pub fn floats(op: BinaryOp, a: f64, b: f64) -> Outcome {
+    let holds = match op {
+        BinaryOp::Add => return float(a + b),
+        BinaryOp::Sub => return float(a - b),
+        BinaryOp::Mul => return float(a * b),
+        BinaryOp::Div => return float(a / b),
+        BinaryOp::Mod => return float(a % b),
+        BinaryOp::Pow => return float(a.powf(b)),
+        BinaryOp::Atan2 => return float(a.atan2(b)),
+        BinaryOp::Equal => a == b,
+        BinaryOp::NotEqual => a != b,
+        BinaryOp::Less => a < b,
+        BinaryOp::LessEqual => a <= b,
+        BinaryOp::Greater => a > b,
+        BinaryOp::GreaterEqual => a >= b,
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::TrimUpper | BinaryOp::TrimLower => return NOTHING,
+    };
+    Outcome { cell: Some(Cell::Float(a)), keep: holds }
+}
+
+/// Applies an operator to two samples. What cannot be combined gives nothing and an info at `pos`.
+pub fn cells(eval: &mut Eval<'_>, op: BinaryOp, a: CellRef<'_>, b: CellRef<'_>, pos: Pos) -> Outcome {
+    match (a, b) {
+        (CellRef::None, _) | (_, CellRef::None) => NOTHING,
+        (CellRef::Float(a), CellRef::Float(b)) => {
+            if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+                return incompatible(eval, op, "float", "float", pos);
+            }
+            floats(op, a, b)
+        }
+        (CellRef::Histogram(a), CellRef::Histogram(b)) => histograms(eval, op, a, b, pos),
+        (CellRef::Histogram(histogram), CellRef::Float(number)) => match op {
+            BinaryOp::Mul => Outcome { cell: Some(functions::scaled(histogram, number)), keep: true },
+            BinaryOp::Div => Outcome { cell: Some(functions::divided(histogram, number)), keep: true },
+            BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+                let upper = op == BinaryOp::TrimUpper;
+                Outcome { cell: Some(super::trim::trimmed(histogram, number, upper)), keep: true }
+            }
+            _ => incompatible(eval, op, "histogram", "float", pos),
+        },
+        (CellRef::Float(number), CellRef::Histogram(histogram)) => match op {
+            BinaryOp::Mul => Outcome { cell: Some(functions::scaled(histogram, number)), keep: true },
+            _ => incompatible(eval, op, "float", "histogram", pos),
+        },
+    }
+}
+
+fn incompatible(eval: &mut Eval<'_>, op: BinaryOp, a: &str, b: &str, pos: Pos) -> Outcome {
+    let text =
+        format!("incompatible sample types encountered for binary operator {:?}: {a} {} {b}", op.text(), op.text());
+    eval.info(pos, text);
+    NOTHING
+}
+
+fn histograms(eval: &mut Eval<'_>, op: BinaryOp, a: &Arc<Histogram>, b: &Arc<Histogram>, pos: Pos) -> Outcome {
+    let keep = match op {
+        BinaryOp::Add | BinaryOp::Sub => {
+            let (mut left, right) = (Work::from(a.as_ref()), Work::from(b.as_ref()));
+            let (sign, word) = if op == BinaryOp::Add { (1.0, "addition") } else { (-1.0, "subtraction") };
+            let Ok(added) = left.add(&right, sign) else {
+                return mixed_schemas(eval, op, pos);
+            };
+            if added.reconciled {
+                eval.info(pos, format!("mismatched custom buckets were reconciled during {word}"));
+            }
+            if added.conflict {
+                eval.warn(pos, format!("conflicting counter resets during histogram {word}"));
+            }
+            if op == BinaryOp::Sub {
+                left.hint = ResetHint::Gauge;
+            }
+            return Outcome { cell: Some(Cell::Histogram(Arc::new(left.into()))), keep: true };
+        }
+        BinaryOp::Equal => Work::from(a.as_ref()).equals(&Work::from(b.as_ref())),
+        BinaryOp::NotEqual => !Work::from(a.as_ref()).equals(&Work::from(b.as_ref())),
+        _ => return incompatible(eval, op, "histogram", "histogram", pos),
+    };
+    Outcome { cell: Some(Cell::Histogram(a.clone())), keep }
+}
+
+fn mixed_schemas(eval: &mut Eval<'_>, op: BinaryOp, pos: Pos) -> Outcome {
+    let text = format!(
+        "vector contains a mix of histograms with exponential and custom buckets schemas for operation {:?}",
+        op.text()
+    );
+    eval.warn(pos, text);
+    NOTHING
+}

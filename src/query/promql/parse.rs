@@ -1,0 +1,423 @@
+//! Text to tree: the one file that names promql_parser. The crate decides what a query means and
+//! whether its types fit; it keeps no places, so its tree is walked along the words of `lex`, which
+//! give each node its place and the durations that the crate's grammar cannot say.
+//! Invariant: nesting was checked by `lex` before anything here recurses.
+
+use promql_parser::label::{MatchOp as ParserMatchOp, Matchers};
+use promql_parser::parser::token;
+use promql_parser::parser::{self, AtModifier, Expr as Parsed, LabelModifier, VectorMatchCardinality};
+
+use super::ast::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, Kind, Matching, Pos, Selector,
+    Subquery,
+};
+use super::functions;
+use super::lex::{self, Source, SyntaxError, Times};
+use crate::model::labels::METRIC_NAME;
+use crate::model::matcher::{MatchOp, Matcher};
+
+/// Parses a query that will run over `times`.
+///
+/// # Errors
+/// [`SyntaxError`] with the place of what is wrong.
+pub fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
+    on_deep_stack(query, times, |source, parsed| {
+        let mut walk = Walk { source, at: 0 };
+        walk.expr(parsed)
+    })
+}
+
+/// The query in the usual spacing, with line breaks where it is long.
+///
+/// # Errors
+/// [`SyntaxError`] with the place of what is wrong.
+pub fn format(query: &str) -> Result<String, SyntaxError> {
+    on_deep_stack(query, Times::default(), |source, parsed| {
+        if source.edges.is_empty() && parser::parse(query).is_ok() {
+            let whole = parser::parse(query).map_err(|message| SyntaxError { pos: Pos(0), message })?;
+            return Ok(whole.prettify());
+        }
+        let _ = parsed;
+        Ok(query.trim().to_owned())
+    })
+}
+
+/// The series selector of a `match[]` parameter.
+///
+/// # Errors
+/// [`SyntaxError`] when it is not one.
+pub fn selector(text: &str) -> Result<Vec<Matcher>, SyntaxError> {
+    let expr = parse(text, Times::default())?;
+    match expr.kind {
+        Kind::Vector(selector) if selector.offset == 0 && selector.at.is_none() => Ok(selector.matchers),
+        _ => Err(SyntaxError { pos: Pos(0), message: format!("{text:?} is not a series selector") }),
+    }
+}
+
+/// Deep trees need a deep stack, here and where the crate drops its own tree.
+fn on_deep_stack<T: Send>(
+    query: &str,
+    times: Times,
+    work: impl FnOnce(&Source<'_>, &Parsed) -> Result<T, SyntaxError> + Send,
+) -> Result<T, SyntaxError> {
+    let source = lex::read(query, times)?;
+    if source.tokens.is_empty() {
+        return Err(SyntaxError { pos: Pos(query.len()), message: "no expression found in input".to_owned() });
+    }
+    let depth = source.depth;
+    super::stack::with_depth(depth, move || {
+        let parsed = parser::parse(&source.plain).map_err(|message| explain(&source, query, message))?;
+        work(&source, &parsed)
+    })
+}
+
+/// The crate says what is wrong but seldom where; the first word that cannot follow the one before
+/// it is the likeliest place.
+fn explain(source: &Source<'_>, query: &str, message: String) -> SyntaxError {
+    let mut wants_operand = true;
+    for token in &source.tokens {
+        let lower = token.text.to_ascii_lowercase();
+        let operator = match token.word {
+            lex::Word::Sign => matches!(lower.as_str(), "*" | "/" | "%" | "^" | "==" | "!=" | "<" | ">" | "<=" | ">="),
+            lex::Word::Name => matches!(lower.as_str(), "and" | "or" | "unless" | "atan2"),
+            lex::Word::Number | lex::Word::Duration | lex::Word::String => false,
+        };
+        if operator && wants_operand && token.word == lex::Word::Sign {
+            return SyntaxError { pos: token.pos, message: format!("unexpected {:?}", token.text) };
+        }
+        wants_operand = operator || matches!(token.text, "(" | "," | "+" | "-");
+        if wants_operand && token.word == lex::Word::Name {
+            wants_operand = false;
+        }
+    }
+    if message == "invalid promql query" {
+        return SyntaxError { pos: Pos(query.trim_end().len()), message: "unexpected end of input".to_owned() };
+    }
+    SyntaxError { pos: source.tokens.first().map_or(Pos(0), |token| token.pos), message }
+}
+
+/// Follows the crate's tree along the words.
+struct Walk<'s, 'a> {
+    source: &'s Source<'a>,
+    at: usize,
+}
+
+#[derive(Default)]
+struct Modifiers {
+    offset: i64,
+    at: Option<At>,
+    edges: Edges,
+}
+
+impl Walk<'_, '_> {
+    fn text(&self) -> &str {
+        self.source.tokens.get(self.at).map_or("", |token| token.text)
+    }
+
+    fn pos(&self) -> Pos {
+        self.source.tokens.get(self.at).map_or(Pos(0), |token| token.pos)
+    }
+
+    fn is(&self, word: &str) -> bool {
+        self.text().eq_ignore_ascii_case(word)
+    }
+
+    fn skip(&mut self, word: &str) {
+        if self.is(word) {
+            self.at += 1;
+        }
+    }
+
+    /// Moves past a bracketed list of names or strings.
+    fn skip_list(&mut self, open: &str, close: &str) {
+        if !self.is(open) {
+            return;
+        }
+        while self.at < self.source.tokens.len() && !self.is(close) {
+            self.at += 1;
+        }
+        self.at += 1;
+    }
+
+    fn expr(&mut self, parsed: &Parsed) -> Result<Expr, SyntaxError> {
+        if let Parsed::Binary(binary) = parsed {
+            return self.binary(binary);
+        }
+        if let Parsed::Subquery(subquery) = parsed {
+            return self.subquery(subquery);
+        }
+        let pos = self.pos();
+        while self.is("+") || (matches!(parsed, Parsed::NumberLiteral(_)) && self.is("-")) {
+            self.at += 1;
+        }
+        let kind = match parsed {
+            Parsed::NumberLiteral(number) => {
+                self.at += 1;
+                Kind::Number(number.val)
+            }
+            Parsed::StringLiteral(string) => {
+                self.at += 1;
+                Kind::String(string.val.clone())
+            }
+            Parsed::Unary(unary) => {
+                self.skip("-");
+                Kind::Negate(Box::new(self.expr(&unary.expr)?))
+            }
+            Parsed::Paren(paren) => {
+                self.skip("(");
+                let inner = self.expr(&paren.expr)?;
+                self.skip(")");
+                Kind::Paren(Box::new(inner))
+            }
+            Parsed::VectorSelector(vector) => {
+                self.selector_words();
+                let modifiers = self.modifiers(vector.at.as_ref());
+                Kind::Vector(selector_of(vector.name.as_deref(), &vector.matchers, modifiers, pos)?)
+            }
+            Parsed::MatrixSelector(matrix) => {
+                self.selector_words();
+                let range = self.bracket().map_or(0, |bracket| bracket.range);
+                let modifiers = self.modifiers(matrix.vs.at.as_ref());
+                Kind::Matrix(selector_of(matrix.vs.name.as_deref(), &matrix.vs.matchers, modifiers, pos)?, range)
+            }
+            Parsed::Call(call) => self.call(call)?,
+            Parsed::Aggregate(aggregate) => self.aggregate(aggregate)?,
+            Parsed::Binary(_) | Parsed::Subquery(_) | Parsed::Extension(_) => {
+                return Err(SyntaxError { pos, message: "unexpected expression".to_owned() });
+            }
+        };
+        Ok(Expr { kind, pos })
+    }
+
+    fn selector_words(&mut self) {
+        if !self.is("{") {
+            self.at += 1;
+        }
+        self.skip_list("{", "}");
+    }
+
+    fn bracket(&mut self) -> Option<lex::Bracket> {
+        let bracket = self.source.brackets.get(&self.at).copied()?;
+        self.at = bracket.after;
+        Some(bracket)
+    }
+
+    fn modifiers(&mut self, at: Option<&AtModifier>) -> Modifiers {
+        let mut modifiers = Modifiers::default();
+        loop {
+            if let Some((offset, after)) = self.source.offsets.get(&self.at) {
+                modifiers.offset = *offset;
+                self.at = *after;
+            } else if let Some((time, after)) = self.source.ats.get(&self.at) {
+                modifiers.at = Some(At::Time(*time));
+                self.at = *after;
+            } else if let Some(edges) = self.source.edges.get(&self.at) {
+                modifiers.edges = *edges;
+                self.at += 1;
+            } else if self.is("@") {
+                modifiers.at = match at {
+                    Some(AtModifier::End) => Some(At::End),
+                    _ => Some(At::Start),
+                };
+                self.at += 4;
+            } else {
+                return modifiers;
+            }
+        }
+    }
+
+    fn subquery(&mut self, subquery: &parser::SubqueryExpr) -> Result<Expr, SyntaxError> {
+        let expr = self.expr(&subquery.expr)?;
+        let pos = expr.pos;
+        let (range, step) = self.bracket().map_or((0, None), |bracket| (bracket.range, bracket.step));
+        let step = step.filter(|step| *step > 0);
+        let Modifiers { offset, at, edges } = self.modifiers(subquery.at.as_ref());
+        if edges != Edges::Plain {
+            return Err(SyntaxError { pos, message: "anchored and smoothed are not allowed on subqueries".to_owned() });
+        }
+        Ok(Expr { kind: Kind::Subquery(Box::new(Subquery { expr, range, step, offset, at })), pos })
+    }
+
+    fn call(&mut self, call: &parser::Call) -> Result<Kind, SyntaxError> {
+        let pos = self.pos();
+        let Some(function) = functions::find(call.func.name) else {
+            return Err(SyntaxError { pos, message: format!("unknown function with name {:?}", call.func.name) });
+        };
+        self.at += 1;
+        self.skip("(");
+        let mut args = Vec::with_capacity(call.args.args.len());
+        for arg in &call.args.args {
+            args.push(self.expr(arg)?);
+            self.skip(",");
+        }
+        self.skip(")");
+        Ok(Kind::Call(Call { function, args }))
+    }
+
+    fn aggregate(&mut self, aggregate: &parser::AggregateExpr) -> Result<Kind, SyntaxError> {
+        let pos = self.pos();
+        let Some(op) = aggregate_op(aggregate.op.id()) else {
+            return Err(SyntaxError { pos, message: format!("unknown aggregation {}", aggregate.op) });
+        };
+        self.at += 1;
+        self.grouping_words();
+        self.skip("(");
+        let param = match &aggregate.param {
+            Some(param) => {
+                let param = self.expr(param)?;
+                self.skip(",");
+                Some(param)
+            }
+            None => None,
+        };
+        let expr = self.expr(&aggregate.expr)?;
+        self.skip(")");
+        self.grouping_words();
+        let (labels, without) = match &aggregate.modifier {
+            Some(LabelModifier::Include(labels)) => (labels.labels.clone(), false),
+            Some(LabelModifier::Exclude(labels)) => (labels.labels.clone(), true),
+            None => (Vec::new(), false),
+        };
+        Ok(Kind::Aggregate(Box::new(Aggregate { op, expr, param, labels, without })))
+    }
+
+    fn grouping_words(&mut self) {
+        if self.is("by") || self.is("without") {
+            self.at += 1;
+            self.skip_list("(", ")");
+        }
+    }
+
+    fn binary(&mut self, binary: &parser::BinaryExpr) -> Result<Expr, SyntaxError> {
+        let left = self.expr(&binary.lhs)?;
+        let op = binary_op(binary.op.id(), self.text());
+        let Some(op) = op else {
+            return Err(SyntaxError { pos: self.pos(), message: format!("unknown operator {}", binary.op) });
+        };
+        self.at += 1;
+        let (mut bool, mut matching) = (false, None);
+        let mut cardinality = Cardinality::OneToOne;
+        let mut include = Vec::new();
+        let (mut fill_left, mut fill_right) = (None, None);
+        if let Some(modifier) = &binary.modifier {
+            bool = modifier.return_bool;
+            matching = modifier.matching.clone();
+            (fill_left, fill_right) = (modifier.fill_values.lhs, modifier.fill_values.rhs);
+            match &modifier.card {
+                VectorMatchCardinality::ManyToOne(labels) => {
+                    (cardinality, include) = (Cardinality::ManyToOne, labels.labels.clone());
+                }
+                VectorMatchCardinality::OneToMany(labels) => {
+                    (cardinality, include) = (Cardinality::OneToMany, labels.labels.clone());
+                }
+                VectorMatchCardinality::OneToOne | VectorMatchCardinality::ManyToMany => {}
+            }
+            self.binary_words(modifier);
+        }
+        let right = self.expr(&binary.rhs)?;
+        let (labels, on) = match matching {
+            Some(LabelModifier::Include(labels)) => (labels.labels, true),
+            Some(LabelModifier::Exclude(labels)) => (labels.labels, false),
+            None => (Vec::new(), false),
+        };
+        let pos = left.pos;
+        let matching = Matching { cardinality, on, labels, include, fill_left, fill_right };
+        Ok(Expr { kind: Kind::Binary(Box::new(Binary { op, left, right, bool, matching })), pos })
+    }
+
+    fn binary_words(&mut self, modifier: &parser::BinModifier) {
+        if modifier.return_bool {
+            self.skip("bool");
+        }
+        if modifier.matching.is_some() {
+            self.at += 1;
+            self.skip_list("(", ")");
+        }
+        if self.is("group_left") || self.is("group_right") {
+            self.at += 1;
+            self.skip_list("(", ")");
+        }
+        if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
+            while self.is("fill") || self.is("fill_left") || self.is("fill_right") {
+                self.at += 1;
+                self.skip_list("(", ")");
+            }
+        }
+    }
+}
+
+fn selector_of(
+    name: Option<&str>,
+    matchers: &Matchers,
+    modifiers: Modifiers,
+    pos: Pos,
+) -> Result<Selector, SyntaxError> {
+    if !matchers.or_matchers.is_empty() {
+        return Err(SyntaxError { pos, message: "unexpected \"or\" in label matching".to_owned() });
+    }
+    let mut own: Vec<Matcher> = name.into_iter().map(|name| Matcher::equal(METRIC_NAME, name)).collect();
+    for matcher in &matchers.matchers {
+        let op = match matcher.op {
+            ParserMatchOp::Equal => MatchOp::Equal,
+            ParserMatchOp::NotEqual => MatchOp::NotEqual,
+            ParserMatchOp::Re(_) => MatchOp::Regex,
+            ParserMatchOp::NotRe(_) => MatchOp::NotRegex,
+        };
+        let matcher = Matcher::new(matcher.name.as_str(), op, matcher.value.as_str());
+        own.push(matcher.map_err(|error| SyntaxError { pos, message: error.to_string() })?);
+    }
+    if own.iter().all(Matcher::matches_empty) {
+        let message = "vector selector must contain at least one non-empty matcher".to_owned();
+        return Err(SyntaxError { pos, message });
+    }
+    let Modifiers { offset, at, edges } = modifiers;
+    Ok(Selector { matchers: own, offset, at, edges })
+}
+
+fn aggregate_op(id: token::TokenId) -> Option<AggregateOp> {
+    Some(match id {
+        token::T_SUM => AggregateOp::Sum,
+        token::T_AVG => AggregateOp::Avg,
+        token::T_COUNT => AggregateOp::Count,
+        token::T_MIN => AggregateOp::Min,
+        token::T_MAX => AggregateOp::Max,
+        token::T_GROUP => AggregateOp::Group,
+        token::T_STDDEV => AggregateOp::Stddev,
+        token::T_STDVAR => AggregateOp::Stdvar,
+        token::T_TOPK => AggregateOp::Topk,
+        token::T_BOTTOMK => AggregateOp::Bottomk,
+        token::T_COUNT_VALUES => AggregateOp::CountValues,
+        token::T_QUANTILE => AggregateOp::Quantile,
+        token::T_LIMITK => AggregateOp::Limitk,
+        token::T_LIMIT_RATIO => AggregateOp::LimitRatio,
+        _ => return None,
+    })
+}
+
+/// The crate saw a comparison where the text says trim.
+fn binary_op(id: token::TokenId, text: &str) -> Option<BinaryOp> {
+    match text {
+        "</" => return Some(BinaryOp::TrimUpper),
+        ">/" => return Some(BinaryOp::TrimLower),
+        _ => {}
+    }
+    Some(match id {
+        token::T_ADD => BinaryOp::Add,
+        token::T_SUB => BinaryOp::Sub,
+        token::T_MUL => BinaryOp::Mul,
+        token::T_DIV => BinaryOp::Div,
+        token::T_MOD => BinaryOp::Mod,
+        token::T_POW => BinaryOp::Pow,
+        token::T_ATAN2 => BinaryOp::Atan2,
+        token::T_EQLC => BinaryOp::Equal,
+        token::T_NEQ => BinaryOp::NotEqual,
+        token::T_LSS => BinaryOp::Less,
+        token::T_LTE => BinaryOp::LessEqual,
+        token::T_GTR => BinaryOp::Greater,
+        token::T_GTE => BinaryOp::GreaterEqual,
+        token::T_LAND => BinaryOp::And,
+        token::T_LOR => BinaryOp::Or,
+        token::T_LUNLESS => BinaryOp::Unless,
+        _ => return None,
+    })
+}

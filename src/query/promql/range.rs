@@ -1,0 +1,181 @@
+//! Range vectors: series of samples over which windows slide, left-open as in Prometheus 3.
+
+use super::PromqlError;
+use super::ast::{At, Edges, Selector, Subquery};
+use super::eval::{Eval, Grid};
+use super::value::{CellRef, Value};
+use crate::model::labels::Labels;
+use crate::model::sample::{HistogramSample, SeriesColumns, is_stale};
+use crate::model::time::RangeMs;
+
+/// Samples of one series, without stale markers.
+#[derive(Clone, Debug, Default)]
+pub struct RangeSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Whether the name goes at the end of the query.
+    pub drop_name: bool,
+    /// Times of the float samples.
+    pub times: Vec<i64>,
+    /// The float samples.
+    pub values: Vec<f64>,
+    /// The histogram samples.
+    pub histograms: Vec<HistogramSample>,
+}
+
+/// A range vector over a grid.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// The series.
+    pub series: Vec<RangeSeries>,
+    /// Length of a window, milliseconds.
+    pub range: i64,
+    /// Milliseconds back from the step.
+    pub offset: i64,
+    /// A fixed time.
+    pub at: Option<At>,
+    /// How the edges are treated.
+    pub edges: Edges,
+    /// Milliseconds that anchored and smoothed ranges look beyond their edges.
+    pub beyond: i64,
+}
+
+/// What a range function sees of a series at one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Times of the float samples.
+    pub times: &'a [i64],
+    /// The float samples.
+    pub values: &'a [f64],
+    /// The histogram samples.
+    pub histograms: &'a [HistogramSample],
+    /// The window begins after this time.
+    pub start: i64,
+    /// The window ends with this time.
+    pub end: i64,
+    /// The time of the step.
+    pub now: i64,
+}
+
+impl Window<'_> {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty() && self.histograms.is_empty()
+    }
+}
+
+/// Reads the samples of a range selector.
+///
+/// # Errors
+/// What the store or the budget says.
+pub fn of_selector(eval: &mut Eval<'_>, selector: &Selector, range: i64, grid: &Grid) -> Result<Matrix, PromqlError> {
+    let first = eval.looks_at(selector.at, selector.offset, grid, 0);
+    let last = eval.looks_at(selector.at, selector.offset, grid, grid.steps.saturating_sub(1));
+    let before = if selector.edges == Edges::Plain { 0 } else { eval.lookback };
+    let after = if selector.edges == Edges::Smoothed { eval.lookback } else { 0 };
+    let wide = RangeMs {
+        start: first.saturating_sub(range).saturating_sub(before).saturating_add(1),
+        end: last.saturating_add(after),
+    };
+    let series = eval.fetch(selector, wide)?.into_iter().map(alive).collect();
+    let Selector { offset, at, edges, .. } = *selector;
+    Ok(Matrix { series, range, offset, at, edges, beyond: eval.lookback })
+}
+
+fn alive(mut series: SeriesColumns) -> RangeSeries {
+    if series.values.iter().any(|value| is_stale(*value)) {
+        let keep: Vec<(i64, f64)> =
+            series.times.iter().copied().zip(series.values.iter().copied()).filter(|(_, v)| !is_stale(*v)).collect();
+        (series.times, series.values) = keep.into_iter().unzip();
+    }
+    series.histograms.retain(|sample| !is_stale(sample.histogram.sum));
+    let SeriesColumns { labels, times, values, histograms } = series;
+    RangeSeries { labels, drop_name: false, times, values, histograms }
+}
+
+/// Evaluates a subquery over all its windows at once.
+///
+/// # Errors
+/// What its expression, the store or the budget says.
+pub fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid) -> Result<Matrix, PromqlError> {
+    let first = eval.looks_at(subquery.at, subquery.offset, grid, 0);
+    let last = eval.looks_at(subquery.at, subquery.offset, grid, grid.steps.saturating_sub(1));
+    let step = subquery.step.unwrap_or(eval.default_step).max(1);
+    // Steps are multiples of the step since 1970; the first lies after the left edge.
+    let start = first.saturating_sub(subquery.range).div_euclid(step).saturating_add(1).saturating_mul(step);
+    let inner = Grid::between(start, last, step)?;
+    let mut series = Vec::new();
+    if inner.steps > 0 {
+        let vector = match eval.eval(&subquery.expr, &inner)? {
+            Value::Vector(vector) => vector,
+            Value::Scalar(_) | Value::String(_) => Vec::new(),
+        };
+        for one in vector {
+            let mut range = RangeSeries { labels: one.labels, drop_name: one.drop_name, ..RangeSeries::default() };
+            eval.spend(inner.steps)?;
+            eval.budget.charge(8 * inner.steps)?;
+            for step in 0..inner.steps {
+                match one.column.get(step) {
+                    CellRef::None => {}
+                    CellRef::Float(value) => {
+                        range.times.push(inner.time(step));
+                        range.values.push(value);
+                    }
+                    CellRef::Histogram(histogram) => {
+                        range.histograms.push(HistogramSample { t: inner.time(step), histogram: histogram.clone() });
+                    }
+                }
+            }
+            series.push(range);
+        }
+    }
+    let Subquery { range, offset, at, .. } = *subquery;
+    Ok(Matrix { series, range, offset, at, edges: Edges::Plain, beyond: 0 })
+}
+
+/// Slides a window over one series. Windows must be asked for in the order of steps.
+pub struct Slide<'m> {
+    series: &'m RangeSeries,
+    floats: (usize, usize),
+    histograms: (usize, usize),
+}
+
+impl<'m> Slide<'m> {
+    /// At the beginning of `series`.
+    pub fn new(series: &'m RangeSeries) -> Self {
+        Self { series, floats: (0, 0), histograms: (0, 0) }
+    }
+
+    /// The samples after `start` up to and with `end`.
+    pub fn to(&mut self, start: i64, end: i64, now: i64) -> Window<'m> {
+        let RangeSeries { times, values, histograms, .. } = self.series;
+        self.floats = moved(self.floats, times, |t| *t, start, end);
+        self.histograms = moved(self.histograms, histograms, |sample| sample.t, start, end);
+        let floats = self.floats.0..self.floats.1;
+        Window {
+            times: times.get(floats.clone()).unwrap_or_default(),
+            values: values.get(floats).unwrap_or_default(),
+            histograms: histograms.get(self.histograms.0..self.histograms.1).unwrap_or_default(),
+            start,
+            end,
+            now,
+        }
+    }
+}
+
+fn moved<T>(
+    (mut from, mut to): (usize, usize),
+    items: &[T],
+    time: impl Fn(&T) -> i64,
+    start: i64,
+    end: i64,
+) -> (usize, usize) {
+    while items.get(from).is_some_and(|item| time(item) <= start) {
+        from += 1;
+    }
+    to = to.max(from);
+    while items.get(to).is_some_and(|item| time(item) <= end) {
+        to += 1;
+    }
+    (from, to)
+}

@@ -1,0 +1,108 @@
+//! Sums and moments of many floats that keep their digits (Neumaier's compensated summation).
+
+/// A compensated sum.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum {
+    sum: f64,
+    lost: f64,
+}
+
+impl Sum {
+    /// Adds a value.
+    pub fn add(&mut self, value: f64) {
+        let total = self.sum + value;
+        if total.is_infinite() {
+            self.lost = 0.0;
+        } else if self.sum.abs() >= value.abs() {
+            self.lost += (self.sum - total) + value;
+        } else {
+            self.lost += (value - total) + self.sum;
+        }
+        self.sum = total;
+    }
+
+    /// The sum so far.
+    pub fn value(self) -> f64 {
+        if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
+    }
+}
+
+/// The sum of all values.
+pub fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut sum = Sum::default();
+    values.into_iter().for_each(|value| sum.add(value));
+    sum.value()
+}
+
+/// The mean, also where the sum would overflow; NaN without values.
+pub fn mean(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
+    let (mut total, mut count, mut finite) = (Sum::default(), 0.0, true);
+    for value in values.clone() {
+        total.add(value);
+        count += 1.0;
+        finite &= value.is_finite();
+    }
+    if !total.value().is_infinite() || !finite {
+        return total.value() / count;
+    }
+    sum(values.into_iter().map(|value| value / count))
+}
+
+/// The population variance; NaN without values.
+pub fn variance(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
+    let (mut count, mut mean, mut squares) = (0.0, Sum::default(), Sum::default());
+    for value in values {
+        count += 1.0;
+        let delta = value - mean.value();
+        mean.add(delta / count);
+        squares.add(delta * (value - mean.value()));
+    }
+    squares.value() / count
+}
+
+/// The quantile of values, interpolated between neighbours; sorts them, NaN first.
+pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_by(nan_first);
+    let rank = q * (values.len() - 1) as f64;
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min((values.len() - 1) as f64);
+    let weight = rank - rank.floor();
+    let at = |place: f64| values.get(place as usize).copied().unwrap_or(f64::NAN);
+    at(lower) * (1.0 - weight) + at(upper) * weight
+}
+
+/// An order of floats with NaN before all.
+pub fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => std::cmp::Ordering::Equal,
+        (true, false) => std::cmp::Ordering::Less,
+        (false, true) => std::cmp::Ordering::Greater,
+        (false, false) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_values_survive_large_ones() {
+        assert_eq!(sum([1.0, 1e100, 1.0, -1e100]), 2.0);
+        assert_eq!(mean([f64::MAX, f64::MAX]), f64::MAX);
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(0.5, &mut [3.0, 1.0]), 2.0);
+        assert!(quantile(0.5, &mut []).is_nan());
+    }
+}

@@ -1,0 +1,173 @@
+//! What evaluation works on: columns with a cell per step.
+//! Invariant: a column never holds the stale marker as a value; its bits mean "no sample here".
+
+use std::sync::Arc;
+
+use crate::base::limits::{LimitError, QueryBudget};
+use crate::model::histogram::Histogram;
+use crate::model::labels::{Labels, METRIC_NAME};
+use crate::model::sample::STALE_NAN_BITS;
+
+/// Marks an empty cell.
+const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
+
+/// A sample without its time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<Histogram>),
+}
+
+/// Samples of one series, one for each step at most.
+#[derive(Clone, Debug, Default)]
+pub struct Column {
+    floats: Vec<f64>,
+    /// Empty while there are none.
+    histograms: Vec<Option<Arc<Histogram>>>,
+}
+
+/// A cell as it is read.
+#[derive(Clone, Copy, Debug)]
+pub enum CellRef<'a> {
+    /// No sample.
+    None,
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(&'a Arc<Histogram>),
+}
+
+impl CellRef<'_> {
+    /// Whether there is a sample.
+    pub fn is_some(self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// The sample.
+    pub fn to_cell(self) -> Option<Cell> {
+        match self {
+            Self::None => None,
+            Self::Float(value) => Some(Cell::Float(value)),
+            Self::Histogram(histogram) => Some(Cell::Histogram(histogram.clone())),
+        }
+    }
+}
+
+impl Column {
+    /// A column of `steps` empty cells, charged to `budget`.
+    ///
+    /// # Errors
+    /// [`LimitError`] when the query has no room for it.
+    pub fn empty(steps: usize, budget: &QueryBudget) -> Result<Self, LimitError> {
+        budget.charge(8 * steps)?;
+        Ok(Self { floats: vec![ABSENT; steps], histograms: Vec::new() })
+    }
+
+    /// A column of these floats, already charged.
+    pub fn of(floats: Vec<f64>) -> Self {
+        Self { floats, histograms: Vec::new() }
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.floats.len()
+    }
+
+    /// The cell of a step.
+    pub fn get(&self, step: usize) -> CellRef<'_> {
+        if let Some(Some(histogram)) = self.histograms.get(step) {
+            return CellRef::Histogram(histogram);
+        }
+        match self.floats.get(step) {
+            Some(value) if value.to_bits() != STALE_NAN_BITS => CellRef::Float(*value),
+            _ => CellRef::None,
+        }
+    }
+
+    /// Sets the cell of a step.
+    pub fn set(&mut self, step: usize, cell: Option<Cell>) {
+        let float = match cell {
+            Some(Cell::Histogram(histogram)) => {
+                if self.histograms.is_empty() {
+                    self.histograms.resize(self.floats.len(), None);
+                }
+                if let Some(place) = self.histograms.get_mut(step) {
+                    *place = Some(histogram);
+                }
+                ABSENT
+            }
+            Some(Cell::Float(value)) => {
+                self.clear_histogram(step);
+                value
+            }
+            None => {
+                self.clear_histogram(step);
+                ABSENT
+            }
+        };
+        if let Some(place) = self.floats.get_mut(step) {
+            *place = float;
+        }
+    }
+
+    fn clear_histogram(&mut self, step: usize) {
+        if let Some(place) = self.histograms.get_mut(step) {
+            *place = None;
+        }
+    }
+
+    /// Whether no step has a sample.
+    pub fn is_empty(&self) -> bool {
+        (0..self.steps()).all(|step| !self.get(step).is_some())
+    }
+
+    /// Bytes of memory taken, histograms shared with others left out.
+    pub fn bytes(&self) -> usize {
+        8 * (self.floats.len() + self.histograms.len())
+    }
+
+    /// How many samples there are; a histogram counts for what it weighs.
+    pub fn samples(&self) -> u64 {
+        (0..self.steps())
+            .map(|step| match self.get(step) {
+                CellRef::None => 0,
+                CellRef::Float(_) => 1,
+                CellRef::Histogram(histogram) => (histogram.bytes() as u64).div_ceil(16),
+            })
+            .sum()
+    }
+}
+
+/// One series of a result.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// Its labels; `__name__` may still be among them when `drop_name` is set.
+    pub labels: Labels,
+    /// Whether the name goes at the end of the query.
+    pub drop_name: bool,
+    /// Its samples.
+    pub column: Column,
+}
+
+impl Series {
+    /// Whom the client sees.
+    pub fn final_labels(&self) -> Labels {
+        if self.drop_name { self.labels.without(METRIC_NAME) } else { self.labels.clone() }
+    }
+}
+
+/// A list of series in which one may follow another with the same labels.
+pub type Vector = Vec<Series>;
+
+/// What an expression gives.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A float for each step.
+    Scalar(Vec<f64>),
+    /// A string.
+    String(String),
+    /// Series.
+    Vector(Vector),
+}

@@ -343,7 +343,7 @@ fn name(op: AggregateOp) -> &'static str {
 }
 
 /// A float as PromQL writes it in labels and messages.
-pub fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {

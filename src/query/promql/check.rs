@@ -9,7 +9,7 @@ const SMOOTHED: &[&str] = &["delta", "increase", "rate"];
 ///
 /// # Errors
 /// What is wrong, as the client reads it.
-pub fn check(expr: &Expr) -> Result<(), String> {
+pub(super) fn check(expr: &Expr) -> Result<(), String> {
     match &expr.kind {
         Kind::Number(_) | Kind::String(_) | Kind::Vector(_) | Kind::Matrix(..) => Ok(()),
         Kind::Subquery(subquery) => check(&subquery.expr),

@@ -21,7 +21,7 @@ fn identity(labels: &Labels) -> Labels {
 ///
 /// # Errors
 /// What the arguments, the store or the budget say.
-pub fn info(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+pub(super) fn info(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
     let Some(first) = call.args.first() else {
         return Err(PromqlError::Execution("info needs an instant vector".to_owned()));
     };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
 
 /// Buckets of one sign, in order of their index.
-pub type Buckets = Vec<(i32, f64)>;
+pub(super) type Buckets = Vec<(i32, f64)>;
 
 /// A histogram in a form that is easy to compute with.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,7 +125,7 @@ impl From<Work> for Histogram {
 }
 
 /// The upper bound of an exponential bucket.
-pub fn exponential_bound(index: i32, schema: i32) -> f64 {
+pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     if schema <= 0 {
         let exponent = i64::from(index) << (-schema).clamp(0, 16);
         return if exponent >= 1024 { f64::MAX } else { (exponent as f64).exp2() };

@@ -11,7 +11,7 @@ use crate::model::histogram::{Histogram, ResetHint};
 
 /// What an operator gives: a sample, and whether a comparison holds.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// The sample; for a comparison, that of the left side.
     pub cell: Option<Cell>,
     /// Whether the comparison holds; true for other operators.
@@ -25,7 +25,7 @@ fn float(value: f64) -> Outcome {
 }
 
 /// Applies an operator to two numbers.
-pub fn floats(op: BinaryOp, a: f64, b: f64) -> Outcome {
+pub(super) fn floats(op: BinaryOp, a: f64, b: f64) -> Outcome {
     let holds = match op {
         BinaryOp::Add => return float(a + b),
         BinaryOp::Sub => return float(a - b),
@@ -46,7 +46,7 @@ pub fn floats(op: BinaryOp, a: f64, b: f64) -> Outcome {
 }
 
 /// Applies an operator to two samples. What cannot be combined gives nothing and an info at `pos`.
-pub fn cells(eval: &mut Eval<'_>, op: BinaryOp, a: CellRef<'_>, b: CellRef<'_>, pos: Pos) -> Outcome {
+pub(super) fn cells(eval: &mut Eval<'_>, op: BinaryOp, a: CellRef<'_>, b: CellRef<'_>, pos: Pos) -> Outcome {
     match (a, b) {
         (CellRef::None, _) | (_, CellRef::None) => NOTHING,
         (CellRef::Float(a), CellRef::Float(b)) => {

@@ -20,7 +20,7 @@ use crate::model::matcher::{MatchOp, Matcher};
 ///
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
-pub fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
+pub(super) fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
     on_deep_stack(query, times, |source, parsed| {
         let mut walk = Walk { source, at: 0 };
         walk.expr(parsed)
@@ -31,7 +31,7 @@ pub fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
 ///
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
-pub fn format(query: &str) -> Result<String, SyntaxError> {
+pub(super) fn format(query: &str) -> Result<String, SyntaxError> {
     on_deep_stack(query, Times::default(), |source, parsed| {
         if source.edges.is_empty() && parser::parse(query).is_ok() {
             let whole = parser::parse(query).map_err(|message| SyntaxError { pos: Pos(0), message })?;
@@ -46,7 +46,7 @@ pub fn format(query: &str) -> Result<String, SyntaxError> {
 ///
 /// # Errors
 /// [`SyntaxError`] when it is not one.
-pub fn selector(text: &str) -> Result<Vec<Matcher>, SyntaxError> {
+pub(super) fn selector(text: &str) -> Result<Vec<Matcher>, SyntaxError> {
     let expr = parse(text, Times::default())?;
     match expr.kind {
         Kind::Vector(selector) if selector.offset == 0 && selector.at.is_none() => Ok(selector.matchers),

@@ -42,7 +42,7 @@ pub struct Matrix {
 
 /// What a range function sees of a series at one step.
 #[derive(Clone, Copy, Debug)]
-pub struct Window<'a> {
+pub(super) struct Window<'a> {
     /// Times of the float samples.
     pub times: &'a [i64],
     /// The float samples.
@@ -59,7 +59,7 @@ pub struct Window<'a> {
 
 impl Window<'_> {
     /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.times.is_empty() && self.histograms.is_empty()
     }
 }
@@ -68,7 +68,12 @@ impl Window<'_> {
 ///
 /// # Errors
 /// What the store or the budget says.
-pub fn of_selector(eval: &mut Eval<'_>, selector: &Selector, range: i64, grid: &Grid) -> Result<Matrix, PromqlError> {
+pub(super) fn of_selector(
+    eval: &mut Eval<'_>,
+    selector: &Selector,
+    range: i64,
+    grid: &Grid,
+) -> Result<Matrix, PromqlError> {
     let first = eval.looks_at(selector.at, selector.offset, grid, 0);
     let last = eval.looks_at(selector.at, selector.offset, grid, grid.steps.saturating_sub(1));
     let before = if selector.edges == Edges::Plain { 0 } else { eval.lookback };
@@ -97,7 +102,7 @@ fn alive(mut series: SeriesColumns) -> RangeSeries {
 ///
 /// # Errors
 /// What its expression, the store or the budget says.
-pub fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid) -> Result<Matrix, PromqlError> {
+pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid) -> Result<Matrix, PromqlError> {
     let first = eval.looks_at(subquery.at, subquery.offset, grid, 0);
     let last = eval.looks_at(subquery.at, subquery.offset, grid, grid.steps.saturating_sub(1));
     let step = subquery.step.unwrap_or(eval.default_step).max(1);
@@ -134,7 +139,7 @@ pub fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid) -> Res
 }
 
 /// Slides a window over one series. Windows must be asked for in the order of steps.
-pub struct Slide<'m> {
+pub(super) struct Slide<'m> {
     series: &'m RangeSeries,
     floats: (usize, usize),
     histograms: (usize, usize),
@@ -142,12 +147,12 @@ pub struct Slide<'m> {
 
 impl<'m> Slide<'m> {
     /// At the beginning of `series`.
-    pub fn new(series: &'m RangeSeries) -> Self {
+    pub(super) fn new(series: &'m RangeSeries) -> Self {
         Self { series, floats: (0, 0), histograms: (0, 0) }
     }
 
     /// The samples after `start` up to and with `end`.
-    pub fn to(&mut self, start: i64, end: i64, now: i64) -> Window<'m> {
+    pub(super) fn to(&mut self, start: i64, end: i64, now: i64) -> Window<'m> {
         let RangeSeries { times, values, histograms, .. } = self.series;
         self.floats = moved(self.floats, times, |t| *t, start, end);
         self.histograms = moved(self.histograms, histograms, |sample| sample.t, start, end);

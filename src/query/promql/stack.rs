@@ -9,7 +9,7 @@ const DEPTH_PLAIN: usize = 40;
 const STACK_BYTES: usize = 256 << 20;
 
 /// Runs `work`, whose recursion goes about `depth` levels down, where there is stack for it.
-pub fn with_depth<T: Send>(depth: usize, work: impl FnOnce() -> T + Send) -> T {
+pub(super) fn with_depth<T: Send>(depth: usize, work: impl FnOnce() -> T + Send) -> T {
     if depth <= DEPTH_PLAIN {
         return work();
     }

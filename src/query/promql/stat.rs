@@ -2,14 +2,14 @@
 
 /// A compensated sum.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sum {
+pub(super) struct Sum {
     sum: f64,
     lost: f64,
 }
 
 impl Sum {
     /// Adds a value.
-    pub fn add(&mut self, value: f64) {
+    pub(super) fn add(&mut self, value: f64) {
         let total = self.sum + value;
         if total.is_infinite() {
             self.lost = 0.0;
@@ -22,20 +22,20 @@ impl Sum {
     }
 
     /// The sum so far.
-    pub fn value(self) -> f64 {
+    pub(super) fn value(self) -> f64 {
         if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
     }
 }
 
 /// The sum of all values.
-pub fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
+pub(super) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sum = Sum::default();
     values.into_iter().for_each(|value| sum.add(value));
     sum.value()
 }
 
 /// The mean, also where the sum would overflow; NaN without values.
-pub fn mean(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
+pub(super) fn mean(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
     let (mut total, mut count, mut finite) = (Sum::default(), 0.0, true);
     for value in values.clone() {
         total.add(value);
@@ -49,7 +49,7 @@ pub fn mean(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
 }
 
 /// The population variance; NaN without values.
-pub fn variance(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
+pub(super) fn variance(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
     let (mut count, mut mean, mut squares) = (0.0, Sum::default(), Sum::default());
     for value in values {
         count += 1.0;
@@ -61,7 +61,7 @@ pub fn variance(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
 }
 
 /// The quantile of values, interpolated between neighbours; sorts them, NaN first.
-pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
+pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -81,7 +81,7 @@ pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
 }
 
 /// An order of floats with NaN before all.
-pub fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
+pub(super) fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
     match (a.is_nan(), b.is_nan()) {
         (true, true) => std::cmp::Ordering::Equal,
         (true, false) => std::cmp::Ordering::Less,

@@ -9,7 +9,7 @@ use super::value::Cell;
 use crate::model::histogram::Histogram;
 
 /// The part of a histogram below `bound` (or, when not `upper`, above).
-pub fn trimmed(histogram: &Arc<Histogram>, bound: f64, upper: bool) -> Cell {
+pub(super) fn trimmed(histogram: &Arc<Histogram>, bound: f64, upper: bool) -> Cell {
     let mut work = Work::from(histogram.as_ref());
     work.compact();
     if bound.is_nan() {

@@ -2,6 +2,7 @@
 //! calls from async code runs it on a blocking thread. `Engine` hands out budgets.
 
 pub mod promql;
+pub mod traceql;
 
 use std::sync::Arc;
 use std::time::Duration;

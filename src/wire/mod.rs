@@ -3,15 +3,18 @@
 
 pub mod decompress;
 pub mod error;
+pub mod jaeger_out;
 mod label_check;
 pub mod limits;
 pub mod loki;
 mod loki_json;
 pub mod loki_labels;
+pub mod otlp_trace_out;
 pub mod prometheus;
 mod prometheus_histogram;
 mod prometheus_v2;
 pub mod protobuf;
+pub mod tempo;
 
 use crate::model::batch::Rejections;
 

@@ -1,0 +1,72 @@
+//! TraceQL: spanset filters, structure, pipelines and metrics over the spans of the store.
+//! Flow: `lexer` → `parser` (with `expression`) → `ast`; `search` and `metric` scan blocks for
+//! candidates with `eval`, and judge whole traces (`view`) with `spanset`.
+//! Invariants: comparison is strict by type; a condition that only the whole trace can decide keeps
+//! a span as a candidate; the depth and size of a query are bounded, so walks over it may recurse.
+
+pub mod ast;
+mod compare;
+pub mod eval;
+mod expression;
+mod hints;
+pub mod lexer;
+pub mod metric;
+mod parser;
+pub mod search;
+mod series;
+pub mod spanset;
+pub mod tags;
+pub mod value;
+pub mod view;
+
+pub use parser::parse;
+
+use crate::base::error::{Classify, ErrorClass};
+use crate::base::limits::LimitError;
+use crate::store::StoreError;
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// It is no TraceQL.
+    #[error("parse error at line {line}, col {column}: {what}")]
+    Parse {
+        /// Line, from 1.
+        line: usize,
+        /// Character within the line, from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// It is TraceQL without a meaning, or what is asked with it makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed, or the query's budget is used up.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<LimitError> for QueryError {
+    fn from(limit: LimitError) -> Self {
+        Self::Store(StoreError::Limit(limit))
+    }
+}
+
+impl Classify for QueryError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Parse { .. } | Self::Invalid(_) => ErrorClass::BadData,
+            Self::Store(store) => store.class(),
+        }
+    }
+}
+
+impl QueryError {
+    /// An error at the byte `at` of `text`.
+    fn at(text: &str, at: usize, what: impl Into<String>) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Self::Parse { line, column, what: what.into() }
+    }
+}

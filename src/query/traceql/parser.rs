@@ -1,0 +1,564 @@
+//! Tokens to a query: pipelines, span sets and metrics. Expressions over one span are in
+//! `expression`. Precedence of spanset operators, loosest first: `|`, `&&` and `||`, structural.
+
+use super::QueryError;
+use super::ast::{Aggregate, Field, FieldKind, Keep, Metric, MetricFunction};
+use super::ast::{Query, Relation, SecondStage, SpansetExpr, Stage};
+use super::lexer::{Spanned, Token, intrinsic, tokens};
+use super::value::Value;
+
+/// Longest query, in bytes.
+const QUERY_BYTES_MAX: usize = 128 << 10;
+/// Deepest nesting of brackets and prefixes.
+const DEPTH_MAX: usize = 64;
+/// Most operators in a query; a chain of them nests as deep.
+const OPERATORS_MAX: usize = 512;
+/// Most quantiles, and most values per attribute of `compare`.
+const LIST_MAX: usize = 1_000;
+
+/// Parses a query. An empty one is `{}`.
+///
+/// # Errors
+/// [`QueryError::Parse`] or [`QueryError::Invalid`].
+pub fn parse(text: &str) -> Result<Query, QueryError> {
+    if text.len() > QUERY_BYTES_MAX {
+        let what = format!("the query has {} bytes, over the limit of {QUERY_BYTES_MAX}", text.len());
+        return Err(QueryError::Invalid(what));
+    }
+    let tokens = tokens(text)?;
+    if tokens.is_empty() {
+        return Ok(Query::of_filter(None));
+    }
+    let mut parser = Parser { text, tokens, at: 0, depth: 0, operators: 0 };
+    let query = parser.query()?;
+    match parser.peek() {
+        None => Ok(query),
+        Some(_) => parser.fail("unexpected text after the query"),
+    }
+}
+
+/// Where in the tokens the parser is, and how deep.
+pub(super) struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Spanned>,
+    at: usize,
+    depth: usize,
+    operators: usize,
+}
+
+impl Parser<'_> {
+    pub(super) fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at).map(|spanned| &spanned.token)
+    }
+
+    pub(super) fn next(&mut self) -> Option<Token> {
+        let token = self.tokens.get(self.at)?.token.clone();
+        self.at += 1;
+        Some(token)
+    }
+
+    /// An error at the next token.
+    pub(super) fn fail<T>(&self, what: impl Into<String>) -> Result<T, QueryError> {
+        let at = self.tokens.get(self.at).map_or(self.text.len(), |spanned| spanned.start);
+        Err(QueryError::at(self.text, at, what))
+    }
+
+    pub(super) fn is_op(&self, op: &str) -> bool {
+        matches!(self.peek(), Some(Token::Op(own)) if *own == op)
+    }
+
+    /// Takes the operator if it is next.
+    pub(super) fn eat(&mut self, op: &str) -> bool {
+        let found = self.is_op(op);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(super) fn expect(&mut self, op: &str) -> Result<(), QueryError> {
+        if self.eat(op) { Ok(()) } else { self.fail(format!("expected {op:?}")) }
+    }
+
+    /// Counts an operator, so that chains stay short enough to walk.
+    pub(super) fn operator(&mut self) -> Result<(), QueryError> {
+        self.operators += 1;
+        if self.operators > OPERATORS_MAX {
+            return self.fail(format!("the query has more than {OPERATORS_MAX} operators"));
+        }
+        Ok(())
+    }
+
+    /// Runs `inner` one level deeper.
+    pub(super) fn deeper<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        if self.depth >= DEPTH_MAX {
+            return self.fail(format!("the query nests deeper than {DEPTH_MAX}"));
+        }
+        self.depth += 1;
+        let result = inner(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn is_word(&self, at: usize, word: &str) -> bool {
+        matches!(self.tokens.get(at).map(|spanned| &spanned.token), Some(Token::Word(own)) if own == word)
+    }
+
+    /// What was written from token `from` up to here.
+    fn written(&self, from: usize) -> String {
+        let start = self.tokens.get(from).map_or(0, |spanned| spanned.start);
+        let end = self.tokens.get(self.at.saturating_sub(1)).map_or(start, |spanned| spanned.end);
+        self.text.get(start..end).unwrap_or_default().to_owned()
+    }
+
+    fn query(&mut self) -> Result<Query, QueryError> {
+        let mut stages = vec![self.stage()?];
+        let mut metric = None;
+        while self.eat("|") {
+            match self.metric()? {
+                Some(found) => {
+                    metric = Some(found);
+                    break;
+                }
+                None => stages.push(self.stage()?),
+            }
+        }
+        self.hints()?;
+        if stages.len() > LIST_MAX {
+            return self.fail("the pipeline has too many stages");
+        }
+        Ok(Query { stages, metric })
+    }
+
+    /// `with (a = b, ...)`: read and ignored, as unknown hints are.
+    fn hints(&mut self) -> Result<(), QueryError> {
+        if !self.is_word(self.at, "with") {
+            return Ok(());
+        }
+        self.at += 1;
+        self.expect("(")?;
+        while !self.eat(")") {
+            let Some(Token::Word(_)) = self.next() else { return self.fail("expected the name of a hint") };
+            self.expect("=")?;
+            self.literal()?;
+            if !self.eat(",") && !self.is_op(")") {
+                return self.fail("expected \",\" or \")\"");
+            }
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self) -> Result<Stage, QueryError> {
+        let from = self.at;
+        let Some(Token::Word(word)) = self.peek().cloned() else {
+            let literal = matches!(self.peek(), Some(Token::Int(_) | Token::Float(_) | Token::Duration(_)));
+            return if literal { self.scalar_after_literal() } else { self.spanset().map(Stage::Spanset) };
+        };
+        if aggregate(&word).is_some() {
+            return self.scalar();
+        }
+        self.at += 1;
+        match word.as_str() {
+            "by" => {
+                self.expect("(")?;
+                let expr = self.expression()?;
+                self.expect(")")?;
+                Ok(Stage::By { expr, text: self.written(from) })
+            }
+            "select" => Ok(Stage::Select(self.fields()?)),
+            "coalesce" => {
+                self.expect("(")?;
+                self.expect(")")?;
+                Ok(Stage::Coalesce)
+            }
+            _ => {
+                self.at = from;
+                self.fail(format!("unexpected {word:?}: a query begins with {{ }}"))
+            }
+        }
+    }
+
+    /// `(a, b)`
+    fn fields(&mut self) -> Result<Vec<Field>, QueryError> {
+        self.expect("(")?;
+        let mut fields = vec![self.field()?];
+        while self.eat(",") {
+            fields.push(self.field()?);
+        }
+        self.expect(")")?;
+        if fields.len() > LIST_MAX {
+            return self.fail("too many fields");
+        }
+        Ok(fields)
+    }
+
+    fn field(&mut self) -> Result<Field, QueryError> {
+        let field = match self.peek() {
+            Some(Token::Field(field)) => Some(field.clone()),
+            Some(Token::Word(word)) => intrinsic(word),
+            _ => None,
+        };
+        match field {
+            Some(field) => {
+                self.at += 1;
+                Ok(field)
+            }
+            None => self.fail("expected an attribute or an intrinsic"),
+        }
+    }
+
+    fn aggregate_call(&mut self) -> Result<(Aggregate, Option<super::ast::Expr>, String), QueryError> {
+        let from = self.at;
+        let kind = match self.next() {
+            Some(Token::Word(word)) => aggregate(&word),
+            _ => None,
+        };
+        let Some(kind) = kind else {
+            self.at = from;
+            return self.fail("expected an aggregate");
+        };
+        self.expect("(")?;
+        let of = if kind == Aggregate::Count { None } else { Some(self.number_expression()?) };
+        self.expect(")")?;
+        Ok((kind, of, self.written(from)))
+    }
+
+    /// `avg(x) > 1s`
+    fn scalar(&mut self) -> Result<Stage, QueryError> {
+        let (aggregate, of, text) = self.aggregate_call()?;
+        let Some(op) = self.compare_op() else {
+            return self.fail("an aggregate must be compared with a number, as in count() > 2");
+        };
+        let with = self.number_literal()?;
+        Ok(Stage::Scalar { aggregate, of, text, op, with })
+    }
+
+    /// `1s < avg(x)`
+    fn scalar_after_literal(&mut self) -> Result<Stage, QueryError> {
+        let with = self.number_literal()?;
+        let Some(op) = self.compare_op() else { return self.fail("expected a comparison") };
+        let (aggregate, of, text) = self.aggregate_call()?;
+        Ok(Stage::Scalar { aggregate, of, text, op: super::expression::flipped(op), with })
+    }
+
+    /// A spanset expression: `&&` and `||` from left to right.
+    fn spanset(&mut self) -> Result<SpansetExpr, QueryError> {
+        let mut left = self.structural()?;
+        loop {
+            let make = match self.peek() {
+                Some(Token::Op("&&")) => SpansetExpr::And,
+                Some(Token::Op("||")) => SpansetExpr::Or,
+                _ => return Ok(left),
+            };
+            self.at += 1;
+            self.operator()?;
+            left = make(Box::new(left), Box::new(self.structural()?));
+        }
+    }
+
+    fn structural(&mut self) -> Result<SpansetExpr, QueryError> {
+        let mut left = self.spanset_primary()?;
+        while let Some((relation, keep)) = self.structural_op() {
+            self.at += 1;
+            self.operator()?;
+            let right = self.spanset_primary()?;
+            left = SpansetExpr::Structural(relation, keep, Box::new(left), Box::new(right));
+        }
+        Ok(left)
+    }
+
+    fn structural_op(&self) -> Option<(Relation, Keep)> {
+        let Some(Token::Op(op)) = self.peek() else { return None };
+        let (keep, relation) = match op.strip_prefix('!') {
+            Some(relation) => (Keep::NotRight, relation),
+            None => op.strip_prefix('&').map_or((Keep::Right, *op), |relation| (Keep::Both, relation)),
+        };
+        let relation = match relation {
+            ">>" => Relation::Descendant,
+            ">" => Relation::Child,
+            "<<" => Relation::Ancestor,
+            "<" => Relation::Parent,
+            "~" => Relation::Sibling,
+            _ => return None,
+        };
+        Some((relation, keep))
+    }
+
+    fn spanset_primary(&mut self) -> Result<SpansetExpr, QueryError> {
+        if self.is_op("{") {
+            return self.filter().map(SpansetExpr::Filter);
+        }
+        if !self.eat("(") {
+            return self.fail("expected a filter in { }");
+        }
+        self.deeper(|parser| {
+            let mut stages = vec![parser.stage()?];
+            while parser.eat("|") {
+                stages.push(parser.stage()?);
+            }
+            parser.expect(")")?;
+            Ok(match stages.pop() {
+                Some(Stage::Spanset(only)) if stages.is_empty() => only,
+                last => {
+                    stages.extend(last);
+                    SpansetExpr::Pipeline(stages)
+                }
+            })
+        })
+    }
+
+    /// `{ expression }`
+    fn filter(&mut self) -> Result<Option<super::ast::Expr>, QueryError> {
+        self.expect("{")?;
+        if self.eat("}") {
+            return Ok(None);
+        }
+        let expr = self.condition()?;
+        self.expect("}")?;
+        Ok(Some(expr))
+    }
+
+    /// The metrics part, if one begins here.
+    fn metric(&mut self) -> Result<Option<Metric>, QueryError> {
+        let from = self.at;
+        let Some(Token::Word(name)) = self.peek().cloned() else { return Ok(None) };
+        self.at += 1;
+        let function = match name.as_str() {
+            "rate" => self.no_arguments(MetricFunction::Rate)?,
+            "count_over_time" => self.no_arguments(MetricFunction::Count)?,
+            "min_over_time" => MetricFunction::Min(self.one_field()?),
+            "max_over_time" => MetricFunction::Max(self.one_field()?),
+            "avg_over_time" => MetricFunction::Avg(self.one_field()?),
+            "sum_over_time" => MetricFunction::Sum(self.one_field()?),
+            "histogram_over_time" => MetricFunction::Histogram(self.one_field()?),
+            "quantile_over_time" => self.quantile()?,
+            "compare" => self.compare()?,
+            _ => {
+                self.at = from;
+                return Ok(None);
+            }
+        };
+        let by = if self.is_word(self.at, "by") {
+            self.at += 1;
+            self.fields()?
+        } else {
+            Vec::new()
+        };
+        let mut then = Vec::new();
+        while let Some(stage) = self.second_stage()? {
+            then.push(stage);
+            if then.len() > LIST_MAX {
+                return self.fail("the pipeline has too many stages");
+            }
+        }
+        Ok(Some(Metric { function, by, then }))
+    }
+
+    fn no_arguments(&mut self, function: MetricFunction) -> Result<MetricFunction, QueryError> {
+        self.expect("(")?;
+        self.expect(")")?;
+        Ok(function)
+    }
+
+    fn one_field(&mut self) -> Result<Field, QueryError> {
+        self.expect("(")?;
+        let field = self.number_field()?;
+        self.expect(")")?;
+        Ok(field)
+    }
+
+    fn number_field(&mut self) -> Result<Field, QueryError> {
+        let from = self.at;
+        let field = self.field()?;
+        if super::expression::is_number(&field) {
+            return Ok(field);
+        }
+        self.at = from;
+        self.fail(format!("{} is not a number", field.text))
+    }
+
+    fn quantile(&mut self) -> Result<MetricFunction, QueryError> {
+        self.expect("(")?;
+        let field = self.number_field()?;
+        let mut quantiles = Vec::new();
+        while self.eat(",") {
+            let quantile = self.number_literal()?.number().unwrap_or(f64::NAN);
+            if !(0.0..=1.0).contains(&quantile) {
+                return self.fail("a quantile lies between 0 and 1");
+            }
+            quantiles.push(quantile);
+        }
+        self.expect(")")?;
+        match quantiles.len() {
+            0 => self.fail("quantile_over_time needs a quantile, as in quantile_over_time(duration, 0.9)"),
+            1..=LIST_MAX => Ok(MetricFunction::Quantile(field, quantiles)),
+            _ => self.fail("too many quantiles"),
+        }
+    }
+
+    /// `({selection}, top, start, end)`
+    fn compare(&mut self) -> Result<MetricFunction, QueryError> {
+        self.expect("(")?;
+        let selection = self.filter()?;
+        let mut numbers = Vec::new();
+        while self.eat(",") && numbers.len() < 4 {
+            match self.number_literal()? {
+                Value::Int(number) => numbers.push(number),
+                _ => return self.fail("compare takes integers after its filter"),
+            }
+        }
+        self.expect(")")?;
+        let (top, between) = match numbers.as_slice() {
+            [] => (10, None),
+            [top] => (*top, None),
+            [top, start, end] if start < end => (*top, Some((*start, *end))),
+            _ => return self.fail("compare takes a filter, how many values to show, and both ends of a time range"),
+        };
+        match usize::try_from(top) {
+            Ok(top @ 1..=LIST_MAX) => Ok(MetricFunction::Compare { selection, top, between }),
+            _ => self.fail(format!("compare shows between 1 and {LIST_MAX} values")),
+        }
+    }
+
+    fn second_stage(&mut self) -> Result<Option<SecondStage>, QueryError> {
+        let piped = self.eat("|");
+        if let Some(op) = self.compare_op() {
+            let Some(number) = self.number_literal()?.number() else { return self.fail("expected a number") };
+            return Ok(Some(SecondStage::Filter(op, number)));
+        }
+        if !piped {
+            return Ok(None);
+        }
+        let make = match self.next() {
+            Some(Token::Word(word)) if word == "topk" => SecondStage::TopK,
+            Some(Token::Word(word)) if word == "bottomk" => SecondStage::BottomK,
+            _ => return self.fail("expected topk, bottomk or a comparison"),
+        };
+        self.expect("(")?;
+        let Value::Int(count) = self.number_literal()? else { return self.fail("expected an integer") };
+        self.expect(")")?;
+        match usize::try_from(count) {
+            Ok(count) if count > 0 => Ok(Some(make(count))),
+            _ => self.fail("expected a number above 0"),
+        }
+    }
+}
+
+fn aggregate(word: &str) -> Option<Aggregate> {
+    Some(match word {
+        "count" => Aggregate::Count,
+        "min" => Aggregate::Min,
+        "max" => Aggregate::Max,
+        "avg" => Aggregate::Avg,
+        "sum" => Aggregate::Sum,
+        _ => return None,
+    })
+}
+
+/// The field that a tag endpoint names: `resource.service.name`, `.x`, `name`, `span:name`; a bare
+/// name that is no intrinsic is an unscoped attribute.
+pub fn tag_field(text: &str) -> Field {
+    if let Some(field) = intrinsic(text) {
+        return field;
+    }
+    if let Ok(tokens) = tokens(text)
+        && let [Spanned { token: Token::Field(field), .. }] = tokens.as_slice()
+    {
+        return field.clone();
+    }
+    let (scope, name) = match text.split_once('.') {
+        Some(("", name)) => (None, name),
+        Some((scope, name)) => match super::tags::scope_of(scope) {
+            Some(scope) => (Some(scope), name),
+            None => (None, text),
+        },
+        None => (None, text),
+    };
+    Field { kind: FieldKind::Attr { scope, name: name.trim_matches('"').to_owned() }, text: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn queries_that_grafana_writes_are_accepted() {
+        for text in [
+            "{}",
+            "",
+            "{nestedSetParent<0 && true} | rate() with(sample=true)",
+            "{nestedSetParent<0 && true && status=error} | rate() by(resource.service.name)",
+            "{nestedSetParent<0 && name != nil} | quantile_over_time(duration, 0.9, .99) by(name)",
+            "{nestedSetParent<0 && true} | histogram_over_time(duration) with(sample=true)",
+            "{nestedSetParent<0} | compare({duration >= 1.2s && duration <= 3s}, 10, 1700000000000000000, 1700000060000000000)",
+            "({nestedSetParent<0 && status = error} &>> { status = error }) || ({nestedSetParent<0}) | select(status, \
+             resource.service.name, name, nestedSetParent, nestedSetLeft, nestedSetRight)",
+            "{status = error} | select(event.exception.message) with(most_recent=true)",
+            "{ span.http.status_code >= 200 && .a =~ \"x.*\" } | by(resource.service.name) | count() > 3 + 1",
+            "{} | avg(duration) > 1s | max(span.bytes * 2) < 10 * 1024",
+            "count() > 3 | rate()",
+            "{} | rate() by(name) | topk(3) > 0.5",
+            "{ 5 < span.x && !(.a = 1) && span.\"a b\" != \"\" }",
+        ] {
+            parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+    }
+
+    #[test]
+    fn queries_without_meaning_are_refused_with_the_reason() {
+        for (text, part) in [
+            ("{ .a = }", "col 8"),
+            ("{ name = nil }", "nil"),
+            ("{ name = 5 }", "name"),
+            ("{ 1 }", "true or false"),
+            ("{ .a =~ 5 }", "regular expression"),
+            ("{ .a =~ \"(\" }", "regular expression"),
+            ("{ parent.a = 1 }", "parent"),
+            ("{} | count() + 1 > 2", "compared"),
+            ("{} | count() > count()", "unknown name"),
+            ("{} | count()", "compared"),
+            ("{} | rate() by(missing)", "attribute"),
+            ("{} | quantile_over_time(name, 0.5)", "not a number"),
+            ("{} {}", "after the query"),
+            ("foo", "begins with"),
+        ] {
+            let error = refused(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn depth_and_length_are_bounded() {
+        assert!(refused(&"(".repeat(100_000)).contains("nests deeper"));
+        assert!(refused(&format!("{{ {} }}", "!".repeat(100_000))).contains("nests deeper"));
+        assert!(refused(&format!("{{ {} }}", "-".repeat(100_000))).contains("nests deeper"));
+        assert!(refused(&format!("{{ .a{} }}", " && .a".repeat(10_000))).contains("operators"));
+        assert!(refused(&"{} >> ".repeat(10_000)).contains("operators"));
+        assert!(refused(&" ".repeat(200_000)).contains("bytes"));
+    }
+
+    #[test]
+    fn a_tag_may_hold_anything_after_its_scope() {
+        let key = |text| tag_field(text).key().to_owned();
+        assert_eq!(key("span.a b/c"), "a b/c");
+        assert_eq!(key("resource.service.name"), "service.name");
+        assert_eq!(key("service.name"), "service.name");
+        assert!(tag_field("span:name").intrinsic().is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_the_parser(text in "\\PC*", tokens in proptest::collection::vec(0_usize..24, 0..40)) {
+            let _ = parse(&text);
+            let words = ["{", "}", "(", ")", "&&", "||", "!", "-", ".a", "span.b", "name", "status", "error", "1", "1s",
+                "\"x\"", "=", "=~", ">>", "|", "count()", "rate()", "by(name)", "nil"];
+            let text: Vec<_> = tokens.iter().map(|at| words[*at]).collect();
+            let _ = parse(&text.join(" "));
+        }
+    }
+}

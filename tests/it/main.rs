@@ -4,3 +4,5 @@
 mod architecture;
 mod doors;
 mod program;
+mod traceql;
+mod vec_traces;

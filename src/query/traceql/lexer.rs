@@ -311,8 +311,7 @@ mod tests {
     #[test]
     fn attributes_run_to_the_next_operator() {
         let found = all(r#"span.http-x.y/z=1 resource."a b".c !~ .d"#);
-        let names: Vec<_> =
-            found.iter().filter_map(|token| if let Token::Field(f) = token { Some(f.key()) } else { None });
+        let names = found.iter().filter_map(|token| if let Token::Field(f) = token { Some(f.key()) } else { None });
         assert_eq!(names.collect::<Vec<_>>(), ["http-x.y/z", "a b.c", "d"]);
     }
 

@@ -139,7 +139,7 @@ impl PartWriter {
         let mut writer = Self { dir: dir.to_owned(), info, file, offset: 0, frames: Vec::new() };
         let mut payload = Vec::new();
         writer.info.encode(&mut payload);
-        writer.write(KIND_HEADER, &payload)?;
+        writer.write(KIND_HEADER, &payload, 1)?;
         Ok(writer)
     }
 
@@ -149,19 +149,27 @@ impl PartWriter {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn frame(&mut self, kind: u8, payload: &[u8]) -> Result<FrameRef, StoreError> {
+        self.frame_at_level(kind, payload, 1)
+    }
+
+    /// [`frame`](Self::frame) at another zstd level than 1.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn frame_at_level(&mut self, kind: u8, payload: &[u8], level: i32) -> Result<FrameRef, StoreError> {
         debug_assert!(kind < KIND_HEADER, "kinds from 0xF0 on are the container's");
-        let frame = self.write(kind, payload)?;
+        let frame = self.write(kind, payload, level)?;
         self.frames.push(frame);
         Ok(frame)
     }
 
-    fn write(&mut self, kind: u8, payload: &[u8]) -> Result<FrameRef, StoreError> {
+    fn write(&mut self, kind: u8, payload: &[u8], level: i32) -> Result<FrameRef, StoreError> {
         let path = self.tmp();
         if payload.len() > FRAME_BYTES_MAX {
             let what = format!("a frame of {} bytes is over the limit of {FRAME_BYTES_MAX}", payload.len());
             return Err(StoreError::Damaged { path, what });
         }
-        let packed = zstd::bulk::compress(payload, 1).ok().filter(|packed| packed.len() < payload.len());
+        let packed = zstd::bulk::compress(payload, level).ok().filter(|packed| packed.len() < payload.len());
         let (codec, stored) = packed.as_deref().map_or((0, payload), |packed| (1, packed));
         let frame = FrameRef { kind, offset: self.offset, stored: stored.len() as u32, raw: payload.len() as u32 };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + stored.len());
@@ -195,7 +203,7 @@ impl PartWriter {
             put_varint(&mut payload, u64::from(frame.stored));
             put_varint(&mut payload, u64::from(frame.raw));
         }
-        let footer = self.write(KIND_FOOTER, &payload)?;
+        let footer = self.write(KIND_FOOTER, &payload, 1)?;
         let mut trailer = Vec::with_capacity(TRAILER_BYTES);
         trailer.extend_from_slice(&footer.offset.to_le_bytes());
         trailer.extend_from_slice(&footer.stored.to_le_bytes());

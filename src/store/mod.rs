@@ -8,6 +8,7 @@ pub mod codec;
 pub mod env;
 pub mod kv;
 pub mod lane;
+pub mod logs;
 pub mod migrate;
 pub mod part;
 pub mod text;

@@ -12,6 +12,7 @@ pub mod logs;
 pub mod migrate;
 pub mod part;
 pub mod text;
+pub mod traces;
 pub mod wal;
 
 use std::io;

@@ -1,0 +1,282 @@
+//! The head: the newest spans, encoded as they came, one chunk per batch.
+//! Flow: `admit` tells new spans from those stored before; `insert` adds the chunk once its record is
+//! in the log; flush and queries decode chunks.
+//! Invariants: a span (trace, ids and content) is in a head once, and not in a head when it was in the
+//! one before; whether it is stored is decided by who first puts its key into the set.
+//! Locks: one shard of a map or the list of chunks at a time, never two.
+
+use std::mem::size_of;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ahash::{AHashMap, AHashSet, RandomState};
+use parking_lot::{Mutex, RwLock};
+
+use super::super::codec::Malformed;
+use super::facets::Facets;
+use super::spanset::{self, SpanSet};
+use super::survey::{SpanKey, Survey, Surveyor};
+use crate::model::span::{Span, TraceId};
+
+const SHARDS: usize = 16;
+/// Memory of a key in a set, in bytes, with the room a hash table leaves free.
+const KEY_BYTES: usize = 2 * size_of::<SpanKey>();
+/// Memory of a trace in the map, likewise.
+const TRACE_BYTES: usize = 2 * (size_of::<TraceId>() + 8);
+
+/// Keys of the spans of one head.
+#[derive(Default)]
+pub(super) struct Seen([Mutex<AHashSet<SpanKey>>; SHARDS]);
+
+impl Seen {
+    fn shard(&self, key: SpanKey) -> &Mutex<AHashSet<SpanKey>> {
+        &self.0[key.hash as usize % SHARDS]
+    }
+
+    fn contains(&self, key: SpanKey) -> bool {
+        self.shard(key).lock().contains(&key)
+    }
+
+    /// Adds a key; says whether it is new.
+    pub(super) fn insert(&self, key: SpanKey) -> bool {
+        self.shard(key).lock().insert(key)
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|shard| shard.lock().len() * KEY_BYTES).sum()
+    }
+}
+
+/// Spans that came together, encoded.
+pub(super) struct Chunk {
+    /// A packed span set, as in the log.
+    packed: Vec<u8>,
+    /// Traces in it, sorted.
+    traces: Vec<TraceId>,
+    /// How many spans.
+    pub(super) spans: usize,
+    /// Earliest start.
+    pub(super) min_start: i64,
+    /// Latest end, or start of a span that ends before it starts.
+    pub(super) max_end: i64,
+    /// Memory of the spans when decoded, in bytes.
+    pub(super) memory: usize,
+}
+
+impl Chunk {
+    /// A chunk of `spans`, of which `packed` is the encoding.
+    fn new<'s>(packed: Vec<u8>, spans: impl Iterator<Item = (&'s Span, Survey)>) -> Self {
+        let mut chunk =
+            Self { packed, traces: Vec::new(), spans: 0, min_start: i64::MAX, max_end: i64::MIN, memory: 0 };
+        for (span, survey) in spans {
+            chunk.spans += 1;
+            chunk.min_start = chunk.min_start.min(span.start);
+            chunk.max_end = chunk.max_end.max(span.end).max(span.start);
+            chunk.memory += survey.memory;
+            if chunk.traces.last() != Some(&span.trace_id) {
+                chunk.traces.push(span.trace_id);
+            }
+        }
+        chunk.traces.sort_unstable();
+        chunk.traces.dedup();
+        chunk.traces.shrink_to_fit();
+        chunk
+    }
+
+    /// Whether spans of the trace are in it.
+    pub(super) fn has(&self, id: TraceId) -> bool {
+        self.traces.binary_search(&id).is_ok()
+    }
+
+    /// The span set.
+    ///
+    /// # Errors
+    /// [`Malformed`]; memory would have to be damaged.
+    pub(super) fn unpack(&self) -> Result<Vec<u8>, Malformed> {
+        spanset::unpack(&self.packed)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.packed.capacity() + self.traces.capacity() * size_of::<TraceId>()
+    }
+}
+
+/// A span of a batch with what the survey found.
+pub(super) type Entry<'s> = (&'s Span, Survey);
+
+/// What becomes of the spans of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is stored.
+    New,
+    /// It has been stored before.
+    Known,
+    /// Its trace has reached its limit in this head.
+    TraceFull,
+}
+
+/// A batch, or what is left of it, ready for log and head.
+pub(super) struct Prepared<'s> {
+    /// Its spans, those of one trace together.
+    pub(super) entries: Vec<Entry<'s>>,
+    /// Their encoding, packed; empty without spans.
+    pub(super) packed: Vec<u8>,
+}
+
+impl<'s> Prepared<'s> {
+    /// Sorts by trace and start, and drops what is in the batch twice.
+    pub(super) fn new(mut entries: Vec<Entry<'s>>) -> Self {
+        entries.sort_unstable_by_key(|(span, survey)| (span.trace_id, span.start, survey.key));
+        entries.dedup_by_key(|(span, survey)| (span.trace_id, survey.key));
+        Self::encode(entries)
+    }
+
+    fn encode(entries: Vec<Entry<'s>>) -> Self {
+        let spans: Vec<&Span> = entries.iter().map(|(span, _)| *span).collect();
+        let packed = if spans.is_empty() { Vec::new() } else { spanset::pack(&spanset::encode(&spans)) };
+        Self { entries, packed }
+    }
+
+    /// Keeps only the entries that `keep` names by place.
+    pub(super) fn retain(self, keep: &[bool]) -> Self {
+        if keep.iter().all(|keep| *keep) {
+            return self;
+        }
+        Self::encode(self.entries.into_iter().zip(keep).filter(|(_, keep)| **keep).map(|(entry, _)| entry).collect())
+    }
+}
+
+/// Names and values of the chunks up to a number.
+#[derive(Default)]
+struct HeadFacets {
+    chunks: usize,
+    facets: Arc<Facets>,
+}
+
+/// Spans in memory.
+pub struct Head {
+    chunks: RwLock<Vec<Arc<Chunk>>>,
+    /// Bytes of decoded spans by trace.
+    traces: [Mutex<AHashMap<TraceId, usize>>; SHARDS],
+    seen: Arc<Seen>,
+    /// Keys of the head before, or of the parts found at start.
+    before: Arc<Seen>,
+    trace_bytes_max: usize,
+    bytes: AtomicUsize,
+    facets: Mutex<HeadFacets>,
+}
+
+impl Head {
+    /// An empty head that follows one with the keys `before`.
+    pub(super) fn new(before: Arc<Seen>, trace_bytes_max: usize) -> Self {
+        Self {
+            chunks: RwLock::default(),
+            traces: Default::default(),
+            seen: Arc::default(),
+            trace_bytes_max,
+            bytes: AtomicUsize::new(before.bytes()),
+            before,
+            facets: Mutex::default(),
+        }
+    }
+
+    /// The keys of this head.
+    pub(super) fn seen(&self) -> &Arc<Seen> {
+        &self.seen
+    }
+
+    /// Memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The chunks, in the order they came.
+    pub(super) fn chunks(&self) -> Vec<Arc<Chunk>> {
+        self.chunks.read().clone()
+    }
+
+    /// Whether there are no spans.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.read().is_empty()
+    }
+
+    fn shard(&self, id: TraceId) -> &Mutex<AHashMap<TraceId, usize>> {
+        &self.traces[usize::from(id.0[15]) % SHARDS]
+    }
+
+    /// Says of each entry whether it is to be stored.
+    pub(super) fn admit(&self, entries: &[Entry<'_>]) -> Vec<Verdict> {
+        let mut trace = (TraceId::default(), 0usize);
+        let mut verdicts = Vec::with_capacity(entries.len());
+        for (span, survey) in entries {
+            if span.trace_id != trace.0 || verdicts.is_empty() {
+                let stored = self.shard(span.trace_id).lock().get(&span.trace_id).copied();
+                trace = (span.trace_id, stored.unwrap_or_default());
+            }
+            verdicts.push(if self.seen.contains(survey.key) || self.before.contains(survey.key) {
+                Verdict::Known
+            } else if trace.1 + survey.memory > self.trace_bytes_max {
+                Verdict::TraceFull
+            } else {
+                trace.1 += survey.memory;
+                Verdict::New
+            });
+        }
+        verdicts
+    }
+
+    /// Adds what is logged; what another thread has added meanwhile is left out.
+    pub(super) fn insert(&self, prepared: Prepared<'_>) {
+        let keep: Vec<bool> = prepared.entries.iter().map(|(_, survey)| self.seen.insert(survey.key)).collect();
+        let prepared = prepared.retain(&keep);
+        if prepared.entries.is_empty() {
+            return;
+        }
+        let chunk = Chunk::new(prepared.packed, prepared.entries.iter().copied());
+        let mut bytes = chunk.bytes() + chunk.spans * KEY_BYTES;
+        for group in prepared.entries.chunk_by(|left, right| left.0.trace_id == right.0.trace_id) {
+            let Some((first, _)) = group.first() else { continue };
+            let memory: usize = group.iter().map(|(_, survey)| survey.memory).sum();
+            let mut traces = self.shard(first.trace_id).lock();
+            *traces.entry(first.trace_id).or_insert_with(|| {
+                bytes += TRACE_BYTES;
+                0
+            }) += memory;
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.chunks.write().push(Arc::new(chunk));
+    }
+
+    /// Adds a record of the log.
+    ///
+    /// # Errors
+    /// [`Malformed`]: nothing is added.
+    pub(super) fn replay(&self, record: &[u8], hashes: &RandomState) -> Result<(), Malformed> {
+        let raw = spanset::unpack(record)?;
+        let spans = SpanSet::parse(&raw)?.all_spans()?;
+        let mut surveyor = Surveyor::new(hashes);
+        let mut entries = Vec::with_capacity(spans.len());
+        for span in &spans {
+            let survey = surveyor.survey(span).map_err(|_| Malformed("values are nested too deeply"))?;
+            entries.push((span, survey));
+        }
+        let keep: Vec<bool> = entries.iter().map(|(_, survey)| !self.before.contains(survey.key)).collect();
+        self.insert(Prepared { entries, packed: record.to_vec() }.retain(&keep));
+        Ok(())
+    }
+
+    /// Names and values of all its spans.
+    ///
+    /// # Errors
+    /// [`Malformed`]; memory would have to be damaged.
+    pub(super) fn facets(&self) -> Result<Arc<Facets>, Malformed> {
+        let mut known = self.facets.lock();
+        let fresh: Vec<_> = self.chunks.read().get(known.chunks..).unwrap_or_default().to_vec();
+        for chunk in fresh {
+            let raw = chunk.unpack()?;
+            Arc::make_mut(&mut known.facets).add(&SpanSet::parse(&raw)?)?;
+            known.chunks += 1;
+        }
+        Ok(known.facets.clone())
+    }
+}

@@ -1,0 +1,213 @@
+//! The store of spans: heads of encoded batches, parts of blocks, a trace by its id, blocks for search.
+//! Flow: `append` surveys and encodes a batch, logs it, adds it to the head as a chunk; `flush` orders
+//! spans by trace and time into blocks; `select` reads heads and parts as one.
+//! Invariants: a span sent again unchanged is stored once, while its first copy is in the head, in the
+//! head before, or in the newest parts found at start; spans that share their ids but differ are kept.
+//! Bytes: docs/format/traces.md.
+
+mod facets;
+mod flush;
+mod head;
+mod part;
+mod recent;
+mod select;
+mod spanset;
+mod survey;
+mod terms;
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+
+use self::flush::Slice;
+use self::head::{Entry, Head, Prepared, Seen, Verdict};
+use self::part::TracesPart;
+use self::recent::Recent;
+use self::survey::Surveyor;
+use self::terms::TextPart;
+use super::catalog::Names;
+use super::codec::Malformed;
+use super::env::Env;
+use super::lane::{Kind, Lane, LaneOptions, Maintain, SliceSpan};
+use super::part::{PartReader, PartWriter};
+use super::{AppendTraces, StoreError};
+use crate::base::clock::Clock;
+use crate::base::counters::Cell;
+use crate::model::batch::{Appended, Signal, TracesBatch};
+
+/// Nanoseconds of a day.
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// How the store of spans behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Log and head.
+    pub lane: LaneOptions,
+    /// Spans of one trace may take so many bytes of memory, decoded, within one head.
+    pub trace_bytes_max: usize,
+    /// One span may take so many bytes of memory.
+    pub span_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let lane = LaneOptions { head_bytes_max: 64 << 20, ..LaneOptions::default() };
+        Self { lane, trace_bytes_max: 64 << 20, span_bytes_max: 16 << 20 }
+    }
+}
+
+/// What is particular to spans.
+pub struct TracesKind {
+    options: Options,
+    clock: Arc<dyn Clock>,
+    damaged: Cell,
+    hashes: RandomState,
+    /// Keys of the newest head made.
+    newest: Mutex<Arc<Seen>>,
+    recent: Recent,
+}
+
+impl Kind for TracesKind {
+    const SIGNAL: Signal = Signal::Traces;
+    const DAY: i64 = DAY_NS;
+    type Head = Head;
+    type Part = TracesPart;
+    type Slice = Slice;
+
+    fn new_head(&self) -> Head {
+        self.recent.clear();
+        let mut newest = self.newest.lock();
+        let head = Head::new(newest.clone(), self.options.trace_bytes_max);
+        *newest = head.seen().clone();
+        head
+    }
+
+    fn replay(&self, head: &Head, record: &[u8], _segment: u64) -> Result<(), Malformed> {
+        head.replay(record, &self.hashes)
+    }
+
+    fn head_bytes(&self, head: &Head) -> usize {
+        head.bytes()
+    }
+
+    fn head_is_empty(&self, head: &Head) -> bool {
+        head.is_empty()
+    }
+
+    fn slices(&self, head: &Head) -> Vec<SliceSpan<Slice>> {
+        flush::slices(head, self.clock.now_ns())
+    }
+
+    fn write(&self, head: &Head, slice: Slice, out: &mut PartWriter) -> Result<(), StoreError> {
+        flush::write(head, &slice, out)
+    }
+
+    fn open(&self, part: PartReader) -> Result<TracesPart, StoreError> {
+        TracesPart::open(part, self.damaged.clone(), TextPart::default())
+    }
+
+    fn reader(part: &TracesPart) -> &PartReader {
+        part.reader()
+    }
+
+    fn names(&self, part: &TracesPart) -> Result<Names, StoreError> {
+        Ok(part.facets()?.catalog())
+    }
+}
+
+/// The store of spans.
+pub struct TracesStore {
+    lane: Lane<TracesKind>,
+}
+
+impl TracesStore {
+    /// Opens parts and replays the log.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folders cannot be read or written.
+    pub fn open(env: &Env, options: Options) -> Result<Self, StoreError> {
+        let labels = [("signal", Signal::Traces.name())];
+        let kind = TracesKind {
+            options,
+            clock: env.clock.clone(),
+            damaged: env.counters.counter("trilith_damaged_total", "Damaged files and records met.", &labels),
+            hashes: RandomState::new(),
+            newest: Mutex::default(),
+            recent: Recent::default(),
+        };
+        let lane = Lane::open(env, kind, options.lane)?;
+        lane.kind().recent.set(&lane.view().parts);
+        Ok(Self { lane })
+    }
+
+    /// What the store does with every lane.
+    pub fn lane(&self) -> &dyn Maintain {
+        &self.lane
+    }
+
+    /// Refuses what is too deep or too large.
+    fn survey<'s>(&self, batch: &'s TracesBatch, appended: &mut Appended) -> Vec<Entry<'s>> {
+        let kind = self.lane.kind();
+        let mut surveyor = Surveyor::new(&kind.hashes);
+        let mut entries = Vec::with_capacity(batch.spans.len());
+        for span in &batch.spans {
+            let named = || format!("span {} of trace {}", span.span_id, span.trace_id);
+            match surveyor.survey(span) {
+                Err(survey::TooDeep) => appended.rejected.add("attribute_too_deep", 1, named),
+                Ok(survey) if survey.memory > kind.options.span_bytes_max => {
+                    appended.rejected.add("span_too_large", 1, named);
+                }
+                Ok(survey) => entries.push((span, survey)),
+            }
+        }
+        entries
+    }
+}
+
+impl AppendTraces for TracesStore {
+    fn append(&self, batch: &TracesBatch) -> Result<Appended, StoreError> {
+        let mut appended = Appended::default();
+        let kind = self.lane.kind();
+        let entries = self.survey(batch, &mut appended);
+        let taken = entries.len() as u64;
+        let prepared = Prepared::new(entries);
+        kind.recent.recall(&prepared.entries, &kind.hashes)?;
+        let rejected = &mut appended.rejected;
+        let mut full = 0;
+        self.lane.append(
+            |head, out, _segment| {
+                let verdicts = kind.admit(head, &prepared.entries);
+                for (verdict, (span, _)) in verdicts.iter().zip(&prepared.entries) {
+                    if *verdict == Verdict::TraceFull {
+                        full += 1;
+                        rejected.add("trace_too_large", 1, || format!("span {} of trace {}", span.span_id, span.trace_id));
+                    }
+                }
+                let keep: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::New).collect();
+                let prepared = prepared.retain(&keep);
+                out.extend_from_slice(&prepared.packed);
+                prepared
+            },
+            |head, prepared| head.insert(prepared),
+        )?;
+        appended.accepted = taken - full;
+        Ok(appended)
+    }
+}
+
+impl TracesKind {
+    /// Says of each entry whether it is to be stored.
+    fn admit(&self, head: &Head, entries: &[Entry<'_>]) -> Vec<Verdict> {
+        let mut verdicts = head.admit(entries);
+        for (verdict, (_, survey)) in verdicts.iter_mut().zip(entries) {
+            if *verdict == Verdict::New && self.recent.contains(survey.key) {
+                *verdict = Verdict::Known;
+            }
+        }
+        verdicts
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::catalog::Names;
-use super::super::codec::{Malformed, Reader, put_signed, put_str, put_varint};
 use super::spanset::{Owner, SpanSet};
 use crate::model::span::{AttrValue, Attrs, SpanKind};
 use crate::store::AttrScope;
+use crate::store::catalog::Names;
+use crate::store::codec::{Malformed, Reader, put_signed, put_str, put_varint};
 
 /// Most attributes that are listed.
 const NAMES_MAX: usize = 10_000;
@@ -286,8 +286,7 @@ impl Facets {
     /// As the catalog keeps them.
     pub(super) fn catalog(&self) -> Names {
         let mut names = Names::new();
-        let operation =
-            |(service, name, kind): &Operation| format!("{kind} {} {service}{name}", service.len());
+        let operation = |(service, name, kind): &Operation| format!("{kind} {} {service}{name}", service.len());
         names.insert(OPERATIONS.to_owned(), self.operations.iter().map(operation).collect());
         if self.names > CATALOG_NAMES_MAX {
             names.insert(NOT_ALL.to_owned(), Vec::new());

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::super::StoreError;
-use super::super::codec::Malformed;
-use super::super::lane::{SliceSpan, partition};
-use super::super::part::PartWriter;
+use super::DAY_NS;
 use super::head::{Chunk, Head};
 use super::part::PartBuilder;
 use super::spanset::SpanSet;
-use super::DAY_NS;
 use crate::model::span::{Span, TraceId};
+use crate::store::StoreError;
+use crate::store::codec::Malformed;
+use crate::store::lane::{SliceSpan, partition};
+use crate::store::part::PartWriter;
 
 /// A block with so many spans ends with its trace ...
 const BLOCK_SPANS: usize = 4_000;
@@ -157,7 +157,8 @@ impl Chunks {
     fn fill(&mut self, chunk: u32, rows: &[(u32, usize)], spans: &mut [Option<Span>]) -> Result<(), Malformed> {
         let raw = self.unpack(chunk)?;
         let mut next = rows.iter().peekable();
-        let found = SpanSet::parse(&raw)?.some_spans(|row, _| next.next_if(|(own, _)| *own as usize == row).is_some())?;
+        let found =
+            SpanSet::parse(&raw)?.some_spans(|row, _| next.next_if(|(own, _)| *own as usize == row).is_some())?;
         for (span, (_, at)) in found.into_iter().zip(rows) {
             if let Some(place) = spans.get_mut(*at) {
                 *place = Some(span);

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ahash::{AHashMap, AHashSet, RandomState};
 use parking_lot::{Mutex, RwLock};
 
-use super::super::codec::Malformed;
 use super::facets::Facets;
 use super::spanset::{self, SpanSet};
 use super::survey::{SpanKey, Survey, Surveyor};
 use crate::model::span::{Span, TraceId};
+use crate::store::codec::Malformed;
 
 const SHARDS: usize = 16;
 /// Memory of a key in a set, in bytes, with the room a hash table leaves free.
@@ -33,7 +33,8 @@ impl Seen {
         &self.0[key.hash as usize % SHARDS]
     }
 
-    fn contains(&self, key: SpanKey) -> bool {
+    /// Whether it has a key.
+    pub(super) fn contains(&self, key: SpanKey) -> bool {
         self.shard(key).lock().contains(&key)
     }
 

@@ -181,7 +181,8 @@ impl AppendTraces for TracesStore {
                 for (verdict, (span, _)) in verdicts.iter().zip(&prepared.entries) {
                     if *verdict == Verdict::TraceFull {
                         full += 1;
-                        rejected.add("trace_too_large", 1, || format!("span {} of trace {}", span.span_id, span.trace_id));
+                        rejected
+                            .add("trace_too_large", 1, || format!("span {} of trace {}", span.span_id, span.trace_id));
                     }
                 }
                 let keep: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::New).collect();

@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use super::super::StoreError;
-use super::super::codec::{Malformed, Reader, put_signed, put_str, put_varint};
-use super::super::part::{FRAME_BYTES_MAX, FrameRef, PartReader, PartWriter};
 use super::facets::Facets;
 use super::spanset::{self, SpanSet};
 use super::terms::TextPart;
 use crate::base::counters::Cell;
 use crate::model::span::{Span, TraceId};
 use crate::model::time::RangeNs;
+use crate::store::StoreError;
+use crate::store::codec::{Malformed, Reader, put_signed, put_str, put_varint};
+use crate::store::part::{FRAME_BYTES_MAX, FrameRef, PartReader, PartWriter};
 
 /// Frames of span sets.
 const KIND_BLOCK: u8 = 1;
@@ -385,7 +385,7 @@ impl TracesPart {
     }
 
     /// Logs and counts an error that costs spans.
-    pub(super) fn note(&self, error: &dyn std::error::Error, what: &str) {
+    pub(super) fn note(&self, error: &(dyn std::error::Error + 'static), what: &str) {
         self.damaged.inc();
         tracing::error!(error, path = ?self.reader.path(), "{what}");
     }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use ahash::{AHashSet, RandomState};
 use parking_lot::RwLock;
 
-use super::super::StoreError;
 use super::head::{Entry, Seen};
 use super::part::{TracesPart, directory_key, of_key};
 use super::spanset::SpanSet;
 use super::survey::{SpanKey, Surveyor};
+use crate::store::StoreError;
 
 struct RecentPart {
     part: Arc<TracesPart>,
@@ -45,7 +45,11 @@ impl Recent {
     pub(super) fn set(&self, parts: &[Arc<TracesPart>]) {
         let newest = parts.iter().map(|part| part.reader().info().seq).max();
         let of_newest = parts.iter().filter(|part| Some(part.reader().info().seq) == newest);
-        let recent = |part: &Arc<TracesPart>| RecentPart { part: part.clone(), directory: Directory::Unread, loaded: AHashSet::new() };
+        let recent = |part: &Arc<TracesPart>| RecentPart {
+            part: part.clone(),
+            directory: Directory::Unread,
+            loaded: AHashSet::new(),
+        };
         *self.0.write() = State { parts: of_newest.map(recent).collect(), keys: Seen::default() };
     }
 

@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::codec::Malformed;
-use super::super::{SelectTraces, ServiceOperations, SpanBlock, StoreError};
 use super::facets::{self, Facet, Facets, OPERATIONS, Operation, Values};
 use super::head::{Chunk, Head};
 use super::part::TracesPart;
@@ -21,8 +19,10 @@ use crate::model::batch::Signal;
 use crate::model::span::{AttrValue, Span, SpanKind, TraceId};
 use crate::model::time::RangeNs;
 use crate::store::catalog::PartId;
+use crate::store::codec::Malformed;
 use crate::store::lane::View;
 use crate::store::{AttrScope, SpanHint};
+use crate::store::{SelectTraces, ServiceOperations, SpanBlock, StoreError};
 
 /// Chunks of a head are read together up to about so many spans.
 const HEAD_BLOCK_SPANS: usize = 4_000;
@@ -59,9 +59,9 @@ fn decode_block(
 ) -> Result<Decoded, StoreError> {
     let none = Decoded { spans: Vec::new(), charged: 0 };
     let Some(raw) = part.block(block)? else { return Ok(none) };
-    let decoded = SpanSet::parse(&raw).map_err(DecodeError::from).and_then(|set| {
-        if may_match(&set, hints) { set.spans(budget, |_, trace| want(trace)) } else { Ok(none) }
-    });
+    let decoded = SpanSet::parse(&raw)
+        .map_err(DecodeError::from)
+        .and_then(|set| if may_match(&set, hints) { set.spans(budget, |_, trace| want(trace)) } else { Ok(none) });
     match decoded {
         Ok(decoded) => Ok(decoded),
         Err(DecodeError::Limit(error)) => Err(StoreError::Limit(error)),
@@ -142,12 +142,7 @@ fn head_blocks(head: &Head, range: RangeNs, hints: &Arc<[SpanHint]>, blocks: &mu
     }
 }
 
-fn part_blocks(
-    part: &Arc<TracesPart>,
-    range: RangeNs,
-    hints: &Arc<[SpanHint]>,
-    blocks: &mut Vec<Box<dyn SpanBlock>>,
-) {
+fn part_blocks(part: &Arc<TracesPart>, range: RangeNs, hints: &Arc<[SpanHint]>, blocks: &mut Vec<Box<dyn SpanBlock>>) {
     let by_text = part.text.blocks(hints);
     for (number, block) in part.blocks().iter().enumerate() {
         let may_hold = |hint: &SpanHint| match hint {
@@ -394,7 +389,8 @@ impl SelectTraces for TracesStore {
 /// Sorts by start and drops copies of a span that came too late to be known as such.
 fn each_once(spans: Vec<Span>, kind: &TracesKind) -> Vec<Span> {
     let mut surveyor = Surveyor::new(&kind.hashes);
-    let mut keyed: Vec<_> = spans.into_iter().map(|span| (surveyor.survey(&span).ok().map(|found| found.key), span)).collect();
+    let mut keyed: Vec<_> =
+        spans.into_iter().map(|span| (surveyor.survey(&span).ok().map(|found| found.key), span)).collect();
     keyed.sort_by_key(|(key, span)| (span.start, *key));
     keyed.dedup_by(|later, first| later.0.is_some() && later.0 == first.0);
     keyed.into_iter().map(|(_, span)| span).collect()

@@ -68,8 +68,7 @@ fn listed(wanted: &AttrValue) -> bool {
 fn column_may_have(column: &Column<'_>, wanted: &AttrValue) -> bool {
     match (column.kind, wanted) {
         (Type::Str, AttrValue::Str(text)) => column.strings.contains(&text.as_str()),
-        (Type::Int, AttrValue::Int(int)) => column_holds(column, &AttrValue::Int(*int)),
-        (Type::Bool, AttrValue::Bool(bool)) => column_holds(column, &AttrValue::Bool(*bool)),
+        (Type::Int, AttrValue::Int(_)) | (Type::Bool, AttrValue::Bool(_)) => column_holds(column, wanted),
         (Type::Array, _) | (Type::Double, AttrValue::Int(_)) => true,
         (_, wanted) => !listed(wanted),
     }

@@ -3,28 +3,28 @@
 use std::mem::size_of;
 use std::sync::Arc;
 
-use super::super::super::codec::{Malformed, Reader};
 use super::value::{memory_of, read_body, read_bool, read_resource, read_scope, read_u32};
 use super::{DecodeError, Owner, Type, VERSION, column, extra};
 use crate::base::limits::QueryBudget;
 use crate::model::span::{AttrValue, Attrs, Resource, Scope, Span, SpanEvent, SpanId, SpanKind, SpanLink};
 use crate::model::span::{StatusCode, TraceId};
+use crate::store::codec::{Malformed, Reader};
 
 /// A column of attributes.
-pub(in super::super) struct Column<'a> {
+pub(in crate::store::traces) struct Column<'a> {
     /// Whose attributes.
-    pub(in super::super) owner: Owner,
+    pub(in crate::store::traces) owner: Owner,
     /// Their type.
-    pub(in super::super) kind: Type,
+    pub(in crate::store::traces) kind: Type,
     /// Their name.
-    pub(in super::super) key: &'a str,
+    pub(in crate::store::traces) key: &'a str,
     /// Distinct strings of a column of strings.
-    pub(in super::super) strings: Vec<&'a str>,
+    pub(in crate::store::traces) strings: Vec<&'a str>,
     values: &'a [u8],
 }
 
 /// Spans in bytes, checked as far as the outline goes.
-pub(in super::super) struct SpanSet<'a> {
+pub(in crate::store::traces) struct SpanSet<'a> {
     spans: usize,
     groups: Vec<(TraceId, usize)>,
     resources: Vec<Arc<Resource>>,
@@ -40,27 +40,27 @@ pub(in super::super) struct SpanSet<'a> {
 }
 
 /// What planning needs of a span.
-pub(in super::super) struct Row<'s> {
+pub(in crate::store::traces) struct Row<'s> {
     /// Its trace.
-    pub(in super::super) trace_id: TraceId,
+    pub(in crate::store::traces) trace_id: TraceId,
     /// When it began.
-    pub(in super::super) start: i64,
+    pub(in crate::store::traces) start: i64,
     /// When it ended.
-    pub(in super::super) end: i64,
+    pub(in crate::store::traces) end: i64,
     /// Its name.
-    pub(in super::super) name: &'s str,
+    pub(in crate::store::traces) name: &'s str,
     /// Kind of work.
-    pub(in super::super) kind: SpanKind,
+    pub(in crate::store::traces) kind: SpanKind,
     /// Place of its resource in [`SpanSet::resources`].
-    pub(in super::super) resource: usize,
+    pub(in crate::store::traces) resource: usize,
 }
 
 /// Spans with the memory that was charged for them.
-pub(in super::super) struct Decoded {
+pub(in crate::store::traces) struct Decoded {
     /// The spans.
-    pub(in super::super) spans: Vec<Span>,
+    pub(in crate::store::traces) spans: Vec<Span>,
     /// Bytes charged; the caller releases them.
-    pub(in super::super) charged: usize,
+    pub(in crate::store::traces) charged: usize,
 }
 
 fn read_strings<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, Malformed> {
@@ -103,7 +103,7 @@ impl<'a> SpanSet<'a> {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(in super::super) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    pub(in crate::store::traces) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != VERSION {
             return Err(Malformed("spans in an unknown version"));
@@ -147,32 +147,32 @@ impl<'a> SpanSet<'a> {
     }
 
     /// How many spans.
-    pub(in super::super) fn len(&self) -> usize {
+    pub(in crate::store::traces) fn len(&self) -> usize {
         self.spans
     }
 
     /// Traces in the order of their spans, each with how many.
-    pub(in super::super) fn groups(&self) -> &[(TraceId, usize)] {
+    pub(in crate::store::traces) fn groups(&self) -> &[(TraceId, usize)] {
         &self.groups
     }
 
     /// Distinct resources.
-    pub(in super::super) fn resources(&self) -> &[Arc<Resource>] {
+    pub(in crate::store::traces) fn resources(&self) -> &[Arc<Resource>] {
         &self.resources
     }
 
     /// Distinct scopes.
-    pub(in super::super) fn scopes(&self) -> &[Arc<Scope>] {
+    pub(in crate::store::traces) fn scopes(&self) -> &[Arc<Scope>] {
         &self.scopes
     }
 
     /// Distinct names of spans.
-    pub(in super::super) fn names(&self) -> &[&'a str] {
+    pub(in crate::store::traces) fn names(&self) -> &[&'a str] {
         &self.names
     }
 
     /// Attributes of spans, events and links.
-    pub(in super::super) fn columns(&self) -> &[Column<'a>] {
+    pub(in crate::store::traces) fn columns(&self) -> &[Column<'a>] {
         &self.columns
     }
 
@@ -184,7 +184,7 @@ impl<'a> SpanSet<'a> {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(in super::super) fn rows(&self, mut visit: impl FnMut(Row<'a>)) -> Result<(), Malformed> {
+    pub(in crate::store::traces) fn rows(&self, mut visit: impl FnMut(Row<'a>)) -> Result<(), Malformed> {
         let (mut starts, mut durations) = (self.column(column::STARTS), self.column(column::DURATIONS));
         let (mut kinds, mut resources) = (self.column(column::KINDS), self.column(column::RESOURCES));
         let (mut names, mut fresh) = (Reader::new(self.name_refs), 0);
@@ -209,7 +209,7 @@ impl<'a> SpanSet<'a> {
     ///
     /// # Errors
     /// [`DecodeError`]; nothing stays charged then.
-    pub(in super::super) fn spans(
+    pub(in crate::store::traces) fn spans(
         &self,
         budget: &QueryBudget,
         mut want: impl FnMut(usize, TraceId) -> bool,
@@ -234,7 +234,10 @@ impl<'a> SpanSet<'a> {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(in super::super) fn some_spans(&self, want: impl FnMut(usize, TraceId) -> bool) -> Result<Vec<Span>, Malformed> {
+    pub(in crate::store::traces) fn some_spans(
+        &self,
+        want: impl FnMut(usize, TraceId) -> bool,
+    ) -> Result<Vec<Span>, Malformed> {
         match self.spans(&QueryBudget::unlimited(), want) {
             Ok(decoded) => Ok(decoded.spans),
             Err(DecodeError::Malformed(error)) => Err(error),
@@ -246,7 +249,7 @@ impl<'a> SpanSet<'a> {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(in super::super) fn all_spans(&self) -> Result<Vec<Span>, Malformed> {
+    pub(in crate::store::traces) fn all_spans(&self) -> Result<Vec<Span>, Malformed> {
         self.some_spans(|_, _| true)
     }
 }
@@ -256,7 +259,7 @@ impl Column<'_> {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(in super::super) fn values(&self, mut visit: impl FnMut(&AttrValue) -> bool) -> Result<(), Malformed> {
+    pub(in crate::store::traces) fn values(&self, mut visit: impl FnMut(&AttrValue) -> bool) -> Result<(), Malformed> {
         if self.kind == Type::Str {
             for text in &self.strings {
                 if !visit(&AttrValue::Str((*text).to_owned())) {

@@ -2,10 +2,10 @@
 
 use ahash::AHashMap;
 
-use super::super::super::codec::{put_bytes, put_signed, put_str, put_varint};
 use super::value::{put_body, put_resource, put_scope, type_of};
 use super::{Owner, Type, VERSION, column, extra};
 use crate::model::span::{AttrValue, Attrs, Resource, Scope, Span, SpanEvent, SpanId, SpanLink};
+use crate::store::codec::{put_bytes, put_signed, put_str, put_varint};
 
 /// Traces of more spans than this find parents by a map.
 const LINEAR_MAX: usize = 24;
@@ -98,7 +98,7 @@ struct Encoder<'a> {
 }
 
 /// Writes spans; those of one trace should follow each other.
-pub(in super::super) fn encode(spans: &[&Span]) -> Vec<u8> {
+pub(in crate::store::traces) fn encode(spans: &[&Span]) -> Vec<u8> {
     let mut encoder = Encoder::default();
     for group in spans.chunk_by(|left, right| left.trace_id == right.trace_id) {
         encoder.group(group);

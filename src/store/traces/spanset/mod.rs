@@ -9,12 +9,12 @@ mod decode;
 mod encode;
 mod value;
 
-pub(super) use decode::{Decoded, Row, SpanSet};
+pub(super) use decode::{Column, Decoded, SpanSet};
 pub(super) use encode::encode;
 pub(super) use value::DEPTH_MAX;
 
-use super::super::codec::{Malformed, Reader, put_varint};
 use crate::base::limits::LimitError;
+use crate::store::codec::{Malformed, Reader, put_varint};
 
 /// First byte of every span set.
 const VERSION: u8 = 1;

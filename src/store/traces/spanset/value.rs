@@ -3,12 +3,12 @@
 
 use std::mem::size_of;
 
-use super::super::super::codec::{Malformed, Reader, put_bytes, put_f64, put_signed, put_str, put_varint};
 use super::Type;
 use crate::model::span::{AttrValue, Attrs, Resource, Scope};
+use crate::store::codec::{Malformed, Reader, put_bytes, put_f64, put_signed, put_str, put_varint};
 
 /// Deepest nesting of lists and maps that is stored.
-pub(in super::super) const DEPTH_MAX: usize = 64;
+pub(in crate::store::traces) const DEPTH_MAX: usize = 64;
 
 pub(super) fn type_of(value: &AttrValue) -> Type {
     match value {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::config::{Command, Config, SETTINGS, command_line, variables};
-use super::{Telemetry, server, shutdown};
+use super::{Telemetry, server, shutdown, user};
 
 const WRONG_USAGE: u8 = 2;
 
@@ -30,6 +30,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(WRONG_USAGE);
         }
     };
+    if let Some(run_as) =
+        config.run_as.filter(|_| matches!(config.invocation.command, Command::Serve | Command::Repair))
+    {
+        if let Err(error) = user::give_up_root(run_as, &config.data_dir) {
+            say_error(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    }
     match config.invocation.command {
         Command::Serve => serve(config),
         Command::CheckConfig => check_config(&config),

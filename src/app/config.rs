@@ -20,6 +20,8 @@ pub use settings::{SETTINGS, Setting};
 pub use sources::{Command, Invocation, command_line};
 pub use value::Amount;
 
+use super::user::RunAs;
+
 /// One of the four listeners besides the main one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Extra {
@@ -202,6 +204,8 @@ pub struct Config {
     pub disk_limit: Amount,
     /// When the write-ahead log is forced to the medium.
     pub wal_fsync: WalFsync,
+    /// Who to become when root started the server.
+    pub run_as: Option<RunAs>,
     /// A level (`info`) or filter (`info,trilith::store=debug`).
     pub log_level: String,
     /// How log lines look.
@@ -224,6 +228,7 @@ impl Default for Config {
             memory_limit: Amount::Percent(60.0),
             disk_limit: Amount::Percent(80.0),
             wal_fsync: WalFsync::Interval,
+            run_as: None,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             effective: SETTINGS

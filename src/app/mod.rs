@@ -16,7 +16,9 @@ mod router;
 mod server;
 mod shutdown;
 mod telemetry;
+mod user;
 
 pub use command::main;
 pub use server::{Addresses, RunError, Server, run};
 pub use telemetry::Telemetry;
+pub use user::RunAs;

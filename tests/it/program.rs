@@ -158,3 +158,20 @@ fn reload_applies_what_it_can_and_names_what_it_cannot() {
     assert_eq!(status, 400, "{body}");
     assert!(body["error"].as_str().unwrap().contains("line 1"), "{body}");
 }
+
+#[test]
+fn root_hands_the_data_directory_over_and_becomes_an_ordinary_user() {
+    let folder = tempfile::tempdir().unwrap();
+    if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(folder.path()).unwrap()) != 0 {
+        return;
+    }
+    // The new user has to pass through the folder above.
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let data = folder.path().join("data");
+    let process = Process::start(&data, &["--run-as", "10001:10001"]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    for line in ["Uid:\t10001\t10001\t10001\t10001", "Gid:\t10001\t10001\t10001\t10001", "CapEff:\t0000000000000000"] {
+        assert!(status.contains(line), "{line} is not in\n{status}");
+    }
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(data).unwrap()), 10_001);
+}

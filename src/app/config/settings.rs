@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::value;
 use super::{Config, Extra, LogFormat, Place, WalFsync};
+use crate::app::user::RunAs;
 
 /// One thing that can be set.
 pub struct Setting {
@@ -108,6 +109,10 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
     ),
+    fixed("run-as", "UID:GID", "none", "who to become when root started it", |config, text| {
+        config.run_as = Some(user(text)?);
+        Ok(())
+    }),
     live("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or a filter", |config, text| {
         value::level(text)?;
         config.log_level = text.to_owned();
@@ -122,6 +127,14 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
 ];
+
+fn user(text: &str) -> Result<RunAs, String> {
+    let wrong = || format!("\"{text}\" is not a user and a group by number, such as 10001:10001");
+    let (uid, gid) = text.split_once(':').ok_or_else(wrong)?;
+    let (uid, gid) = (uid.parse().map_err(|_| wrong())?, gid.parse().map_err(|_| wrong())?);
+    // The system calls take the largest number for "leave it as it is".
+    if uid == 0 || uid == u32::MAX || gid == u32::MAX { Err(wrong()) } else { Ok(RunAs { uid, gid }) }
+}
 
 fn extra(config: &mut Config, extra: Extra, text: &str) -> Result<(), String> {
     let place = match text {

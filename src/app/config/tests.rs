@@ -26,7 +26,8 @@ fn told_nothing_it_has_the_defaults_that_the_table_names() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:9090");
     assert_eq!(config.data_dir, Path::new("trilith-data"));
     assert_eq!(config.retention.logs, Some(Duration::from_secs(14 * 86_400)));
-    for setting in SETTINGS.iter().filter(|setting| !setting.name.starts_with("listen-")) {
+    let in_words = |name: &str| name.starts_with("listen-") || name == "run-as";
+    for setting in SETTINGS.iter().filter(|setting| !in_words(setting.name)) {
         let mut again = config.clone();
         (setting.set)(&mut again, setting.default).unwrap();
         again.effective.clone_from(&config.effective);
@@ -97,6 +98,10 @@ fn values_mean_what_they_say() {
         assert!(memory(wrong).is_err(), "{wrong}");
     }
     assert!(set("listen", ":9090").unwrap_err().contains("0.0.0.0:9090"));
+    assert_eq!(set("run-as", "10001:10002").unwrap().run_as, Some(RunAs { uid: 10_001, gid: 10_002 }));
+    for wrong in ["0:0", "10001", "a:b", "-1:1", "4294967295:1"] {
+        assert!(set("run-as", wrong).is_err(), "{wrong}");
+    }
     assert!(set("log-level", "loud").is_err());
     assert!(set("log-level", "info,trilith::store=debug").is_ok());
 }

@@ -1,0 +1,43 @@
+# Every command worth remembering. `just` alone lists them.
+
+_list:
+    @just --list --unsorted
+
+# A server on the default ports, data in ./trilith-data
+run *flags:
+    cargo run --release -- {{flags}}
+
+# Format, lints, import table: before a commit
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    cargo test --quiet --test it architecture
+
+# What the README promises: all tests, with Rust alone
+test *filter:
+    cargo test {{filter}}
+
+# Tests with real agents; AGENTS_PYTHON names a Python with tests/agents/requirements.txt
+agents:
+    AGENTS=require cargo test --test it agents -- --nocapture
+
+# Kill the server 500 times under load (the usual test does 50)
+crash rounds="500":
+    CRASH_ROUNDS={{rounds}} cargo test --release --test it crash -- --nocapture
+
+# Everything that CI does
+ci:
+    .ci/run
+
+# Server, Grafana and senders, with Docker
+demo:
+    docker compose -f docker/compose.yaml up --build
+
+# A static binary in target/x86_64-unknown-linux-musl/release
+static:
+    rustup target add x86_64-unknown-linux-musl
+    cargo build --release --target x86_64-unknown-linux-musl
+
+# Licences and sources of all dependencies
+deny:
+    cargo deny check licenses bans sources

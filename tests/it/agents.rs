@@ -138,7 +138,9 @@ remote_write:
 
 #[test]
 fn what_prometheus_scrapes_and_writes_here_is_answered_as_prometheus_answers_it() {
-    let (Some(prometheus), Some(exporter)) = (program("prometheus"), program("prometheus-node-exporter")) else { return };
+    let (Some(prometheus), Some(exporter)) = (program("prometheus"), program("prometheus-node-exporter")) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("data"), &[]);
     let (exporter, port) = start_node_exporter(&exporter);
@@ -151,9 +153,7 @@ fn what_prometheus_scrapes_and_writes_here_is_answered_as_prometheus_answers_it(
     });
     // Stop the target: its series end with staleness markers, which have to arrive too.
     drop(exporter);
-    wait_for("the target to be down", || {
-        series(theirs, "up{job=\"node\"} == 0", &now())?.len().eq(&1).then_some(())
-    });
+    wait_for("the target to be down", || series(theirs, "up{job=\"node\"} == 0", &now())?.len().eq(&1).then_some(()));
     let at = now();
     let everything = "{job=\"node\"}[2m]";
     let expected = series(theirs, everything, &at).unwrap();
@@ -173,7 +173,11 @@ fn what_prometheus_scrapes_and_writes_here_is_answered_as_prometheus_answers_it(
     // Staleness: neither of them answers with a series of the target that is gone.
     let gone = "count({job=\"node\", __name__=~\"node_.*\"})";
     assert_eq!(series(process.main, gone, &at), series(theirs, gone, &at));
-    for query in ["sum by (mode) (rate(node_cpu_seconds_total[1m]))", "node_load1 offset 3s", "topk(3, node_memory_MemTotal_bytes)"] {
+    for query in [
+        "sum by (mode) (rate(node_cpu_seconds_total[1m]))",
+        "node_load1 offset 3s",
+        "topk(3, node_memory_MemTotal_bytes)",
+    ] {
         assert_eq!(series(process.main, query, &at), series(theirs, query, &at), "{query}");
     }
     let metadata = wait_for("metadata", || {
@@ -238,14 +242,19 @@ fn check_traces(main: SocketAddr, sent: &Value) {
         assert_eq!(found["startTime"].as_i64().unwrap(), nanoseconds("start_ns") / 1_000);
     }
     let otlp = json(main, &format!("/tempo/api/v2/traces/{trace}")).to_string();
-    for exact in ["start_ns", "end_ns"].iter().flat_map(|name| spans.iter().map(move |span| span[*name].as_str().unwrap())) {
+    for exact in
+        ["start_ns", "end_ns"].iter().flat_map(|name| spans.iter().map(move |span| span[*name].as_str().unwrap()))
+    {
         assert!(otlp.contains(exact), "{exact} is not in {otlp}");
     }
     for value in ["Zoë ☕", "book", "reserved", "card refused", "12.5"] {
         assert!(otlp.contains(value), "{value} is not in {otlp}");
     }
     let found = json(main, &format!("/tempo/api/search?q={}", encode("{ span.order.id = 4711 }")));
-    assert!(found["traces"].as_array().unwrap().iter().any(|found| trace.ends_with(found["traceID"].as_str().unwrap())), "{found}");
+    assert!(
+        found["traces"].as_array().unwrap().iter().any(|found| trace.ends_with(found["traceID"].as_str().unwrap())),
+        "{found}"
+    );
 }
 
 #[test]
@@ -302,6 +311,9 @@ fn lines_of_loki_clients_come_back() {
     }
     assert_eq!(got, expected);
     let by_trace = "{app=\"loki-logger-handler\"} | trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"";
-    let counted = json(process.main, &format!("/loki/api/v1/query?query={}", encode(&format!("sum(count_over_time({by_trace} [1h]))"))));
+    let counted = json(
+        process.main,
+        &format!("/loki/api/v1/query?query={}", encode(&format!("sum(count_over_time({by_trace} [1h]))"))),
+    );
     assert_eq!(counted["data"]["result"][0]["value"][1], "50", "{counted}");
 }

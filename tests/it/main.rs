@@ -3,6 +3,7 @@
 
 mod agents;
 mod architecture;
+mod docker_files;
 mod doors;
 mod program;
 mod traceql;

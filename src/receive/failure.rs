@@ -75,6 +75,22 @@ impl Failure {
         }
     }
 
+    /// The gRPC status of it. OTLP senders retry on 8 only when told when, on 14 always.
+    pub fn grpc_code(&self) -> u32 {
+        if matches!(self, Self::UnsupportedEncoding(_) | Self::Decode(DecodeError::UnsupportedType { .. })) {
+            return 12;
+        }
+        match self.class() {
+            ErrorClass::Canceled => 1,
+            ErrorClass::BadData | ErrorClass::Execution => 3,
+            ErrorClass::Timeout => 4,
+            ErrorClass::NotFound => 5,
+            ErrorClass::TooLarge | ErrorClass::Throttled => 8,
+            ErrorClass::Internal => 13,
+            ErrorClass::Unavailable => 14,
+        }
+    }
+
     /// Seconds after which a sender should try again; `None` when it should not.
     pub fn retry_after(&self) -> Option<u32> {
         matches!(self.class(), ErrorClass::Throttled | ErrorClass::Unavailable).then_some(1)

@@ -12,6 +12,7 @@ pub(super) const PUSH: Receiver = Receiver {
     name: "loki_push",
     summary: "Loki push, protobuf and JSON: lines with structured metadata",
     paths: &["/loki/api/v1/push", "/api/prom/push"],
+    grpc: None,
     signal: Signal::Logs,
     spec: "https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs",
     dialect: Dialect::Loki,

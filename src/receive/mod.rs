@@ -5,9 +5,11 @@
 //! new protocol cannot forget them.
 
 mod failure;
+mod grpc;
 mod headers;
 mod http;
 mod loki_push;
+mod otlp;
 mod remote_write;
 mod reply;
 mod work;
@@ -26,7 +28,7 @@ use crate::wire::error::WireError;
 pub type Headers = axum::http::HeaderMap;
 
 /// All push protocols.
-pub const RECEIVERS: &[Receiver] = &[remote_write::WRITE, loki_push::PUSH];
+pub const RECEIVERS: &[Receiver] = &[remote_write::WRITE, loki_push::PUSH, otlp::TRACES, otlp::LOGS, otlp::METRICS];
 
 /// A push protocol.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Receiver {
     pub summary: &'static str,
     /// Paths on the main listener; POST only.
     pub paths: &'static [&'static str],
+    /// Path of its unary call, where it also comes over gRPC.
+    pub grpc: Option<&'static str>,
     /// What comes in.
     pub signal: Signal,
     /// Where the protocol is specified.
@@ -56,6 +60,8 @@ pub enum Dialect {
     RemoteWrite,
     /// Loki: text.
     Loki,
+    /// OTLP over HTTP: protobuf or JSON, as the request.
+    Otlp,
 }
 
 /// What a body held.
@@ -122,12 +128,17 @@ pub enum Listener {
 }
 
 impl Listener {
-    fn serves(self, receiver: &Receiver) -> bool {
+    fn serves_path(self, receiver: &Receiver, path: &str) -> bool {
         match self {
             Self::Main => true,
-            Self::Loki => receiver.dialect == Dialect::Loki,
-            Self::OtlpHttp | Self::OtlpGrpc => false,
+            Self::Loki => receiver.dialect == Dialect::Loki || path == "/otlp/v1/logs",
+            Self::OtlpHttp => receiver.dialect == Dialect::Otlp && path.starts_with("/v1/"),
+            Self::OtlpGrpc => false,
         }
+    }
+
+    fn serves_grpc(self) -> bool {
+        matches!(self, Self::Main | Self::OtlpGrpc)
     }
 }
 
@@ -139,10 +150,14 @@ pub fn router(state: State) -> Router {
 /// The receivers of one listener. Other methods than POST are answered with 405.
 pub fn router_for(listener: Listener, state: State) -> Router {
     let mut router = Router::new();
-    for receiver in RECEIVERS.iter().filter(|receiver| listener.serves(receiver)) {
-        for path in receiver.paths {
+    for receiver in RECEIVERS {
+        for path in receiver.paths.iter().filter(|path| listener.serves_path(receiver, path)) {
             let state = state.clone();
             router = router.route(path, post(move |request| http::handle(receiver, state, request)));
+        }
+        if let Some(path) = receiver.grpc.filter(|_| listener.serves_grpc()) {
+            let state = state.clone();
+            router = router.route(path, post(move |request| grpc::handle(receiver, state, request)));
         }
     }
     router

@@ -11,6 +11,7 @@ pub(super) const WRITE: Receiver = Receiver {
     name: "remote_write",
     summary: "Prometheus remote write 1.0 and 2.0: samples, native histograms, exemplars, metadata",
     paths: &["/api/v1/write", "/api/v1/push"],
+    grpc: None,
     signal: Signal::Metrics,
     spec: "https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/",
     dialect: Dialect::RemoteWrite,

@@ -5,8 +5,9 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderName, Response, StatusCode};
 
-use super::{Dialect, Failure, Headers, Receiver};
+use super::{Dialect, Failure, Headers, Receiver, otlp};
 use crate::model::batch::Appended;
+use crate::wire::otlp::{Format, response};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -14,10 +15,20 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const SUMMARY_CHARS_MAX: usize = 2_000;
 
 /// The answer to a push over HTTP.
-pub(super) fn http(receiver: &Receiver, _request: &Headers, outcome: &Result<Appended, Failure>) -> Response<Body> {
+pub(super) fn http(receiver: &Receiver, request: &Headers, outcome: &Result<Appended, Failure>) -> Response<Body> {
     match (receiver.dialect, outcome) {
         (Dialect::RemoteWrite, Ok(appended)) => remote_write(appended),
-        (Dialect::Loki, Ok(appended)) => loki(appended),
+        (Dialect::Loki, Ok(appended)) => taken(appended),
+        (Dialect::Otlp, Ok(appended)) => {
+            let format = otlp::format(request).unwrap_or(Format::Protobuf);
+            let message = response::export(receiver.signal, format, appended.rejected.count(), &summary(appended));
+            body(StatusCode::OK, otlp::content_type(format), message)
+        }
+        (Dialect::Otlp, Err(failure)) => {
+            let format = otlp::format(request).unwrap_or(Format::Protobuf);
+            let message = response::status(format, failure.grpc_code(), &failure.text(), failure.retry_after());
+            with_retry(failure, body(failure.status(), otlp::content_type(format), message))
+        }
         (Dialect::RemoteWrite | Dialect::Loki, Err(failure)) => {
             with_retry(failure, text(failure.status(), failure.text()))
         }
@@ -29,14 +40,14 @@ pub(super) fn summary(appended: &Appended) -> String {
     appended.rejected.summary().chars().take(SUMMARY_CHARS_MAX).collect()
 }
 
-pub(super) fn with_retry(failure: &Failure, mut response: Response<Body>) -> Response<Body> {
+fn with_retry(failure: &Failure, mut response: Response<Body>) -> Response<Body> {
     if let Some(seconds) = failure.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-pub(super) fn body(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Response<Body> {
+fn body(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -60,10 +71,6 @@ fn taken(appended: &Appended) -> Response<Body> {
     } else {
         text(StatusCode::BAD_REQUEST, summary(appended))
     }
-}
-
-fn loki(appended: &Appended) -> Response<Body> {
-    taken(appended)
 }
 
 /// With the counts that 2.0 asks for; senders of 1.0 do not look at them.

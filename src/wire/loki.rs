@@ -122,11 +122,25 @@ const NO_STREAMS: WireError = WireError::Empty("error at least one valid stream 
 
 impl<'a> Building<'a> {
     pub(super) fn new(options: &'a Options, body_bytes: usize) -> Self {
-        Self { options, meter: Meter::new(options, body_bytes), streams: 0, decoded: Decoded::default() }
+        Self::with_meter(options, Meter::new(options, body_bytes))
+    }
+
+    pub(super) fn with_meter(options: &'a Options, meter: Meter) -> Self {
+        Self { options, meter, streams: 0, decoded: Decoded::default() }
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal, count: u64) {
         refusal.count(&mut self.decoded.rejected, count);
+    }
+
+    /// Counts a line as refused when it has too many pairs of metadata.
+    pub(super) fn refuses_pairs(&mut self, pairs: usize) -> bool {
+        let limit = self.options.attributes_max;
+        if pairs > limit {
+            let text = format!("{pairs} pairs of structured metadata, over the limit of {limit}");
+            self.refuse(Refusal::new("too_many_attributes", text), 1);
+        }
+        pairs > limit
     }
 
     /// Adds a line to `entries`, or counts it as refused.
@@ -180,6 +194,12 @@ impl<'a> Building<'a> {
         Ok(())
     }
 
+    /// The batch, which may be empty.
+    pub(super) fn into_decoded(self) -> Decoded<LogsBatch> {
+        self.decoded
+    }
+
+    /// The batch; without any stream it is an error.
     pub(super) fn finish(self) -> Result<Decoded<LogsBatch>, WireError> {
         if self.streams == 0 { Err(NO_STREAMS) } else { Ok(self.decoded) }
     }

@@ -9,6 +9,7 @@ pub mod limits;
 pub mod loki;
 mod loki_json;
 pub mod loki_labels;
+pub mod otlp;
 pub mod otlp_trace_out;
 pub mod prometheus;
 mod prometheus_histogram;

@@ -1,5 +1,6 @@
-//! What knows nothing of telemetry: errors and their classes, clock, disk, limits, counters.
+//! What knows nothing of telemetry: errors and their classes, clock, disk, limits, counters, bits.
 
+pub mod bits;
 pub mod clock;
 pub mod counters;
 pub mod disk;

@@ -17,7 +17,7 @@ use crate::base::counters::{Cell, Counters};
 use crate::model::batch::{MetricMetadata, Signal};
 
 /// Values of one label of one part are listed up to this many bytes; over it the part is asked.
-const VALUES_BYTES_MAX: usize = 256 << 10;
+pub const VALUES_BYTES_MAX: usize = 256 << 10;
 
 /// Names a part: its seq and index.
 pub type PartId = (u64, u32);

@@ -5,6 +5,7 @@ mod agents;
 mod architecture;
 mod docker_files;
 mod doors;
+mod metrics_store;
 mod program;
 mod traceql;
 mod vec_traces;

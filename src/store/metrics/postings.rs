@@ -1,0 +1,319 @@
+//! From matchers to series: for each label name its values, for each value the numbers of the
+//! series that have it. The head holds them as bitmaps, a part as runs; [`matched`] asks either.
+
+use ahash::AHashMap;
+use roaring::RoaringBitmap;
+
+use crate::base::limits::QueryBudget;
+use crate::model::labels::Labels;
+use crate::model::matcher::{MatchOp, Matcher};
+use crate::store::StoreError;
+use crate::store::codec::{Malformed, Reader, put_varint};
+
+/// Values looked at between two looks at the deadline.
+const VALUES_PER_CHECK: usize = 4096;
+
+/// Numbers of series, wherever they are.
+#[derive(Clone, Copy)]
+pub enum Ids<'a> {
+    /// Just one.
+    One(u32),
+    /// In memory.
+    Bitmap(&'a RoaringBitmap),
+    /// As [`put_runs`] wrote them.
+    Runs(&'a [u8]),
+}
+
+impl Ids<'_> {
+    /// Adds them to `set`.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn add_to(&self, set: &mut RoaringBitmap) -> Result<(), Malformed> {
+        match self {
+            Self::One(id) => {
+                set.insert(*id);
+            }
+            Self::Bitmap(bitmap) => *set |= *bitmap,
+            Self::Runs(bytes) => visit_runs(bytes, |first, last| {
+                set.insert_range(first..=last);
+                true
+            })?,
+        }
+        Ok(())
+    }
+
+    /// Whether one of them is in `set`.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn touch(&self, set: &RoaringBitmap) -> Result<bool, Malformed> {
+        match self {
+            Self::One(id) => Ok(set.contains(*id)),
+            Self::Bitmap(bitmap) => Ok(!bitmap.is_disjoint(set)),
+            Self::Runs(bytes) => {
+                let mut hit = false;
+                visit_runs(bytes, |first, last| {
+                    hit = set.range(first..=last).next().is_some();
+                    !hit
+                })?;
+                Ok(hit)
+            }
+        }
+    }
+}
+
+/// Appends runs of consecutive numbers, first and last, ascending and apart.
+pub fn put_runs(out: &mut Vec<u8>, runs: &[(u32, u32)]) {
+    let mut next = 0;
+    for (first, last) in runs.iter().map(|run| (u64::from(run.0), u64::from(run.1))) {
+        put_varint(out, first - next);
+        put_varint(out, last - first);
+        next = last + 1;
+    }
+}
+
+fn visit_runs(bytes: &[u8], mut visit: impl FnMut(u32, u32) -> bool) -> Result<(), Malformed> {
+    let mut reader = Reader::new(bytes);
+    let mut next = 0u64;
+    while !reader.is_empty() {
+        let first = next.saturating_add(reader.varint()?);
+        let last = first.saturating_add(reader.varint()?);
+        let small = |id: u64| u32::try_from(id).map_err(|_| Malformed("series number too large"));
+        if !visit(small(first)?, small(last)?) {
+            break;
+        }
+        next = last + 1;
+    }
+    Ok(())
+}
+
+/// What [`Postings::visit`] hands out: name, value, series.
+pub type Visit<'a> = dyn FnMut(&str, &str, Ids<'_>) -> Result<(), StoreError> + 'a;
+
+/// An index of labels.
+pub trait Postings {
+    /// All series.
+    fn all(&self) -> RoaringBitmap;
+    /// Adds the series that have the pair to `set`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn add(&self, name: &str, value: &str, set: &mut RoaringBitmap) -> Result<(), StoreError>;
+    /// Hands out all values of one name, or of all.
+    ///
+    /// # Errors
+    /// [`StoreError`], or what `visit` returns.
+    fn visit(&self, name: Option<&str>, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+}
+
+/// The series that satisfy all `matchers`.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn matched(
+    postings: &dyn Postings,
+    matchers: &[Matcher],
+    budget: &QueryBudget,
+) -> Result<RoaringBitmap, StoreError> {
+    let mut found: Option<RoaringBitmap> = None;
+    // Lookups first: they are cheap and leave least.
+    let mut positive: Vec<_> = matchers.iter().filter(|matcher| !matcher.matches_empty()).collect();
+    positive.sort_by_key(|matcher| matcher.values().map_or(usize::MAX, |values| values.len()));
+    for matcher in positive {
+        let set = having(postings, matcher, budget)?;
+        let both = found.map_or_else(|| set.clone(), |found| found & &set);
+        if both.is_empty() {
+            return Ok(both);
+        }
+        found = Some(both);
+    }
+    let mut found = found.unwrap_or_else(|| postings.all());
+    for matcher in matchers.iter().filter(|matcher| matcher.matches_empty()) {
+        if !(matcher.op == MatchOp::Regex && matcher.value == ".*") {
+            found -= lacking(postings, matcher, budget)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Series with a value that satisfies `matcher`.
+fn having(postings: &dyn Postings, matcher: &Matcher, budget: &QueryBudget) -> Result<RoaringBitmap, StoreError> {
+    let mut set = RoaringBitmap::new();
+    if let Some(values) = matcher.values() {
+        for value in values {
+            postings.add(&matcher.name, value, &mut set)?;
+        }
+        return Ok(set);
+    }
+    let any = matcher.op == MatchOp::Regex && matcher.value == ".+"
+        || matcher.op == MatchOp::NotEqual && matcher.value.is_empty();
+    gather(postings, &matcher.name, budget, |value| any || matcher.matches(value))
+}
+
+/// Series with a value that does not satisfy `matcher`.
+fn lacking(postings: &dyn Postings, matcher: &Matcher, budget: &QueryBudget) -> Result<RoaringBitmap, StoreError> {
+    if matcher.op == MatchOp::NotEqual {
+        let mut set = RoaringBitmap::new();
+        postings.add(&matcher.name, &matcher.value, &mut set)?;
+        return Ok(set);
+    }
+    gather(postings, &matcher.name, budget, |value| !matcher.matches(value))
+}
+
+fn gather(
+    postings: &dyn Postings,
+    name: &str,
+    budget: &QueryBudget,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<RoaringBitmap, StoreError> {
+    let (mut set, mut seen) = (RoaringBitmap::new(), 0);
+    postings.visit(Some(name), &mut |_, value, ids| {
+        seen += 1;
+        if seen % VALUES_PER_CHECK == 0 {
+            budget.check()?;
+        }
+        if wanted(value) {
+            ids.add_to(&mut set).map_err(damaged)?;
+        }
+        Ok(())
+    })?;
+    Ok(set)
+}
+
+/// The error for index bytes that do not decode; whoever knows the path has checked them before.
+pub fn damaged(Malformed(what): Malformed) -> StoreError {
+    StoreError::Damaged { path: "postings".into(), what: what.to_owned() }
+}
+
+enum Held {
+    One(u32),
+    Many(Box<RoaringBitmap>),
+}
+
+/// The index of the head.
+#[derive(Default)]
+pub struct HeadPostings {
+    names: AHashMap<Box<str>, AHashMap<Box<str>, Held>>,
+    series: u32,
+}
+
+impl HeadPostings {
+    /// Adds the next series, whose number is how many there were; returns the bytes of memory
+    /// that its new names and values take.
+    pub fn insert(&mut self, labels: &Labels) -> usize {
+        let id = self.series;
+        self.series += 1;
+        let mut grown = 0;
+        for (name, value) in labels {
+            if !self.names.contains_key(name) {
+                grown += name.len() + 100;
+                self.names.insert(name.into(), AHashMap::new());
+            }
+            let Some(values) = self.names.get_mut(name) else { continue };
+            match values.get_mut(value) {
+                None => {
+                    grown += value.len() + 60;
+                    values.insert(value.into(), Held::One(id));
+                }
+                Some(Held::Many(ids)) => {
+                    ids.insert(id);
+                }
+                Some(held) => {
+                    if let Held::One(first) = *held {
+                        *held = Held::Many(Box::new(RoaringBitmap::from_iter([first, id])));
+                    }
+                }
+            }
+        }
+        grown
+    }
+}
+
+impl Held {
+    fn ids(&self) -> Ids<'_> {
+        match self {
+            Self::One(id) => Ids::One(*id),
+            Self::Many(ids) => Ids::Bitmap(ids),
+        }
+    }
+}
+
+impl Postings for HeadPostings {
+    fn all(&self) -> RoaringBitmap {
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.series);
+        all
+    }
+
+    fn add(&self, name: &str, value: &str, set: &mut RoaringBitmap) -> Result<(), StoreError> {
+        if let Some(held) = self.names.get(name).and_then(|values| values.get(value)) {
+            held.ids().add_to(set).map_err(damaged)?;
+        }
+        Ok(())
+    }
+
+    fn visit(&self, name: Option<&str>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        if let Some(name) = name {
+            for (value, held) in self.names.get(name).into_iter().flatten() {
+                visit(name, value, held.ids())?;
+            }
+            return Ok(());
+        }
+        for (name, values) in &self.names {
+            for (value, held) in values {
+                visit(name, value, held.ids())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_come_back_and_touch_what_they_hold() {
+        let runs = [(0, 0), (2, 5), (u32::MAX, u32::MAX)];
+        let mut bytes = Vec::new();
+        put_runs(&mut bytes, &runs);
+        let mut set = RoaringBitmap::new();
+        Ids::Runs(&bytes).add_to(&mut set).unwrap();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 2, 3, 4, 5, u32::MAX]);
+        assert!(Ids::Runs(&bytes).touch(&RoaringBitmap::from_iter([4])).unwrap());
+        assert!(!Ids::Runs(&bytes).touch(&RoaringBitmap::from_iter([1, 6])).unwrap());
+        bytes.extend_from_slice(&[1, 1]);
+        assert!(Ids::Runs(&bytes).add_to(&mut set).is_err());
+    }
+
+    #[test]
+    fn an_index_finds_what_matching_each_series_finds() {
+        let mut sets = Vec::new();
+        for at in 0..60 {
+            let pairs = [("job", ["", "a", "b"][at % 3]), ("pod", ["", "p-1", "p-2", "q"][at % 4]), ("n", "x")];
+            sets.push(Labels::from_pairs(pairs.into_iter().chain([("id", at.to_string().as_str())])).unwrap());
+        }
+        let mut postings = HeadPostings::default();
+        sets.iter().for_each(|labels| {
+            postings.insert(labels);
+        });
+        let mut all = Vec::new();
+        for op in [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex] {
+            for (name, value) in [("job", "a"), ("job", ""), ("pod", "p-.|"), ("pod", ".+"), ("pod", ".*"), ("x", "|y")]
+            {
+                all.push(Matcher::new(name, op, value).unwrap());
+            }
+        }
+        for first in &all {
+            for second in &all {
+                let matchers = [first.clone(), second.clone()];
+                let found = matched(&postings, &matchers, &QueryBudget::unlimited()).unwrap();
+                for (id, labels) in sets.iter().enumerate() {
+                    let expected = matchers.iter().all(|matcher| matcher.matches_labels(labels));
+                    assert_eq!(found.contains(id as u32), expected, "{first} {second} {labels}");
+                }
+            }
+        }
+    }
+}

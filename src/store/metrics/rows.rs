@@ -1,0 +1,150 @@
+//! Samples of one series gathered from chunks, parts and heads, and the one rule for samples of
+//! equal time: a histogram outranks a float, and of two of a kind the one written last counts.
+//! Flow: whoever gathers pushes what was written earlier first; [`Rows::settle`] applies the rule.
+
+use crate::base::limits::{LimitError, QueryBudget};
+use crate::model::sample::HistogramSample;
+
+/// Samples of one series.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Times of the floats.
+    pub times: Vec<i64>,
+    /// The floats.
+    pub values: Vec<f64>,
+    /// The histograms.
+    pub histograms: Vec<HistogramSample>,
+    floats_disordered: bool,
+    histograms_disordered: bool,
+}
+
+impl Rows {
+    /// Adds a float that was written after those added before.
+    pub fn push(&mut self, t: i64, value: f64) {
+        self.floats_disordered |= self.times.last().is_some_and(|last| t <= *last);
+        self.times.push(t);
+        self.values.push(value);
+    }
+
+    /// Adds floats; `times` is ascending without equal ones.
+    pub fn extend(&mut self, times: &[i64], values: &[f64]) {
+        if let (Some(last), Some(first)) = (self.times.last(), times.first()) {
+            self.floats_disordered |= first <= last;
+        }
+        self.times.extend_from_slice(times);
+        self.values.extend_from_slice(values);
+    }
+
+    /// Adds a histogram that was written after those added before.
+    pub fn push_histogram(&mut self, sample: HistogramSample) {
+        self.histograms_disordered |= self.histograms.last().is_some_and(|last| sample.t <= last.t);
+        self.histograms.push(sample);
+    }
+
+    /// Makes room for `count` more floats, charged before it is taken and exactly.
+    ///
+    /// # Errors
+    /// [`LimitError`].
+    pub fn reserve(&mut self, count: usize, budget: &QueryBudget) -> Result<(), LimitError> {
+        let (needed, has) = (self.times.len() + count, self.times.capacity());
+        if needed > has {
+            let room = needed.max(if has == 0 { 0 } else { 2 * has });
+            budget.charge(16 * (room - has))?;
+            self.times.reserve_exact(room - self.times.len());
+            self.values.reserve_exact(room - self.values.len());
+        }
+        Ok(())
+    }
+
+    /// Floats and histograms.
+    pub fn len(&self) -> usize {
+        self.times.len() + self.histograms.len()
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+        self.histograms.clear();
+        (self.floats_disordered, self.histograms_disordered) = (false, false);
+    }
+
+    /// Bytes that [`settle`](Self::settle) takes for as long as it runs.
+    pub fn settle_bytes(&self) -> usize {
+        if self.floats_disordered { 16 * self.times.len() } else { 0 }
+    }
+
+    /// Sorts by time and keeps one sample of each time.
+    pub fn settle(&mut self) {
+        if self.histograms_disordered {
+            self.histograms.sort_by_key(|sample| sample.t);
+            keep_last(&mut self.histograms, |sample| sample.t);
+            self.histograms_disordered = false;
+        }
+        if self.floats_disordered {
+            let mut pairs: Vec<(i64, f64)> = self.times.iter().copied().zip(self.values.iter().copied()).collect();
+            pairs.sort_by_key(|pair| pair.0);
+            keep_last(&mut pairs, |pair| pair.0);
+            self.set_floats(&pairs);
+            self.floats_disordered = false;
+        }
+        if !self.histograms.is_empty() && !self.times.is_empty() {
+            self.drop_outranked();
+        }
+    }
+
+    fn drop_outranked(&mut self) {
+        let outranked = |t: i64| self.histograms.binary_search_by_key(&t, |sample| sample.t).is_ok();
+        let pairs = self.times.iter().copied().zip(self.values.iter().copied());
+        let kept: Vec<(i64, f64)> = pairs.filter(|(t, _)| !outranked(*t)).collect();
+        if kept.len() < self.times.len() {
+            self.set_floats(&kept);
+        }
+    }
+
+    fn set_floats(&mut self, pairs: &[(i64, f64)]) {
+        self.times.clear();
+        self.values.clear();
+        self.times.extend(pairs.iter().map(|pair| pair.0));
+        self.values.extend(pairs.iter().map(|pair| pair.1));
+    }
+}
+
+/// Of neighbours with one key keeps the last.
+pub fn keep_last<T>(rows: &mut Vec<T>, key: impl Fn(&T) -> i64) {
+    rows.dedup_by(|later, kept| {
+        let equal = key(later) == key(kept);
+        if equal {
+            std::mem::swap(later, kept);
+        }
+        equal
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn of_equal_times_the_last_written_counts_and_a_histogram_outranks() {
+        let mut rows = Rows::default();
+        rows.extend(&[1, 2, 3], &[1.0, 2.0, 3.0]);
+        rows.push(2, 20.0);
+        rows.push(0, 0.0);
+        rows.push(2, 200.0);
+        for (t, sum) in [(3, 1.0), (9, 2.0), (3, 4.0)] {
+            let histogram = crate::model::histogram::Histogram { sum, ..Default::default() };
+            rows.push_histogram(HistogramSample { t, histogram: Arc::new(histogram) });
+        }
+        rows.settle();
+        assert_eq!((rows.times, rows.values), (vec![0, 1, 2], vec![0.0, 1.0, 200.0]));
+        let sums: Vec<_> = rows.histograms.iter().map(|sample| (sample.t, sample.histogram.sum)).collect();
+        assert_eq!(sums, [(3, 4.0), (9, 2.0)]);
+    }
+}

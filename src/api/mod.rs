@@ -1,7 +1,9 @@
 //! What clients see: one folder per dialect, each with its table of endpoints. Paths in a table
 //! are relative to the dialect's base; `app::router` decides where bases lie.
 
+pub mod jaeger;
 pub mod prometheus;
+pub mod tempo;
 
 use std::sync::Arc;
 use std::time::Duration;

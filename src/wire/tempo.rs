@@ -11,16 +11,29 @@ use serde_json::Value as Json;
 use super::otlp_trace_out::{double_json, traces_data};
 use crate::model::span::{AttrValue, Attrs, Span};
 
+/// A message that can be written.
+pub trait Encode: Message {}
+impl<M: Message> Encode for M {}
+
+/// A message that can be read.
+pub trait Decode: Message + Default {}
+impl<M: Message + Default> Decode for M {}
+
 /// A message as protobuf.
-pub fn encode(message: &impl Message) -> Vec<u8> {
+pub fn encode(message: &impl Encode) -> Vec<u8> {
     message.encode_to_vec()
+}
+
+/// Bytes that a message has as protobuf.
+pub fn encoded_len(message: &impl Encode) -> usize {
+    message.encoded_len()
 }
 
 /// A message from protobuf; whoever calls has capped its size.
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
+pub fn decode<M: Decode>(bytes: &[u8]) -> Result<M, String> {
     M::decode(bytes).map_err(|error| error.to_string())
 }
 
@@ -435,6 +448,37 @@ pub struct QueryRangeRequest {
     /// Most exemplars.
     #[prost(uint32, tag = "16")]
     pub exemplars: u32,
+}
+
+/// Request for names of tags over gRPC.
+#[derive(Clone, PartialEq, Message)]
+pub struct SearchTagsRequest {
+    /// Only this scope; empty is all.
+    #[prost(string, tag = "1")]
+    pub scope: String,
+    /// Seconds since the Unix epoch.
+    #[prost(uint32, tag = "2")]
+    pub start: u32,
+    /// Seconds since the Unix epoch.
+    #[prost(uint32, tag = "3")]
+    pub end: u32,
+}
+
+/// Request for values of a tag over gRPC.
+#[derive(Clone, PartialEq, Message)]
+pub struct SearchTagValuesRequest {
+    /// The tag.
+    #[prost(string, tag = "1")]
+    pub tag_name: String,
+    /// TraceQL that spans satisfy.
+    #[prost(string, tag = "2")]
+    pub query: String,
+    /// Seconds since the Unix epoch.
+    #[prost(uint32, tag = "4")]
+    pub start: u32,
+    /// Seconds since the Unix epoch.
+    #[prost(uint32, tag = "5")]
+    pub end: u32,
 }
 
 /// Protobuf of `TraceByIDResponse`, as `/api/v2/traces/{id}` answers it: the trace in field 1,

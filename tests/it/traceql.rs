@@ -133,7 +133,7 @@ fn hex(digits: String) -> String {
 
 fn found(store: &VecTraces, query: &str) -> Result<Vec<String>, String> {
     let query = parse(query).map_err(|error| error.to_string())?;
-    let request = SearchRequest { query, range: None, limit: 100, spans_per_set: 100 };
+    let request = SearchRequest { query, range: None, duration: (None, None), limit: 100, spans_per_set: 100 };
     let result = search(store, &request, &QueryBudget::unlimited()).map_err(|error| error.to_string())?;
     let lines = result.traces.iter().map(|trace| {
         let sets = trace.sets.iter().map(|set| {

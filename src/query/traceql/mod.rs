@@ -9,6 +9,7 @@ mod compare;
 pub mod eval;
 mod expression;
 mod hints;
+pub mod legacy;
 pub mod lexer;
 pub mod metric;
 mod parser;

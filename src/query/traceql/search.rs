@@ -19,6 +19,9 @@ use crate::store::SelectTraces;
 /// Memory that a remembered trace id takes, in bytes.
 const SEEN_BYTES: usize = 64;
 
+/// Memory that a found trace, span or attribute takes, in bytes, more or less.
+const FOUND_BYTES: usize = 200;
+
 /// What is searched.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
@@ -26,6 +29,8 @@ pub struct SearchRequest {
     pub query: Query,
     /// Traces overlap this, in nanoseconds, both ends inclusive; `None` is all time.
     pub range: Option<(i64, i64)>,
+    /// Least and most duration of a trace, in nanoseconds, both inclusive.
+    pub duration: (Option<i64>, Option<i64>),
     /// Most traces in the answer.
     pub limit: usize,
     /// Most spans of a span set in the answer.
@@ -134,6 +139,11 @@ impl SearchRequest {
         self.range.map_or(RangeNs::ALL, |(start, end)| RangeNs { start, end: end.saturating_add(1) })
     }
 
+    fn lasts(&self, duration_ns: i64) -> bool {
+        self.duration.0.is_none_or(|least| least <= duration_ns)
+            && self.duration.1.is_none_or(|most| duration_ns <= most)
+    }
+
     fn overlaps(&self, start: i64, end: i64) -> bool {
         self.range.is_none_or(|(from, to)| from <= end && start <= to)
     }
@@ -189,13 +199,16 @@ impl Search<'_> {
     /// Keeps a whole trace when it is in range, matches, and is among the newest.
     fn judge(&mut self, trace: TraceView, budget: &QueryBudget) -> Result<(), QueryError> {
         self.result.inspected_traces += 1;
-        if trace.spans.is_empty() || !self.request.overlaps(trace.start(), trace.end()) {
+        let in_range = self.request.overlaps(trace.start(), trace.end());
+        if trace.spans.is_empty() || !in_range || !self.request.lasts(trace.duration_ns()) {
             return Ok(());
         }
         let sets = spanset::run(&self.request.query.stages, &trace, budget)?;
         if sets.is_empty() {
             return Ok(());
         }
+        let shown: usize = sets.iter().map(|set| set.spans.len().min(self.request.spans_per_set)).sum();
+        budget.charge(FOUND_BYTES * (1 + shown * (1 + self.shown.len())))?;
         let found = self.describe(&trace, &sets);
         let at = self.result.traces.partition_point(|own| (own.start, found.id) > (found.start, own.id));
         self.result.traces.insert(at, found);

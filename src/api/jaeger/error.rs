@@ -1,0 +1,70 @@
+//! Errors and envelopes of Jaeger's JSON.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::api::tempo::error::{Problem, log, status};
+use crate::api::tempo::json::Json;
+use crate::base::error::Classify;
+
+/// `{"data":null,"errors":[{"code":404,"msg":"trace not found"}]}`
+pub(super) struct Failure(Problem);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let code = code_of(&self.0);
+        let errors = json!([{ "code": code.as_u16(), "msg": self.0.to_string() }]);
+        let body = json!({ "data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors });
+        (code, Json(body)).into_response()
+    }
+}
+
+/// `{"error":{"httpCode":404,"message":"...","grpcCode":5}}`
+pub(super) struct FailureV3(Problem);
+
+impl From<Problem> for FailureV3 {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for FailureV3 {
+    fn into_response(self) -> Response {
+        let code = code_of(&self.0);
+        let grpc = match code {
+            StatusCode::BAD_REQUEST => 3,
+            StatusCode::NOT_FOUND => 5,
+            StatusCode::GATEWAY_TIMEOUT => 4,
+            StatusCode::SERVICE_UNAVAILABLE => 14,
+            _ => 13,
+        };
+        let error = json!({ "httpCode": code.as_u16(), "message": self.0.to_string(), "grpcCode": grpc });
+        (code, Json(json!({ "error": error }))).into_response()
+    }
+}
+
+fn code_of(problem: &Problem) -> StatusCode {
+    log(problem);
+    status(problem.class())
+}
+
+/// An answer in Jaeger's envelope.
+pub(super) fn envelope(data: impl Serialize, total: usize) -> Response {
+    #[derive(Serialize)]
+    struct Envelope<T> {
+        data: T,
+        total: usize,
+        limit: usize,
+        offset: usize,
+        errors: Option<()>,
+    }
+    Json(Envelope { data, total, limit: 0, offset: 0, errors: None }).into_response()
+}

@@ -1,0 +1,138 @@
+//! Traces by id and by search.
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+
+use super::error::{Failure, envelope};
+use crate::api::Context;
+use crate::api::tempo::error::Problem;
+use crate::api::tempo::params::Params;
+use crate::api::tempo::run;
+use crate::api::tempo::trace_id;
+use crate::base::limits::QueryBudget;
+use crate::model::span::{Span, TraceId};
+use crate::query::traceql::QueryError;
+use crate::query::traceql::legacy::query_of_jaeger;
+use crate::query::traceql::search::{SearchRequest, search as find};
+use crate::wire::jaeger_out::{Trace, trace};
+
+/// Traces in an answer when none are asked for.
+const LIMIT: u64 = 100;
+/// Most traces in an answer: all their spans come.
+const LIMIT_MAX: u64 = 1_500;
+/// Memory that a span takes in an answer, in bytes, more or less.
+const SPAN_BYTES: usize = 2_048;
+
+/// `GET /api/traces/{id}`: over all time. Grafana sends a range in milliseconds, Jaeger reads
+/// microseconds, and neither is needed to find a trace.
+pub(super) async fn by_id(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let spans = spans_of(&context, &id).await?;
+    let data: Vec<_> = trace(&spans).into_iter().collect();
+    Ok(envelope(data, 0))
+}
+
+/// The spans of a trace, by its id as text.
+pub(super) async fn spans_of(context: &Context, id: &str) -> Result<Vec<Span>, Problem> {
+    let Some(id) = trace_id(id) else {
+        return Err(Problem::Bad("cannot parse trace id: expected 1 to 32 hexadecimal digits".to_owned()));
+    };
+    let spans = run(context, move |context, budget| Ok(context.traces.trace(id, budget)?)).await?;
+    if spans.is_empty() { Err(Problem::NotFound("trace not found".to_owned())) } else { Ok(spans) }
+}
+
+/// `GET /api/traces`: by ids, or by service and what else is known of a span.
+pub(super) async fn search(State(context): State<Context>, request: Request) -> Result<Response, Failure> {
+    let params = Params::read(request).await?;
+    let ids: Vec<_> = params
+        .all("traceID")
+        .map(trace_id)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Problem::Bad("cannot parse traceID: expected 1 to 32 hexadecimal digits".to_owned()))?;
+    let request = if ids.is_empty() { Some(request_of(&context, &params)?) } else { None };
+    let traces = run(&context, move |context, budget| match request {
+        Some(request) => found(context, &request, budget),
+        None => whole(context, ids.into_iter(), budget),
+    })
+    .await?;
+    let total = traces.len();
+    Ok(envelope(traces, total))
+}
+
+fn found(context: &Context, request: &SearchRequest, budget: &QueryBudget) -> Result<Vec<Trace>, QueryError> {
+    let result = find(&*context.traces, request, budget)?;
+    whole(context, result.traces.iter().map(|trace| trace.id), budget)
+}
+
+/// Whole traces; those without spans are left out, for Grafana's plugin does not survive them.
+fn whole(
+    context: &Context,
+    ids: impl Iterator<Item = TraceId>,
+    budget: &QueryBudget,
+) -> Result<Vec<Trace>, QueryError> {
+    let mut traces = Vec::new();
+    for id in ids {
+        let spans = context.traces.trace(id, budget)?;
+        budget.charge(spans.len().saturating_mul(SPAN_BYTES))?;
+        traces.extend(trace(&spans));
+    }
+    Ok(traces)
+}
+
+fn request_of(context: &Context, params: &Params) -> Result<SearchRequest, Problem> {
+    let Some(service) = params.get("service") else {
+        return Err(Problem::Bad("parameter 'service' is required".to_owned()));
+    };
+    let tags = tags(params)?;
+    let bounds = (params.duration_ns("minDuration")?, params.duration_ns("maxDuration")?);
+    let limit = params.number("limit")?.unwrap_or(LIMIT).min(LIMIT_MAX);
+    if limit == 0 {
+        return Err(Problem::Bad("parameter 'limit' must be above 0".to_owned()));
+    }
+    Ok(SearchRequest {
+        query: query_of_jaeger(service, params.get("operation"), &tags, bounds),
+        range: Some(range(context, params)?),
+        duration: (None, None),
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        spans_per_set: 1,
+    })
+}
+
+/// `start` and `end` in microseconds, or `lookback` before now; two days when nothing is said.
+fn range(context: &Context, params: &Params) -> Result<(i64, i64), Problem> {
+    let now = context.clock.now_ns();
+    let outside = |_| Problem::Bad("start or end is out of bounds".to_owned());
+    let us = |us: u64| i64::try_from(u128::from(us) * 1_000).map_err(outside);
+    let end = params.number("end")?.map(us).transpose()?.unwrap_or(now);
+    let start = match (params.number("start")?, params.get("lookback")) {
+        (Some(start), _) => us(start)?,
+        (None, Some("custom") | None) => end.saturating_sub(2 * 86_400_000_000_000),
+        (None, Some(_)) => end.saturating_sub(params.duration_ns("lookback")?.unwrap_or_default()),
+    };
+    if start > end { Err(Problem::Bad("start must not be after end".to_owned())) } else { Ok((start, end)) }
+}
+
+/// `tags` as a JSON map, and each `tag` as `name:value`.
+fn tags(params: &Params) -> Result<Vec<(String, String)>, Problem> {
+    let mut tags = Vec::new();
+    if let Some(text) = params.get("tags") {
+        let broken = || Problem::Bad("malformed 'tags' parameter: expected a JSON map of strings".to_owned());
+        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(|_| broken())?;
+        for (name, value) in map {
+            tags.push((
+                name,
+                match value {
+                    serde_json::Value::String(text) => text,
+                    value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_)) => value.to_string(),
+                    _ => return Err(broken()),
+                },
+            ));
+        }
+    }
+    for tag in params.all("tag") {
+        let Some((name, value)) = tag.split_once(':') else {
+            return Err(Problem::Bad("malformed 'tag' parameter: expected name:value".to_owned()));
+        };
+        tags.push((name.to_owned(), value.to_owned()));
+    }
+    if tags.len() > 100 { Err(Problem::Bad("more than 100 tags".to_owned())) } else { Ok(tags) }
+}

@@ -1,0 +1,172 @@
+//! Parameters of requests: of the URL, and of a form in the body of a POST, which add up.
+
+use axum::body::to_bytes;
+use axum::extract::Request;
+
+use super::error::Problem;
+use crate::query::traceql::lexer::duration;
+
+/// Largest form in a body, in bytes.
+const FORM_BYTES_MAX: usize = 1 << 20;
+
+/// Parameters in the order they came; unknown ones are ignored by not being asked for.
+#[derive(Debug, Default)]
+pub struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Those of a request.
+    ///
+    /// # Errors
+    /// [`Problem`] when the body is too large or broke off.
+    pub async fn read(request: Request) -> Result<Self, Problem> {
+        let mut pairs = decode(request.uri().query().unwrap_or_default());
+        let headers = request.headers();
+        let form = headers.get(axum::http::header::CONTENT_TYPE).is_some_and(|value| {
+            value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
+        });
+        if form {
+            let body = to_bytes(request.into_body(), FORM_BYTES_MAX).await;
+            let body = body.map_err(|_| Problem::TooLarge(FORM_BYTES_MAX))?;
+            pairs.extend(decode(&String::from_utf8_lossy(&body)));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The parameter, when it is there and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(own, value)| own == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a parameter that may come more than once.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(own, value)| own == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// An integer that is not negative.
+    ///
+    /// # Errors
+    /// [`Problem::Bad`] that names it.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+        self.get(name).map(|text| text.parse().map_err(|_| bad(name, text, "an integer"))).transpose()
+    }
+
+    /// A duration such as `1.5s`, in nanoseconds.
+    ///
+    /// # Errors
+    /// [`Problem::Bad`] that names it.
+    pub fn duration_ns(&self, name: &str) -> Result<Option<i64>, Problem> {
+        self.get(name).map(|text| duration(text).ok_or_else(|| bad(name, text, "a duration"))).transpose()
+    }
+
+    /// A time in seconds since the Unix epoch as nanoseconds; 0 counts as absent.
+    ///
+    /// # Errors
+    /// [`Problem::Bad`] that names it.
+    pub fn seconds(&self, name: &str) -> Result<Option<i64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let seconds: i64 = text.parse().map_err(|_| bad(name, text, "seconds since the Unix epoch"))?;
+        let ns = seconds.checked_mul(1_000_000_000).ok_or_else(|| bad(name, text, "a time before the year 2262"))?;
+        Ok(Some(ns).filter(|ns| *ns != 0))
+    }
+
+    /// `start` and `end` in seconds, as nanoseconds: both or none.
+    ///
+    /// # Errors
+    /// [`Problem::Bad`] when one is missing, or they are out of order.
+    pub fn range(&self) -> Result<Option<(i64, i64)>, Problem> {
+        match (self.seconds("start")?, self.seconds("end")?) {
+            (None, None) => Ok(None),
+            (Some(start), Some(end)) if start < end => Ok(Some((start, end))),
+            (Some(start), Some(end)) => {
+                let (start, end) = (start / 1_000_000_000, end / 1_000_000_000);
+                Err(Problem::Bad(format!("start must be before end, got start={start} and end={end}")))
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                Err(Problem::Bad("start and end must both be given, or neither".to_owned()))
+            }
+        }
+    }
+
+    /// A time for metrics: seconds (up to ten digits, or with a fraction), nanoseconds or RFC 3339.
+    ///
+    /// # Errors
+    /// [`Problem::Bad`] that names it.
+    pub fn time_ns(&self, name: &str) -> Result<Option<i64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let wrong = || bad(name, text, "seconds, nanoseconds or RFC 3339");
+        if let Ok(int) = text.parse::<i64>() {
+            let seconds = text.trim_start_matches('-').len() <= 10;
+            return if seconds { int.checked_mul(1_000_000_000).ok_or_else(wrong).map(Some) } else { Ok(Some(int)) };
+        }
+        if let Ok(float) = text.parse::<f64>() {
+            let ns = float * 1e9;
+            return if ns.abs() < i64::MAX as f64 { Ok(Some(ns as i64)) } else { Err(wrong()) };
+        }
+        let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|_| wrong())?;
+        time.timestamp_nanos_opt().ok_or_else(wrong).map(Some)
+    }
+}
+
+fn bad(name: &str, text: &str, wanted: &str) -> Problem {
+    let text: String = text.chars().take(100).collect();
+    Problem::Bad(format!("invalid {name}: expected {wanted}, got {text:?}"))
+}
+
+/// Pairs of `application/x-www-form-urlencoded`.
+fn decode(text: &str) -> Vec<(String, String)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(a, b)| (unescape(a), unescape(b))).collect()
+}
+
+/// Percent escapes and `+`; a broken escape stays as it is.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).filter(|_| *first == b'%');
+        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(match (byte, first) {
+            (Some(byte), _) => byte,
+            (None, b'+') => b' ',
+            (None, other) => *other,
+        });
+        rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(text: &str) -> Params {
+        Params(decode(text))
+    }
+
+    #[test]
+    fn escapes_are_undone_and_broken_ones_stay() {
+        let params = params("q=%7B.a+%3D+%22x%22%7D&b=%zz%&c");
+        assert_eq!(params.get("q"), Some("{.a = \"x\"}"));
+        assert_eq!(params.get("b"), Some("%zz%"));
+        assert_eq!(params.get("c"), None);
+    }
+
+    #[test]
+    fn times_are_seconds_nanoseconds_or_rfc_3339() {
+        for text in ["1700000000", "1700000000000000000", "2023-11-14T22:13:20Z", "1700000000.0"] {
+            assert_eq!(params(&format!("t={text}")).time_ns("t").unwrap(), Some(1_700_000_000_000_000_000), "{text}");
+        }
+        assert!(params("t=yesterday").time_ns("t").is_err());
+        assert!(params("t=1e300").time_ns("t").is_err());
+    }
+
+    #[test]
+    fn a_range_has_both_ends_in_order() {
+        assert_eq!(params("start=0&end=0").range().unwrap(), None);
+        assert_eq!(params("start=1&end=2").range().unwrap(), Some((1_000_000_000, 2_000_000_000)));
+        for text in ["start=1", "end=1", "start=2&end=1", "start=2&end=2", "start=x&end=1", "start=1&end=9999999999999"]
+        {
+            assert!(params(text).range().is_err(), "{text}");
+        }
+    }
+}

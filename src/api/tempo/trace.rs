@@ -1,0 +1,103 @@
+//! Traces by id.
+
+use axum::extract::{Path, Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::error::Problem;
+use super::json::Json;
+use super::params::Params;
+use super::run;
+use crate::api::Context;
+use crate::model::span::{Span, TraceId};
+use crate::query::traceql::ast::{Expr, Field};
+use crate::query::traceql::eval::Around;
+use crate::query::traceql::parse;
+use crate::query::traceql::value::Truth;
+use crate::wire::otlp_trace_out::{JsonStyle, encode_v1, json as otlp_json};
+use crate::wire::tempo::encode_v2;
+
+/// `GET /api/traces/{id}`: a bare trace.
+pub(super) async fn v1(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let protobuf = wants_protobuf(request.headers());
+    let (spans, _) = find(&context, &id, None).await?;
+    if protobuf {
+        return Ok(protobuf_response(encode_v1(&spans)));
+    }
+    Ok(Json(json!({ "batches": otlp_json(&spans, JsonStyle::Tempo) })).into_response())
+}
+
+/// `GET /api/v2/traces/{id}`: a trace in an envelope; with `q`, only the spans that a filter keeps.
+pub(super) async fn v2(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let protobuf = wants_protobuf(request.headers());
+    let params = Params::read(request).await?;
+    let filter = params.get("q").map(filter_of).transpose()?.flatten();
+    let (spans, partial) = find(&context, &id, filter).await?;
+    if protobuf {
+        return Ok(protobuf_response(encode_v2(&spans, partial)));
+    }
+    let trace = json!({ "resourceSpans": otlp_json(&spans, JsonStyle::Tempo) });
+    let answer = match partial {
+        true => json!({ "trace": trace, "metrics": {}, "status": "PARTIAL" }),
+        false => json!({ "trace": trace, "metrics": {} }),
+    };
+    Ok(Json(answer).into_response())
+}
+
+/// A filter that each span alone decides.
+fn filter_of(text: &str) -> Result<Option<Expr>, Problem> {
+    let query = parse(text)?;
+    let filter = match query.only_filter() {
+        Some(filter) if query.metric.is_none() => filter,
+        _ => return Err(Problem::Bad("only a filter in { } is possible here".to_owned())),
+    };
+    match filter {
+        Some(filter) if filter.any_field(Field::needs_trace) => {
+            Err(Problem::Bad("a filter on the whole trace is not possible here".to_owned()))
+        }
+        filter => Ok(filter.cloned()),
+    }
+}
+
+/// The spans of a trace, and whether a filter dropped some.
+async fn find(context: &Context, id: &str, filter: Option<Expr>) -> Result<(Vec<Span>, bool), Problem> {
+    let Some(trace_id) = trace_id(id) else {
+        return Err(Problem::Bad("a trace id has 1 to 32 hexadecimal digits".to_owned()));
+    };
+    let mut spans = run(context, move |context, budget| Ok(context.traces.trace(trace_id, budget)?)).await?;
+    if spans.is_empty() {
+        return Err(Problem::NotFound(format!("trace {trace_id} not found")));
+    }
+    let all = spans.len();
+    if let Some(filter) = &filter {
+        spans.retain(|span| Around::alone(span).truth(filter) == Truth::Yes);
+    }
+    let partial = spans.len() < all;
+    Ok((spans, partial))
+}
+
+/// Up to 32 hexadecimal digits; shorter ids have lost their leading zeros.
+pub(in crate::api) fn trace_id(text: &str) -> Option<TraceId> {
+    let plain = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| plain)?;
+    Some(TraceId(number.to_be_bytes()))
+}
+
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(ACCEPT).iter();
+    accepted.any(|value| value.to_str().is_ok_and(|text| text.contains("application/protobuf")))
+}
+
+fn protobuf_response(bytes: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/protobuf")], bytes).into_response()
+}

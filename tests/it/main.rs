@@ -6,6 +6,8 @@ mod architecture;
 mod docker_files;
 mod doors;
 mod metrics_store;
+mod nothing;
 mod program;
+mod trace_api;
 mod traceql;
 mod vec_traces;

@@ -12,6 +12,7 @@ pub mod logs;
 pub mod metrics;
 pub mod migrate;
 pub mod part;
+pub mod stores;
 pub mod text;
 pub mod traces;
 pub mod wal;

@@ -7,6 +7,7 @@ mod docker_files;
 mod doors;
 mod metrics_store;
 mod nothing;
+mod power;
 mod program;
 mod trace_api;
 mod traceql;

@@ -1,0 +1,348 @@
+//! The stores of all three signals over one data directory, and what keeps them in bounds.
+//! Flow: [`Store::open`] migrates, opens the catalog, opens the lanes (which replay their logs) and
+//! starts two threads: one syncs the logs several times a second, one flushes what is due, looks at
+//! the disk, and removes what retention and the disk budget say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::Weak;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::StoreError;
+use super::catalog::{self, Catalog};
+use super::env::{Env, Gate, Progress};
+use super::lane::{LaneOptions, Maintain};
+use super::logs::{self, LogsStore};
+use super::metrics::{self, MetricsStore};
+use super::migrate::{self, MigrateError};
+use super::traces::{self, TracesStore};
+use super::wal::WalOptions;
+use crate::base::clock::Clock;
+use crate::base::counters::Counters;
+use crate::base::disk::Disk;
+use crate::model::batch::Signal;
+
+/// How often logs are synced; well within the second that is promised.
+const SYNC_EVERY: Duration = Duration::from_millis(300);
+/// How often the store looks after itself.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+/// Ticks between two looks at retention and the disk budget.
+const TICKS_PER_SWEEP: u64 = 30;
+/// A head's share of the memory limit.
+const HEAD_SHARE: u64 = 12;
+/// Share of the file system that is the disk budget when none is set, in percent.
+const DISK_PERCENT: u64 = 80;
+
+/// How long each signal is kept; `None` is forever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Samples.
+    pub metrics: Option<Duration>,
+    /// Lines.
+    pub logs: Option<Duration>,
+    /// Spans.
+    pub traces: Option<Duration>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        Self { metrics: days(30), logs: days(14), traces: days(7) }
+    }
+}
+
+impl Retention {
+    /// How long a signal is kept.
+    pub fn of(&self, signal: Signal) -> Option<Duration> {
+        match signal {
+            Signal::Metrics => self.metrics,
+            Signal::Logs => self.logs,
+            Signal::Traces => self.traces,
+        }
+    }
+}
+
+/// What a store is opened with.
+pub struct StoreOptions {
+    /// The data directory; must exist and belong to this process alone.
+    pub dir: PathBuf,
+    /// The file system.
+    pub disk: Arc<dyn Disk>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The server's own numbers.
+    pub counters: Counters,
+    /// How far the start has come; read it from another thread.
+    pub progress: Arc<Progress>,
+    /// Memory of the whole process, in bytes; heads take a share of it.
+    pub memory_max: u64,
+    /// Most bytes on disk; `None` is 80 % of the file system.
+    pub disk_max: Option<u64>,
+    /// How long each signal is kept.
+    pub retention: Retention,
+    /// The write-ahead logs.
+    pub wal: WalOptions,
+    /// Whether the store looks after itself on threads of its own; tests say no and call
+    /// [`Store::tick`] and [`Store::sync`].
+    pub background: bool,
+    /// Limits of metrics.
+    pub metrics: metrics::Options,
+    /// Limits of logs.
+    pub logs: logs::Options,
+    /// Limits of traces.
+    pub traces: traces::Options,
+}
+
+/// Why a data directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its format is not ours.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// It could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The stores of all three signals.
+pub struct Store {
+    env: Env,
+    /// Samples.
+    pub metrics: Arc<MetricsStore>,
+    /// Lines.
+    pub logs: Arc<LogsStore>,
+    /// Spans.
+    pub traces: Arc<TracesStore>,
+    retention: Mutex<Retention>,
+    disk_max: Mutex<Option<u64>>,
+    ticks: Mutex<u64>,
+}
+
+impl Store {
+    /// Opens a data directory, replaying its logs; see [`StoreOptions::progress`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
+        migrate::migrate(&options.dir)?;
+        let (catalog, catalog_is_new) = Catalog::open(&options.dir.join("catalog"), &options.counters)?;
+        let env = Env {
+            dir: options.dir,
+            disk: options.disk,
+            clock: options.clock,
+            counters: options.counters,
+            catalog: Arc::new(catalog),
+            catalog_is_new,
+            gate: Arc::new(Gate::default()),
+            progress: options.progress,
+        };
+        env.gate.look(&env).map_err(|source| StoreError::Io { action: "look at", path: env.dir.clone(), source })?;
+        let head_bytes = usize::try_from(options.memory_max / HEAD_SHARE).unwrap_or(usize::MAX);
+        let lane = |own: LaneOptions| LaneOptions {
+            wal: options.wal,
+            head_bytes_max: own.head_bytes_max.min(head_bytes),
+            ..own
+        };
+        let metrics = metrics::Options { lane: lane(options.metrics.lane), ..options.metrics };
+        let logs = logs::Options { lane: lane(options.logs.lane), ..options.logs };
+        let traces = traces::Options { lane: lane(options.traces.lane), ..options.traces };
+        let store = Arc::new(Self {
+            metrics: Arc::new(MetricsStore::open(&env, metrics)?),
+            logs: Arc::new(LogsStore::open(&env, logs)?),
+            traces: Arc::new(TracesStore::open(&env, traces)?),
+            env,
+            retention: Mutex::new(options.retention),
+            disk_max: Mutex::new(options.disk_max),
+            ticks: Mutex::new(0),
+        });
+        store.show();
+        if options.background {
+            every("wal-sync", SYNC_EVERY, Arc::downgrade(&store), Self::sync);
+            every("maintenance", TICK_EVERY, Arc::downgrade(&store), Self::tick);
+        }
+        Ok(store)
+    }
+
+    fn lanes(&self) -> [&dyn Maintain; 3] {
+        [self.metrics.lane(), self.logs.lane(), self.traces.lane()]
+    }
+
+    /// Writes all heads to parts; returns when they are durable.
+    ///
+    /// # Errors
+    /// The first [`StoreError`]; the other signals are flushed all the same.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let results = self.lanes().map(Maintain::flush);
+        self.show();
+        results.into_iter().collect()
+    }
+
+    /// Makes everything acknowledged survive a power cut.
+    pub fn sync(&self) {
+        for lane in self.lanes() {
+            if let Err(error) = lane.sync() {
+                self.failed("sync", lane.signal(), &error);
+            }
+        }
+    }
+
+    /// Looks after the store: disk space, due flushes, now and then retention and disk budget.
+    pub fn tick(&self) {
+        if let Err(error) = self.env.gate.look(&self.env) {
+            tracing::error!(%error, "cannot see how much room the disk has");
+        }
+        for lane in self.lanes() {
+            if let Err(error) = lane.flush_if_due() {
+                self.failed("flush", lane.signal(), &error);
+            }
+        }
+        let sweep = {
+            let mut ticks = self.ticks.lock();
+            *ticks += 1;
+            *ticks % TICKS_PER_SWEEP == 1
+        };
+        if sweep || self.env.gate.check().is_err() {
+            self.sweep();
+        }
+        self.show();
+    }
+
+    fn failed(&self, action: &'static str, signal: Signal, error: &StoreError) {
+        tracing::error!(%error, source = ?std::error::Error::source(error), signal = signal.name(), "{action} failed; it is tried again");
+        let labels = [("action", action), ("signal", signal.name())];
+        self.env.counters.counter("trilith_store_failures_total", "Failed work of the store.", &labels).inc();
+    }
+
+    /// Removes parts that are older than their retention, then the oldest while over the budget.
+    pub fn sweep(&self) {
+        let now = self.env.clock.now_ms();
+        let retention = *self.retention.lock();
+        for lane in self.lanes() {
+            let Some(kept) = retention.of(lane.signal()) else { continue };
+            let cutoff = now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
+            let removed = lane.remove_before(cutoff);
+            if removed > 0 {
+                tracing::info!(signal = lane.signal().name(), parts = removed, "removed by retention");
+            }
+        }
+        let Some(limit) = self.disk_limit() else { return };
+        let mut used = self.disk_used();
+        while used > limit {
+            let oldest =
+                self.lanes().into_iter().filter_map(|lane| Some((lane.oldest_end_ms()?, lane))).min_by_key(|it| it.0);
+            let Some(freed) = oldest.and_then(|(_, lane)| lane.remove_oldest()) else { break };
+            tracing::warn!(used, limit, freed, "over the disk budget: removed the oldest part");
+            used = used.saturating_sub(freed.max(1));
+        }
+    }
+
+    /// The disk budget in bytes.
+    pub fn disk_limit(&self) -> Option<u64> {
+        let set = *self.disk_max.lock();
+        set.or_else(|| Some(self.env.disk.space(&self.env.dir).ok()?.total / 100 * DISK_PERCENT))
+    }
+
+    /// Bytes of everything in the data directory.
+    pub fn disk_used(&self) -> u64 {
+        folder_bytes(&self.env.dir)
+    }
+
+    /// Changes how long data is kept, from the next sweep on.
+    pub fn set_retention(&self, retention: Retention) {
+        *self.retention.lock() = retention;
+    }
+
+    /// How long data is kept.
+    pub fn retention(&self) -> Retention {
+        *self.retention.lock()
+    }
+
+    /// Whether data is taken now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.env.gate.check()
+    }
+
+    /// Takes nothing any more, writes heads to parts, syncs.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what could not be flushed stays in the log.
+    pub fn stop(&self) -> Result<(), StoreError> {
+        self.env.gate.stop();
+        let flushed = self.flush();
+        self.sync();
+        self.env.catalog.flush();
+        flushed
+    }
+
+    /// Writes the lanes' numbers into the counters.
+    fn show(&self) {
+        let counters = &self.env.counters;
+        for lane in self.lanes() {
+            let stats = lane.stats();
+            let labels = [("signal", lane.signal().name())];
+            counters.gauge("trilith_parts", "Immutable parts on disk.", &labels).set(stats.parts);
+            counters.gauge("trilith_part_bytes", "Bytes of parts on disk.", &labels).set(stats.part_bytes);
+            counters.gauge("trilith_part_rows", "Samples, lines or spans in parts.", &labels).set(stats.part_rows);
+            counters.gauge("trilith_head_bytes", "Memory of heads.", &labels).set(stats.head_bytes);
+            counters.gauge("trilith_wal_bytes", "Bytes of the write-ahead log on disk.", &labels).set(stats.wal_bytes);
+        }
+        if let Ok(space) = self.env.disk.space(&self.env.dir) {
+            counters.gauge("trilith_disk_free_bytes", "Room on the file system.", &[]).set(space.free);
+            counters.gauge("trilith_disk_total_bytes", "Size of the file system.", &[]).set(space.total);
+        }
+        let limit = self.disk_limit().unwrap_or(0);
+        counters.gauge("trilith_disk_limit_bytes", "Disk budget of all signals.", &[]).set(limit);
+    }
+}
+
+/// Calls `work` every `pause` on a thread that ends with the store.
+fn every(name: &str, pause: Duration, store: Weak<Store>, work: fn(&Store)) {
+    let spawned = thread::Builder::new().name(name.into()).spawn(move || {
+        loop {
+            thread::sleep(pause);
+            let Some(store) = store.upgrade() else { return };
+            work(&store);
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, thread = name, "cannot start a thread of the store");
+    }
+}
+
+fn folder_bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => folder_bytes(&entry.path()),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// Moves aside what is only an index, so that the next [`Store::open`] builds it from parts and
+/// logs. Returns what was moved where. The data directory must not be in use.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn repair(dir: &Path) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
+    let mut moved = Vec::new();
+    for name in ["catalog", "text"] {
+        let path = dir.join(name);
+        if path.exists() {
+            let aside = catalog::move_aside(&path).map_err(|source| StoreError::Io {
+                action: "move aside",
+                path: path.clone(),
+                source,
+            })?;
+            moved.push((path, aside));
+        }
+    }
+    Ok(moved)
+}

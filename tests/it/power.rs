@@ -175,7 +175,7 @@ fn death_at_any_write_loses_and_doubles_nothing() {
 fn a_power_cut_keeps_what_was_synced() {
     for seed in 1..=60_u64 {
         let dir = tempfile::tempdir().unwrap();
-        let disk = SimDisk::new(seed * 0x9E37_79B9_7F4A_7C15);
+        let disk = SimDisk::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let store = open(dir.path(), Arc::new(disk.clone())).unwrap();
         let (mut synced, mut later) = (Acknowledged::default(), Acknowledged::default());
         let batches = i64::try_from(seed % 7).unwrap();

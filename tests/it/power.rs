@@ -21,7 +21,9 @@ use trilith::model::span::{Span, SpanId, TraceId};
 use trilith::model::time::{RangeMs, RangeNs};
 use trilith::store::stores::{Retention, Store, StoreOptions};
 use trilith::store::wal::WalOptions;
-use trilith::store::{AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectMetrics, SelectTraces, StoreError};
+use trilith::store::{
+    AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectMetrics, SelectTraces, StoreError,
+};
 
 const NOW_MS: i64 = 1_800_000_000_000;
 /// Rows of each batch; batch `n` has rows `n * ROWS ..`.
@@ -60,7 +62,11 @@ fn metrics(batch: i64) -> MetricsBatch {
 }
 
 fn logs(batch: i64) -> LogsBatch {
-    let entry = |row| LogEntry { t: NOW_MS * 1_000_000 - 100_000 + row, line: format!("line {row}"), metadata: Labels::default() };
+    let entry = |row| LogEntry {
+        t: NOW_MS * 1_000_000 - 100_000 + row,
+        line: format!("line {row}"),
+        metadata: Labels::default(),
+    };
     LogsBatch { streams: vec![StreamBatch { labels: labels("power"), entries: rows(batch).map(entry).collect() }] }
 }
 
@@ -276,7 +282,11 @@ fn damage_in_one_file_stays_in_that_file() {
             let dir = tempfile::tempdir().unwrap();
             copy(origin.path(), dir.path());
             let mut bytes = fs::read(&path).unwrap();
-            if case % 2 == 0 { bytes[at] ^= 1 << (seed >> 60 & 7) } else { bytes.truncate(at) }
+            if case % 2 == 0 {
+                bytes[at] ^= 1 << (seed >> 60 & 7)
+            } else {
+                bytes.truncate(at)
+            }
             fs::write(dir.path().join(&name), bytes).unwrap();
             let when = format!("{name:?}, byte {at} of {size}, case {case}");
             let store = open(dir.path(), Arc::new(RealDisk)).unwrap_or_else(|error| panic!("{when}: {error}"));

@@ -1,5 +1,9 @@
-//! Frozen full-text indexes: which blocks of a part hold which words. The only file that names
-//! tantivy.
+//! Frozen full-text indexes: which blocks of a part hold which terms and which words. The only file
+//! that names tantivy.
+//! Of a text two things are indexed: its runs of letters, each as a term, and its words with digits
+//! (numbers, ids, hashes), each by a hash of 18 bits. Runs make a dictionary that stays small, so
+//! that a search for a part of a word can walk all of it; ids are nearly all different, and as terms
+//! they would take most of the index (34 MiB instead of 6 for a million lines).
 //! Flow: a [`TextBuilder`] is fed block by block by one thread and writes a folder under a temporary
 //! name that gets its final name when everything in it is on the medium; [`TextIndex::open`] checks
 //! all of it by checksum; a search asks for blocks with a term or with the words of a literal.
@@ -29,14 +33,22 @@ use tantivy_fst::Automaton;
 use super::codec::{Malformed, Reader, put_bytes, put_str, put_varint};
 
 /// Memory of the postings while a segment is built, in bytes.
-const ARENA_BYTES: usize = 32 << 20;
-/// Longer terms are kept by their hash, and their blocks answer every search for a part of a word.
+const ARENA_BYTES: usize = 48 << 20;
+/// Longer runs are kept by their hash, and their blocks answer every search for a part of a run.
 const TERM_BYTES_MAX: usize = 256;
-/// A part of a word that occurs in more words than this narrows nothing worth the reading.
+/// A part of a run that occurs in more runs than this narrows nothing worth the reading.
 const SCAN_TERMS_MAX: usize = 20_000;
-/// First byte of terms that are no text; no UTF-8 has it.
-const HASHED: u8 = 0xFF;
-/// The term of blocks with a term longer than [`TERM_BYTES_MAX`].
+/// Words with digits fall into this many bins.
+const BINS: usize = 1 << 18;
+/// First byte of a key: a term given as one, ...
+const TERM: u8 = 0x00;
+/// ... a run of letters, ...
+const RUN: u8 = 0x01;
+/// ... a bin of words with digits and of long runs, ...
+const BIN: u8 = 0xFC;
+/// ... the hash of a long term, ...
+const HASHED: u8 = 0xFD;
+/// ... and the key of blocks with a run longer than [`TERM_BYTES_MAX`].
 const LONG: &[u8] = &[0xFE];
 const FIELD: &str = "w";
 const SUMS: &str = "sums";
@@ -64,22 +76,66 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> TextError {
     move |error| TextError { path: path.to_owned(), what: error.to_string() }
 }
 
-/// The words of a text: runs of ASCII letters, digits, `_`, and all characters beyond ASCII.
-pub fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c.is_ascii() && !is_word_byte(c as u8)).filter(|word| !word.is_empty())
+/// What the index sees in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    /// A run of ASCII letters, `_` and characters beyond ASCII.
+    Run(&'a str),
+    /// A run of those and digits, with a digit in it.
+    Digits(&'a str),
 }
 
-fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
-fn hashed(term: &str) -> [u8; 9] {
-    // FNV-1a: the format needs a hash that no crate's next version changes.
-    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = term.bytes().fold(0xcbf2_9ce4_8422_2325, fold);
-    let mut key = [HASHED; 9];
-    key.iter_mut().skip(1).zip(hash.to_le_bytes()).for_each(|(to, from)| *to = from);
-    key
+/// Hands the tokens of a text to `visit`; the runs in a word with digits come before the word.
+fn tokens<'a>(text: &'a str, mut visit: impl FnMut(Token<'a>)) {
+    let (mut word, mut run, mut digits) = (0, 0, false);
+    for (at, byte) in text.bytes().chain([b' ']).enumerate() {
+        if is_letter(byte) {
+            continue;
+        }
+        if run < at {
+            visit(Token::Run(text.get(run..at).unwrap_or_default()));
+        }
+        run = at + 1;
+        if byte.is_ascii_digit() {
+            digits = true;
+            continue;
+        }
+        if digits {
+            visit(Token::Digits(text.get(word..at).unwrap_or_default()));
+        }
+        (word, digits) = (at + 1, false);
+    }
+}
+
+/// FNV-1a: the format needs a hash that no crate's next version changes.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn bin(text: &str) -> usize {
+    let hash = hash(text);
+    (hash ^ (hash >> 32)) as usize % BINS
+}
+
+fn bin_key(bin: usize) -> [u8; 4] {
+    let [a, b, c, _] = (bin as u32).to_le_bytes();
+    [BIN, c, b, a]
+}
+
+fn run_key(run: &str) -> Vec<u8> {
+    [&[RUN], run.as_bytes()].concat()
+}
+
+fn term_key(term: &str) -> Vec<u8> {
+    if term.len() > TERM_BYTES_MAX {
+        [&[HASHED][..], &hash(term).to_le_bytes()].concat()
+    } else {
+        [&[TERM], term.as_bytes()].concat()
+    }
 }
 
 /// Builds one index.
@@ -88,6 +144,8 @@ pub struct TextBuilder {
     tmp: PathBuf,
     field: Field,
     segment: Option<(SingleSegmentIndexWriter, Vec<u32>)>,
+    /// Bins of the block that is being added.
+    bins: Vec<bool>,
     /// Blocks of the documents of each finished segment, in order.
     finished: Vec<Vec<u32>>,
 }
@@ -113,7 +171,14 @@ impl TextBuilder {
         let tmp = dir.with_file_name(name);
         remove(&tmp)?;
         fs::create_dir_all(&tmp).map_err(failed(&tmp))?;
-        Ok(Self { dir: dir.to_owned(), tmp, field: schema().1, segment: None, finished: Vec::new() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            tmp,
+            field: schema().1,
+            segment: None,
+            bins: vec![false; BINS],
+            finished: Vec::new(),
+        })
     }
 
     /// Says that `block` holds all of `terms`. A block may be added more than once.
@@ -123,18 +188,44 @@ impl TextBuilder {
     pub fn add<'a>(&mut self, block: u32, terms: impl IntoIterator<Item = &'a str>) -> Result<(), TextError> {
         let terms: AHashSet<&str> = terms.into_iter().collect();
         let mut document = TantivyDocument::new();
-        let mut has_long = false;
-        for term in terms {
-            if term.len() > TERM_BYTES_MAX {
-                has_long = true;
-                document.add_bytes(self.field, &hashed(term));
-            } else {
-                document.add_bytes(self.field, term.as_bytes());
+        terms.into_iter().for_each(|term| document.add_bytes(self.field, &term_key(term)));
+        self.add_document(block, document)
+    }
+
+    /// Says that `block` holds all of `texts`. A block may be added more than once.
+    ///
+    /// # Errors
+    /// [`TextError`]: the build has to be given up.
+    pub fn add_texts<'a>(&mut self, block: u32, texts: impl IntoIterator<Item = &'a str>) -> Result<(), TextError> {
+        let mut runs = AHashSet::new();
+        let (bins, field) = (&mut self.bins, self.field);
+        let mut document = TantivyDocument::new();
+        let mut put_bin = |text: &str, document: &mut TantivyDocument| {
+            let bin = bin(text);
+            let known = bins.get_mut(bin).is_none_or(|known| std::mem::replace(known, true));
+            if !known {
+                document.add_bytes(field, &bin_key(bin));
             }
+        };
+        for text in texts {
+            tokens(text, |token| match token {
+                Token::Digits(word) => put_bin(word, &mut document),
+                Token::Run(run) => {
+                    if runs.insert(run) && run.len() <= TERM_BYTES_MAX {
+                        document.add_bytes(field, &run_key(run));
+                    }
+                }
+            });
         }
-        if has_long {
-            document.add_bytes(self.field, LONG);
+        let long = runs.iter().filter(|run| run.len() > TERM_BYTES_MAX);
+        if long.map(|run| put_bin(run, &mut document)).count() > 0 {
+            document.add_bytes(field, LONG);
         }
+        self.bins.fill(false);
+        self.add_document(block, document)
+    }
+
+    fn add_document(&mut self, block: u32, document: TantivyDocument) -> Result<(), TextError> {
         let path = self.tmp.clone();
         let (writer, blocks) = self.segment()?;
         blocks.push(block);
@@ -143,14 +234,6 @@ impl TextBuilder {
             Ok(writer.mem_usage() > ARENA_BYTES)
         })?;
         if full { self.finish_segment() } else { Ok(()) }
-    }
-
-    /// Says that `block` holds all [`words`] of `text`.
-    ///
-    /// # Errors
-    /// [`TextError`]: the build has to be given up.
-    pub fn add_text(&mut self, block: u32, text: &str) -> Result<(), TextError> {
-        self.add(block, words(text))
     }
 
     fn segment(&mut self) -> Result<&mut (SingleSegmentIndexWriter, Vec<u32>), TextError> {
@@ -301,7 +384,7 @@ impl TextIndex {
     /// # Errors
     /// [`TextError`].
     pub fn blocks_with_term(&self, term: &str) -> Result<RoaringBitmap, TextError> {
-        if term.len() > TERM_BYTES_MAX { self.exact(&hashed(term)) } else { self.exact(term.as_bytes()) }
+        self.exact(&term_key(term))
     }
 
     fn exact(&self, key: &[u8]) -> Result<RoaringBitmap, TextError> {
@@ -316,31 +399,39 @@ impl TextIndex {
         })
     }
 
-    /// Blocks whose text may hold `literal`: its inner words must be words of the block, the words
-    /// at its edges may be cut off there and must be the beginning, end or inside of one.
+    /// Blocks with a text that may hold `literal`: its words must be words of the block, and the
+    /// runs of letters at its edges, which may be cut off there, part of a run.
     ///
     /// # Errors
     /// [`TextError`].
     pub fn blocks_with_substring_words(&self, literal: &str) -> Result<RoaringBitmap, TextError> {
-        let mut found = self.all.clone();
+        let mut keys = Vec::new();
         let mut edges = Vec::new();
-        for word in words(literal) {
-            match Edge::of(literal, word) {
-                Edge::Whole => found &= self.blocks_with_term(word)?,
-                edge => edges.push((edge, word)),
+        tokens(literal, |token| match token {
+            Token::Run(run) => match Edge::of(literal, run) {
+                Edge::Whole if run.len() > TERM_BYTES_MAX => keys.push(bin_key(bin(run)).to_vec()),
+                Edge::Whole => keys.push(run_key(run)),
+                edge => edges.push((edge, run)),
+            },
+            Token::Digits(word) if Edge::of(literal, word) == Edge::Whole => keys.push(bin_key(bin(word)).to_vec()),
+            Token::Digits(_) => {}
+        });
+        let mut found = self.all.clone();
+        for key in keys {
+            if !found.is_empty() {
+                found &= self.exact(&key)?;
             }
         }
-        edges.sort_by_key(|(_, word)| std::cmp::Reverse(word.len()));
-        for (edge, word) in edges {
-            if found.is_empty() {
-                break;
+        edges.sort_by_key(|(edge, run)| (*edge != Edge::Start, std::cmp::Reverse(run.len())));
+        for (edge, run) in edges {
+            if !found.is_empty() {
+                self.narrow(edge, run, &mut found)?;
             }
-            self.narrow(edge, word, &mut found)?;
         }
         Ok(found)
     }
 
-    /// Leaves in `found` the blocks with a word that `part` is the given edge of.
+    /// Leaves in `found` the blocks with a run that `part` is the given edge of.
     fn narrow(&self, edge: Edge, part: &str, found: &mut RoaringBitmap) -> Result<(), TextError> {
         let mut hits = self.exact(LONG)?;
         if part.len() <= TERM_BYTES_MAX {
@@ -361,7 +452,7 @@ impl TextIndex {
     }
 }
 
-/// Which sides of a literal's word are open, so that the text's word may go on there.
+/// Which sides of a token are known: the text's token may go on where the literal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edge {
     Whole,
@@ -371,10 +462,10 @@ enum Edge {
 }
 
 impl Edge {
-    /// `word` is a slice of `literal`.
-    fn of(literal: &str, word: &str) -> Self {
-        let start = word.as_ptr() as usize - literal.as_ptr() as usize;
-        match (start == 0, start + word.len() == literal.len()) {
+    /// `token` is a slice of `literal`.
+    fn of(literal: &str, token: &str) -> Self {
+        let start = token.as_ptr() as usize - literal.as_ptr() as usize;
+        match (start == 0, start + token.len() == literal.len()) {
             (false, false) => Self::Whole,
             (false, true) => Self::Start,
             (true, false) => Self::End,
@@ -394,17 +485,16 @@ impl Segment {
         Ok(())
     }
 
-    /// Adds blocks with matching words to `hits`; `false` when there are too many words, or all
+    /// Adds blocks with matching runs to `hits`; `false` when there are too many runs, or all
     /// of `wanted` is hit already.
     fn scan(&self, edge: Edge, part: &[u8], wanted: &RoaringBitmap, hits: &mut RoaringBitmap) -> tantivy::Result<bool> {
         let terms = self.reader.terms();
         if edge == Edge::Start {
-            let mut end = part.to_vec();
-            end.push(0xFF);
-            return self.collect_all(terms.range().ge(part).lt(&end).into_stream()?, wanted, hits);
+            let (start, end) = ([&[RUN], part].concat(), [&[RUN], part, &[0xFF]].concat());
+            return self.collect_all(terms.range().ge(start).lt(end).into_stream()?, wanted, hits);
         }
         let automaton = Inside::new(part, edge == Edge::End);
-        self.collect_all(terms.search(automaton).into_stream()?, wanted, hits)
+        self.collect_all(terms.search(automaton).ge([RUN]).lt([RUN + 1]).into_stream()?, wanted, hits)
     }
 
     fn collect_all<A: Automaton>(
@@ -425,7 +515,7 @@ impl Segment {
     }
 }
 
-/// Accepts terms that hold a needle, or end with it (Knuth, Morris, Pratt).
+/// Accepts keys that hold a needle, or end with it (Knuth, Morris, Pratt).
 struct Inside {
     needle: Vec<u8>,
     fallback: Vec<usize>,
@@ -534,7 +624,7 @@ mod tests {
         let path = dir.join("index");
         let mut builder = TextBuilder::create(&path).unwrap();
         for (block, text) in texts.iter().enumerate() {
-            builder.add_text(block as u32, text).unwrap();
+            builder.add_texts(block as u32, [*text]).unwrap();
         }
         builder.finish().unwrap();
         TextIndex::open(&path).unwrap()
@@ -556,18 +646,32 @@ mod tests {
         assert_eq!(blocks(&index, "üße"), [4]);
         assert_eq!(blocks(&index, "absent"), [] as [u32; 0]);
         assert_eq!(blocks(&index, " - "), [0, 1, 2, 3, 4]);
-        assert_eq!(index.blocks_with_term("alice").unwrap().iter().collect::<Vec<_>>(), [0]);
+        assert!(index.blocks_with_term("alice").unwrap().is_empty(), "words of texts are no terms");
+    }
+
+    #[test]
+    fn ids_are_found_whole_and_by_the_letters_at_their_edges() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = index(dir.path(), &["id=7f3a9c user1234", "id=12345678 x", "trace=abcdef0123", "v=1"]);
+        assert_eq!(blocks(&index, "id=7f3a9c "), [0]);
+        assert_eq!(blocks(&index, "=12345678 "), [1]);
+        assert_eq!(blocks(&index, "=99999999 "), [] as [u32; 0]);
+        assert_eq!(blocks(&index, "cdef01"), [2]);
+        assert_eq!(blocks(&index, "ser12"), [0]);
+        assert_eq!(blocks(&index, "3a9c u"), [0]);
+        assert_eq!(blocks(&index, "345"), [0, 1, 2, 3]);
     }
 
     #[test]
     fn long_words_are_found_whole_and_never_hide_a_hit() {
         let dir = tempfile::tempdir().unwrap();
         let long = "x".repeat(70_000) + "needle";
-        let index = index(dir.path(), &["short", &format!("id={long} end"), "needle"]);
+        let index = index(dir.path(), &["short", &format!("id={long} end"), "a needle"]);
         assert_eq!(blocks(&index, "needle"), [1, 2]);
         assert_eq!(blocks(&index, &format!("={long} ")), [1]);
         assert_eq!(blocks(&index, &long), [1]);
         assert_eq!(blocks(&index, &format!("={long}y ")), [] as [u32; 0]);
+        assert_eq!(blocks(&index, &long[..300]), [1]);
     }
 
     #[test]
@@ -582,7 +686,7 @@ mod tests {
     #[test]
     fn any_literal_cut_from_a_text_names_its_block() {
         let dir = tempfile::tempdir().unwrap();
-        let texts = ["level=info msg=\"a b\" id=12", "α_β: γδ=7 ", "{\"k\":\"v-w\"}", "  "];
+        let texts = ["level=info msg=\"a b\" id=12", "α_β: γδ=7 ", "{\"k\":\"v-w\"}", "  ", "7a7b x9é8 h8fc47b"];
         let index = index(dir.path(), &texts);
         for (block, text) in texts.iter().enumerate() {
             let cuts: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
@@ -629,12 +733,15 @@ mod tests {
         let mut builder = TextBuilder::create(&path).unwrap();
         builder.add(5, ["early"]).unwrap();
         builder.finish_segment().unwrap();
-        builder.add(9, ["late", "a b"]).unwrap();
+        builder.add(9, ["late", "a b", &"z".repeat(1000)]).unwrap();
+        builder.add_texts(9, ["ugly"]).unwrap();
         builder.finish().unwrap();
         let index = TextIndex::open(&path).unwrap();
         assert_eq!(index.blocks().iter().collect::<Vec<_>>(), [5, 9]);
         assert_eq!(index.blocks_with_term("a b").unwrap().iter().collect::<Vec<_>>(), [9]);
-        assert_eq!(blocks(&index, "ly"), [5]);
-        assert_eq!(blocks(&index, "a"), [5, 9]);
+        assert_eq!(index.blocks_with_term(&"z".repeat(1000)).unwrap().iter().collect::<Vec<_>>(), [9]);
+        assert!(index.blocks_with_term(&"z".repeat(999)).unwrap().is_empty());
+        assert_eq!(blocks(&index, "ly"), [9]);
+        assert_eq!(blocks(&index, "late"), [] as [u32; 0]);
     }
 }

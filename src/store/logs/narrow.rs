@@ -20,7 +20,7 @@ use super::cache::FrameCache;
 use super::part::LogsPart;
 use crate::base::counters::Cell;
 use crate::store::StoreError;
-use crate::store::text::{self, TextBuilder, TextError, TextIndex, words};
+use crate::store::text::{self, TextBuilder, TextError, TextIndex};
 
 /// What a part keeps of its index.
 #[derive(Default)]
@@ -60,10 +60,10 @@ fn index_dir(dir: &Path, part: &LogsPart) -> PathBuf {
     dir.join(format!("logs-{stem}"))
 }
 
-/// The term that says whose index it is. No word of a line has a NUL.
+/// The term that says whose index it is; words of lines are no terms.
 fn seal(part: &LogsPart) -> String {
     let info = part.reader().info();
-    format!("\0part {} {} {} {}", info.created_ms, info.rows, part.reader().bytes(), part.packs.len())
+    format!("part {} {} {} {}", info.created_ms, info.rows, part.reader().bytes(), part.packs.len())
 }
 
 impl Narrower {
@@ -226,8 +226,10 @@ impl Worker {
 
     fn build(&self, dir: &Path, part: &LogsPart) -> Result<(), BuildError> {
         let mut builder = TextBuilder::create(dir)?;
+        if let Some(pack) = part.packs.first() {
+            builder.add(pack.number, [seal(part).as_str()])?;
+        }
         let mut runs = part.runs.iter().peekable();
-        let mut first = true;
         while let Some(run) = runs.next() {
             if self.stops(part) {
                 return Err(BuildError::Stopped);
@@ -241,13 +243,12 @@ impl Worker {
             for run in pack {
                 match part.read(run, true, false, &self.cache) {
                     Ok(read) => rows.push(read),
-                    Err(StoreError::Damaged { .. }) => break,
+                    // Nobody can read it, so nothing is lost when it is left out.
+                    Err(StoreError::Damaged { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
-            let sealed = seal(part);
-            let mark = std::mem::take(&mut first).then_some(sealed.as_str());
-            builder.add(number, rows.iter().flat_map(|rows| rows.lines()).flat_map(words).chain(mark))?;
+            builder.add_texts(number, rows.iter().flat_map(|rows| rows.lines()))?;
         }
         Ok(builder.finish()?)
     }

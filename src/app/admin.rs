@@ -1,6 +1,6 @@
 //! Pages of the server about itself: health, readiness, its own numbers, flush and reload.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
@@ -15,7 +15,9 @@ use crate::base::counters::Counters;
 use crate::base::disk::{Disk as _, RealDisk};
 
 use super::config::{Config, Extra};
+use super::inside::Inside;
 use super::life::Life;
+use super::reply::Refusal;
 use super::router::Door;
 use super::telemetry::Telemetry;
 use super::{metrics, reply};
@@ -24,6 +26,8 @@ use super::{metrics, reply};
 #[derive(Clone)]
 pub(super) struct Admin {
     pub(super) life: Arc<Life>,
+    /// Set when the store is open.
+    pub(super) inside: Arc<OnceLock<Inside>>,
     pub(super) counters: Counters,
     /// What is in force; a reload changes it.
     pub(super) config: Arc<Mutex<Config>>,
@@ -82,6 +86,13 @@ const PAGES: &[Page] = &[
         summary: "what the web page shows, as JSON",
         everywhere: false,
         route: || get(status),
+    },
+    Page {
+        methods: "POST",
+        path: "/-/flush",
+        summary: "writes what is in memory to parts; answers when they are durable",
+        everywhere: false,
+        route: || post(flush),
     },
     Page {
         methods: "POST",
@@ -150,6 +161,21 @@ async fn status(State(admin): State<Admin>) -> Response<Body> {
     reply::json(StatusCode::OK, &body)
 }
 
+/// Writes heads to parts and answers when those are durable.
+async fn flush(State(admin): State<Admin>) -> Response<Body> {
+    let Some(inside) = admin.inside.get().cloned() else {
+        return reply::refuse(Refusal::Unavailable, false, "the server is not ready; retry");
+    };
+    match tokio::task::spawn_blocking(move || inside.store.flush()).await {
+        Ok(Ok(())) => reply::json(StatusCode::OK, &json!({"status": "success"})),
+        Ok(Err(error)) => {
+            tracing::error!(%error, source = ?std::error::Error::source(&error), "flush asked for failed");
+            reply::refuse(Refusal::Unavailable, false, &format!("flush: {error}"))
+        }
+        Err(error) => reply::refuse(Refusal::Internal, false, &format!("flush: {error}")),
+    }
+}
+
 /// Reads the configuration again and puts in force what can change while the server runs.
 async fn reload(State(admin): State<Admin>) -> Response<Body> {
     let before = admin.config.lock().clone();
@@ -173,6 +199,9 @@ async fn reload(State(admin): State<Admin>) -> Response<Body> {
     let (applied, needs_restart) = (names(true), names(false));
     let mut config = admin.config.lock();
     config.retention = after.retention;
+    if let Some(inside) = admin.inside.get() {
+        inside.set_retention(after.retention);
+    }
     if let Some(telemetry) = admin.telemetry.as_ref().filter(|_| applied.contains(&"log-level")) {
         telemetry.set_level(&after.log_level);
     }

@@ -6,7 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::store::stores;
+
 use super::config::{Command, Config, SETTINGS, command_line, variables};
+use super::data_dir::DataDir;
 use super::{Telemetry, server, shutdown, user};
 
 const WRONG_USAGE: u8 = 2;
@@ -41,7 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match config.invocation.command {
         Command::Serve => serve(config),
         Command::CheckConfig => check_config(&config),
-        Command::Repair => ExitCode::FAILURE,
+        Command::Repair => repair(&config),
         Command::Healthcheck => healthcheck(&config),
     }
 }
@@ -93,16 +96,50 @@ fn serve(config: Config) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        match shutdown::asked().await {
-            Ok(signal) => tracing::info!(signal, "stopping"),
-            Err(error) => tracing::error!(%error, "cannot take signals; stopping"),
-        }
+        let mut server = server;
+        let code = tokio::select! {
+            signal = shutdown::asked() => {
+                match signal {
+                    Ok(signal) => tracing::info!(signal, "stopping"),
+                    Err(error) => tracing::error!(%error, "cannot take signals; stopping"),
+                }
+                ExitCode::SUCCESS
+            }
+            Err(error) = server.ready() => {
+                say_error(&chain(&error));
+                ExitCode::FAILURE
+            }
+        };
         server.stop().await;
-        ExitCode::SUCCESS
+        code
     });
     // A query that does not end must not hold the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     code
+}
+
+/// Moves aside what is only an index, so that the next start builds it from parts and log.
+fn repair(config: &Config) -> ExitCode {
+    let taken = match DataDir::take(&config.data_dir) {
+        Ok(taken) => taken,
+        Err(error) => {
+            say_error(&chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    match stores::repair(taken.path()) {
+        Ok(moved) => {
+            for (from, to) in &moved {
+                say(&format!("moved {} to {}", from.display(), to.display()));
+            }
+            say("the next start builds the indexes from the data");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say_error(&chain(&error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Asks `/-/healthy` of the main listener, as `curl` would, for images that have no curl.

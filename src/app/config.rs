@@ -14,13 +14,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub use settings::{SETTINGS, Setting};
 pub use sources::{Command, Invocation, command_line};
 pub use value::Amount;
 
 use super::user::RunAs;
+use crate::store::stores::Retention;
 
 /// One of the four listeners besides the main one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,17 +88,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// How long each signal is kept; `None` is forever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Samples.
-    pub metrics: Option<Duration>,
-    /// Lines.
-    pub logs: Option<Duration>,
-    /// Spans.
-    pub traces: Option<Duration>,
 }
 
 /// Where a value came from, the strongest last.
@@ -218,13 +207,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(86_400);
         Self {
             data_dir: PathBuf::from("trilith-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             extra: BTreeMap::new(),
             no_extra_listeners: false,
-            retention: Retention { metrics: Some(30 * DAY), logs: Some(14 * DAY), traces: Some(7 * DAY) },
+            retention: Retention::default(),
             memory_limit: Amount::Percent(60.0),
             disk_limit: Amount::Percent(80.0),
             wal_fsync: WalFsync::Interval,

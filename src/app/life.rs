@@ -1,10 +1,12 @@
 //! Where the server is in its life: starting (replaying its log), ready, stopping. Every request is
 //! routed by it, so that health checks answer from the first moment to the last.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+
+use crate::store::env::Progress;
 
 use super::router::Door;
 
@@ -35,8 +37,8 @@ pub(super) type Routers = Box<dyn Fn(Door) -> Router + Send + Sync>;
 
 /// Shared by all listeners and the tasks that move the server along.
 pub(super) struct Life {
-    /// Replayed so far, in percent.
-    percent: AtomicU64,
+    /// What the store has replayed so far.
+    progress: Arc<Progress>,
     stopping: AtomicBool,
     /// Routers of the ready server; set once, when the store is open.
     ready: OnceLock<Routers>,
@@ -46,9 +48,9 @@ pub(super) struct Life {
 
 impl Life {
     /// A life that begins.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(progress: Arc<Progress>) -> Self {
         Self {
-            percent: AtomicU64::new(0),
+            progress,
             stopping: AtomicBool::new(false),
             ready: OnceLock::new(),
             waiting: OnceLock::new(),
@@ -58,11 +60,6 @@ impl Life {
     /// Sets what answers while starting and stopping.
     pub(super) fn set_waiting(&self, routers: Routers) {
         let _ = self.waiting.set(routers);
-    }
-
-    /// Says how much of the log is replayed.
-    pub(super) fn set_percent(&self, percent: u64) {
-        self.percent.store(percent.min(100), Ordering::Relaxed);
     }
 
     /// Lets requests through.
@@ -82,7 +79,7 @@ impl Life {
         }
         match self.ready.get() {
             Some(_) => Phase::Ready,
-            None => Phase::Starting { percent: self.percent.load(Ordering::Relaxed) },
+            None => Phase::Starting { percent: self.progress.percent() },
         }
     }
 
@@ -99,8 +96,10 @@ mod tests {
 
     #[test]
     fn a_server_starts_is_ready_and_stops() {
-        let life = Life::new();
-        life.set_percent(42);
+        let progress = Arc::new(Progress::default());
+        let life = Life::new(progress.clone());
+        progress.total.store(200, Ordering::Relaxed);
+        progress.done.store(84, Ordering::Relaxed);
         assert!(life.phase().reason().unwrap().contains("42 %"));
         life.set_ready(Box::new(|_| Router::new()));
         assert_eq!(life.phase().reason(), None);

@@ -8,6 +8,7 @@ mod command;
 pub mod config;
 mod data_dir;
 mod host;
+mod inside;
 mod life;
 mod listen;
 mod metrics;

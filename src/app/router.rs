@@ -9,12 +9,33 @@ use axum::response::Response;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
 
+use crate::api::{self, Endpoint, jaeger, loki, prometheus, tempo};
+use crate::receive::{self, Listener};
+
 use super::admin::{self, Admin};
 use super::config::Extra;
+use super::inside::Inside;
 use super::reply::{self, Refusal};
 
 /// Prefixes below which a dialect has its own base URL.
 pub(super) const BASES: [&str; 3] = ["/loki", "/tempo", "/jaeger"];
+
+/// Tables of the main listener: each dialect at its base. Loki's paths begin with names of their own
+/// (`/loki/api`, `/api/prom`), so they can also lie at the root.
+const MAIN: &[(&str, &[Endpoint])] = &[
+    ("", prometheus::ENDPOINTS),
+    ("", loki::ENDPOINTS),
+    ("/loki", loki::ENDPOINTS),
+    ("/tempo", tempo::ENDPOINTS),
+    ("", tempo::GRPC_ENDPOINTS),
+    ("/jaeger", jaeger::ENDPOINTS),
+];
+
+/// Tables of the Loki listener.
+const LOKI: &[(&str, &[Endpoint])] = &[("", loki::ENDPOINTS)];
+
+/// Tables of the Tempo listener.
+const TEMPO: &[(&str, &[Endpoint])] = &[("", tempo::ENDPOINTS), ("", tempo::GRPC_ENDPOINTS)];
 
 /// Answers below this size are sent as they are: gzip would not make them smaller by a packet.
 const COMPRESS_BYTES_MIN: u64 = 1_024;
@@ -83,6 +104,18 @@ fn gzip() -> CompressionLayer<impl tower_http::compression::Predicate> {
 }
 
 /// What answers once the store is open.
-pub(super) fn ready(admin: &Admin, door: Door) -> Router {
-    finish(own(admin, door))
+pub(super) fn ready(admin: &Admin, inside: &Inside, door: Door) -> Router {
+    let receivers = |listener| receive::router_for(listener, inside.receive.clone());
+    let queries = |tables: &[(&str, &[Endpoint])]| {
+        let routes = tables.iter().fold(Router::new(), |router, (base, rows)| router.merge(api::routes(base, rows)));
+        routes.with_state(inside.api.clone())
+    };
+    let router = match door {
+        Door::Main => receivers(Listener::Main).merge(queries(MAIN)),
+        Door::Extra(Extra::OtlpGrpc) => receivers(Listener::OtlpGrpc),
+        Door::Extra(Extra::OtlpHttp) => receivers(Listener::OtlpHttp),
+        Door::Extra(Extra::Loki) => receivers(Listener::Loki).merge(queries(LOKI)),
+        Door::Extra(Extra::Tempo) => queries(TEMPO),
+    };
+    finish(own(admin, door).merge(router))
 }

@@ -4,21 +4,28 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::OnceLock;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::base::clock::{Clock as _, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::disk::{Disk as _, RealDisk};
 use crate::base::counters::Counters;
+use crate::store::env::Progress;
+use crate::store::stores::{OpenError, Store, StoreOptions};
+use crate::store::wal::WalOptions;
 
 use super::admin::Admin;
-use super::config::{Config, Extra};
+use super::config::{Config, Extra, WalFsync};
 use super::data_dir::{DataDir, DataDirError};
+use super::inside::Inside;
 use super::life::Life;
 use super::listen::{self, Front};
 use super::router::{self, Door};
@@ -33,6 +40,10 @@ pub struct RunError(#[from] Cause);
 enum Cause {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error("cannot open the data directory {path:?}")]
+    Open { path: PathBuf, source: OpenError },
+    #[error("the server could not be opened before")]
+    OpenedBefore,
     #[error("cannot listen on {address} (--{flag}): {source}; {advice}")]
     Bind { address: SocketAddr, flag: &'static str, source: io::Error, advice: String },
 }
@@ -46,6 +57,11 @@ pub struct Addresses {
     pub extra: HashMap<Extra, SocketAddr>,
 }
 
+/// How long open requests may take to end when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// How long the last flush may take; what is not flushed is in the write-ahead log.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(2_000);
+
 /// A server that runs until it is stopped.
 pub struct Server {
     /// Where it listens; a port that was asked for as 0 is the real one here.
@@ -53,7 +69,9 @@ pub struct Server {
     life: Arc<Life>,
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
-    _data_dir: Arc<DataDir>,
+    inside: Arc<OnceLock<Inside>>,
+    opening: Option<JoinHandle<Result<(), Cause>>>,
+    data_dir: Arc<DataDir>,
 }
 
 /// Starts a server: when this returns, its listeners answer, and the store is being opened.
@@ -71,9 +89,12 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
     let (sockets, addresses) = bind(&config).await?;
     config.listen = addresses.main;
     let counters = Counters::default();
-    let life = Arc::new(Life::new());
+    let progress = Arc::new(Progress::default());
+    let life = Arc::new(Life::new(progress.clone()));
+    let inside = Arc::new(OnceLock::new());
     let admin = Admin {
         life: life.clone(),
+        inside: inside.clone(),
         counters: counters.clone(),
         telemetry,
         started: Instant::now(),
@@ -90,8 +111,38 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
         listeners.spawn(listen::serve(socket, door, front.clone(), stopped.clone()));
     }
     tracing::info!(address = %addresses.main, data_dir = %data_dir.path().display(), "listening");
-    life.set_ready(routers(&doors, |door| router::ready(&admin, door)));
-    Ok(Server { addresses, life, stop, listeners, _data_dir: data_dir })
+    let holds = data_dir.clone();
+    let opening = Some(tokio::task::spawn_blocking(move || open(&admin, &doors, progress, &holds)));
+    Ok(Server { addresses, life, stop, listeners, inside, opening, data_dir })
+}
+
+/// Opens the store, which replays its log, and lets requests through. Takes as long as it takes.
+fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataDir) -> Result<(), Cause> {
+    let config = admin.config.lock().clone();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let disk_total = RealDisk.space(data_dir.path()).map(|space| space.total).ok();
+    let options = StoreOptions {
+        dir: data_dir.path().to_owned(),
+        disk: Arc::new(RealDisk),
+        clock: clock.clone(),
+        counters: admin.counters.clone(),
+        progress,
+        memory_max: admin.memory_limit,
+        disk_max: disk_total.map(|total| config.disk_limit.of(total)),
+        retention: config.retention,
+        wal: WalOptions { fsync_always: config.wal_fsync == WalFsync::Always, ..WalOptions::default() },
+        background: true,
+        metrics: Default::default(),
+        logs: Default::default(),
+        traces: Default::default(),
+    };
+    let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
+    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit);
+    let routers = routers(doors, |door| router::ready(admin, &inside, door));
+    let _ = admin.inside.set(inside);
+    admin.life.set_ready(routers);
+    tracing::info!(after_ms = u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");
+    Ok(())
 }
 
 fn routers(doors: &[Door], build: impl Fn(Door) -> axum::Router) -> super::life::Routers {
@@ -126,7 +177,16 @@ impl Server {
     /// # Errors
     /// When the store could not be opened.
     pub async fn ready(&mut self) -> Result<(), RunError> {
-        Ok(())
+        let Some(opening) = self.opening.as_mut() else {
+            return if self.inside.get().is_some() { Ok(()) } else { Err(Cause::OpenedBefore.into()) };
+        };
+        let opened = opening.await;
+        self.opening = None;
+        match opened {
+            Ok(opened) => Ok(opened?),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(Cause::OpenedBefore.into()),
+        }
     }
 
     /// Stops: takes nothing new, lets open requests end, makes everything durable. Takes less than
@@ -134,8 +194,28 @@ impl Server {
     pub async fn stop(mut self) {
         self.life.set_stopping();
         let _ = self.stop.send(true);
+        if let Some(inside) = self.inside.get() {
+            inside.ingestor.close("stopping");
+        }
         let ended = async { while self.listeners.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(Duration::from_secs(3), ended).await;
+        if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("requests were still open; they are cut off");
+            self.listeners.shutdown().await;
+        }
+        if let Some(inside) = self.inside.get().cloned() {
+            let held = self.data_dir.clone();
+            let flush = tokio::task::spawn_blocking(move || {
+                let stopped = inside.store.stop();
+                drop(held);
+                stopped
+            });
+            match tokio::time::timeout(FLUSH_TIMEOUT, flush).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => tracing::error!(%error, "the last flush failed; its data is in the write-ahead log"),
+                Ok(Err(error)) => tracing::error!(%error, "the last flush failed; its data is in the write-ahead log"),
+                Err(_) => tracing::warn!("the last flush takes too long; its data is in the write-ahead log"),
+            }
+        }
         tracing::info!("stopped");
     }
 }

@@ -11,8 +11,9 @@ mod options;
 mod service;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::admit::Window;
 use self::delta::Accumulator;
@@ -45,7 +46,7 @@ impl Classify for IngestError {
 
 /// Where batches go. Synchronous: from async code call it on a blocking thread.
 pub struct Ingestor {
-    options: Options,
+    options: RwLock<Options>,
     metrics: Arc<dyn AppendMetrics>,
     logs: Arc<dyn AppendLogs>,
     traces: Arc<dyn AppendTraces>,
@@ -75,12 +76,21 @@ impl Ingestor {
         let exemplars = counters.counter("trilith_ingested_exemplars_total", "Exemplars stored.", &[]);
         let deltas = Mutex::new(Accumulator::new(options.delta_series_max, options.delta_idle));
         let (counters, closed) = (counters.clone(), Mutex::new(None));
+        let options = RwLock::new(options);
         Self { options, metrics, logs, traces, clock, counters, taken, exemplars, closed, deltas }
     }
 
     /// Refuses everything from now on as unavailable; `why` completes "the server is ...".
     pub fn close(&self, why: &'static str) {
         *self.closed.lock() = Some(why);
+    }
+
+    /// Changes how old an item may be, from the next batch on; `None` is any age.
+    pub fn set_retention(&self, metrics: Option<Duration>, logs: Option<Duration>, traces: Option<Duration>) {
+        let mut options = self.options.write();
+        options.retention_metrics = metrics;
+        options.retention_logs = logs;
+        options.retention_traces = traces;
     }
 
     /// Takes data again.
@@ -104,7 +114,7 @@ impl Ingestor {
     pub fn push_metrics_with_deltas(&self, mut batch: MetricsBatch, deltas: &[usize]) -> Result<Appended, IngestError> {
         self.check_gate()?;
         let mut rejected = Rejections::default();
-        let window = Window::new(&self.options, Signal::Metrics, self.clock.now_ns());
+        let window = Window::new(&self.options.read(), Signal::Metrics, self.clock.now_ns());
         admit::metrics(&mut batch, &window, &mut rejected);
         let appended = if deltas.is_empty() {
             batch.series.retain(admit::holds_something);
@@ -135,11 +145,12 @@ impl Ingestor {
     pub fn push_logs(&self, mut batch: LogsBatch) -> Result<Appended, IngestError> {
         self.check_gate()?;
         let mut rejected = Rejections::default();
-        let window = Window::new(&self.options, Signal::Logs, self.clock.now_ns());
+        let window = Window::new(&self.options.read(), Signal::Logs, self.clock.now_ns());
         admit::logs(&mut batch, &window, &mut rejected);
+        let detect_level = self.options.read().detect_level;
         for stream in &mut batch.streams {
             service::name_stream(stream);
-            if self.options.detect_level {
+            if detect_level {
                 level::mark_lines(stream);
             }
         }
@@ -154,7 +165,7 @@ impl Ingestor {
     pub fn push_traces(&self, mut batch: TracesBatch) -> Result<Appended, IngestError> {
         self.check_gate()?;
         let mut rejected = Rejections::default();
-        let window = Window::new(&self.options, Signal::Traces, self.clock.now_ns());
+        let window = Window::new(&self.options.read(), Signal::Traces, self.clock.now_ns());
         admit::traces(&mut batch, &window, &mut rejected);
         let appended = if batch.spans.is_empty() { Appended::default() } else { self.traces.append(&batch)? };
         Ok(self.finish(Signal::Traces, appended, rejected))

@@ -10,5 +10,6 @@ mod nothing;
 mod power;
 mod program;
 mod trace_api;
+mod smoke;
 mod traceql;
 mod vec_traces;

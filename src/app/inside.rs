@@ -1,0 +1,72 @@
+//! What answers requests once the store is open: the door in, the engine of queries, and the tables
+//! of `receive` and `api` over them.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::api;
+use crate::base::clock::Clock;
+use crate::base::counters::Counters;
+use crate::ingest::{self, Ingestor};
+use crate::query::{self, Engine};
+use crate::receive;
+use crate::store::stores::{Retention, Store};
+
+/// Everything between the listeners and the store; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Inside {
+    /// The store.
+    pub(super) store: Arc<Store>,
+    /// The door in.
+    pub(super) ingestor: Arc<Ingestor>,
+    /// What receivers need.
+    pub(super) receive: receive::State,
+    /// What query endpoints need.
+    pub(super) api: api::Context,
+}
+
+/// Share of the memory limit that one query may have at most.
+const QUERY_SHARE: u64 = 8;
+
+impl Inside {
+    /// Puts the parts together over an open store. `memory_max` is the limit of the whole process.
+    pub(super) fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        counters: &Counters,
+        retention: Retention,
+        memory_max: u64,
+    ) -> Self {
+        let options = ingest::Options {
+            retention_metrics: retention.metrics,
+            retention_logs: retention.logs,
+            retention_traces: retention.traces,
+            ..ingest::Options::default()
+        };
+        let (metrics, logs, traces) = (store.metrics.clone(), store.logs.clone(), store.traces.clone());
+        let ingestor =
+            Arc::new(Ingestor::new(options, metrics.clone(), logs.clone(), traces.clone(), clock.clone(), counters));
+        let defaults = query::Options::default();
+        let limits = query::Options { memory_max: defaults.memory_max.min(memory_max / QUERY_SHARE), ..defaults };
+        let api = api::Context {
+            metrics,
+            logs,
+            traces,
+            places: Arc::new(Semaphore::new(limits.concurrency)),
+            engine: Engine { options: limits },
+            clock,
+            counters: counters.clone(),
+            retention_logs: retention.logs,
+        };
+        let receive = receive::State::new(receive::Options::default(), ingestor.clone(), counters);
+        Self { store, ingestor, receive, api }
+    }
+
+    /// Changes how long data is kept, and how old it may be when it comes. The hint that Loki's label
+    /// endpoints give to Grafana stays until a restart.
+    pub(super) fn set_retention(&self, retention: Retention) {
+        self.store.set_retention(retention);
+        self.ingestor.set_retention(retention.metrics, retention.logs, retention.traces);
+    }
+}

@@ -21,6 +21,7 @@ pub use value::Amount;
 
 use super::user::RunAs;
 use crate::store::stores::Retention;
+use crate::store::wal::Fsync;
 
 /// One of the four listeners besides the main one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,15 +71,6 @@ pub enum Place {
     At(SocketAddr),
     /// Nowhere.
     Off,
-}
-
-/// When the write-ahead log is forced to the medium.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WalFsync {
-    /// Within a second of each write.
-    Interval,
-    /// Before each answer.
-    Always,
 }
 
 /// How log lines of the server look.
@@ -192,7 +184,7 @@ pub struct Config {
     /// Room for data on the file system.
     pub disk_limit: Amount,
     /// When the write-ahead log is forced to the medium.
-    pub wal_fsync: WalFsync,
+    pub wal_fsync: Fsync,
     /// Who to become when root started the server.
     pub run_as: Option<RunAs>,
     /// A level (`info`) or filter (`info,trilith::store=debug`).
@@ -215,7 +207,7 @@ impl Default for Config {
             retention: Retention::default(),
             memory_limit: Amount::Percent(60.0),
             disk_limit: Amount::Percent(80.0),
-            wal_fsync: WalFsync::Interval,
+            wal_fsync: Fsync::Interval,
             run_as: None,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,

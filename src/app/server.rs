@@ -23,7 +23,7 @@ use crate::store::stores::{OpenError, Store, StoreOptions};
 use crate::store::wal::WalOptions;
 
 use super::admin::Admin;
-use super::config::{Config, Extra, WalFsync};
+use super::config::{Config, Extra};
 use super::data_dir::{DataDir, DataDirError};
 use super::inside::Inside;
 use super::life::Life;
@@ -130,7 +130,7 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
         memory_max: admin.memory_limit,
         disk_max: disk_total.map(|total| config.disk_limit.of(total)),
         retention: config.retention,
-        wal: WalOptions { fsync_always: config.wal_fsync == WalFsync::Always, ..WalOptions::default() },
+        wal: WalOptions { fsync: config.wal_fsync, ..WalOptions::default() },
         background: true,
         metrics: Default::default(),
         logs: Default::default(),

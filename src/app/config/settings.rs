@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::value;
-use super::{Config, Extra, LogFormat, Place, WalFsync};
+use super::{Config, Extra, LogFormat, Place};
 use crate::app::user::RunAs;
+use crate::store::wal::Fsync;
 
 /// One thing that can be set.
 pub struct Setting {
@@ -102,8 +103,8 @@ pub const SETTINGS: &[Setting] = &[
         "fsync within a second, or before each answer",
         |config, text| {
             config.wal_fsync = match text {
-                "interval" => WalFsync::Interval,
-                "always" => WalFsync::Always,
+                "interval" => Fsync::Interval,
+                "always" => Fsync::Always,
                 _ => return Err(format!("\"{text}\" is neither interval nor always")),
             };
             Ok(())

@@ -49,12 +49,7 @@ pub(super) struct Life {
 impl Life {
     /// A life that begins.
     pub(super) fn new(progress: Arc<Progress>) -> Self {
-        Self {
-            progress,
-            stopping: AtomicBool::new(false),
-            ready: OnceLock::new(),
-            waiting: OnceLock::new(),
-        }
+        Self { progress, stopping: AtomicBool::new(false), ready: OnceLock::new(), waiting: OnceLock::new() }
     }
 
     /// Sets what answers while starting and stopping.

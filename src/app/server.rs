@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::OnceLock;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::base::clock::{Clock, SystemClock};
-use crate::base::disk::{Disk as _, RealDisk};
 use crate::base::counters::Counters;
+use crate::base::disk::{Disk as _, RealDisk};
 use crate::store::env::Progress;
 use crate::store::stores::{OpenError, Store, StoreOptions};
 use crate::store::wal::WalOptions;
@@ -211,7 +211,9 @@ impl Server {
             });
             match tokio::time::timeout(FLUSH_TIMEOUT, flush).await {
                 Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(error))) => tracing::error!(%error, "the last flush failed; its data is in the write-ahead log"),
+                Ok(Ok(Err(error))) => {
+                    tracing::error!(%error, "the last flush failed; its data is in the write-ahead log")
+                }
                 Ok(Err(error)) => tracing::error!(%error, "the last flush failed; its data is in the write-ahead log"),
                 Err(_) => tracing::warn!("the last flush takes too long; its data is in the write-ahead log"),
             }

@@ -9,7 +9,7 @@ mod metrics_store;
 mod nothing;
 mod power;
 mod program;
-mod trace_api;
 mod smoke;
+mod trace_api;
 mod traceql;
 mod vec_traces;

@@ -42,7 +42,8 @@ async fn prometheus_save_and_test_passes() {
         assert_eq!(answer["data"]["result"][1], "2");
     }
     let build = ask_json(main, "/api/v1/status/buildinfo").await;
-    let version: Vec<u32> = build["data"]["version"].as_str().unwrap().split('.').map_while(|n| n.parse().ok()).collect();
+    let version: Vec<u32> =
+        build["data"]["version"].as_str().unwrap().split('.').map_while(|n| n.parse().ok()).collect();
     assert!(version >= vec![2, 50], "{build}");
     assert!(build["data"].get("features").is_none(), "{build}");
     server.stop().await;
@@ -52,7 +53,8 @@ async fn prometheus_save_and_test_passes() {
 async fn prometheus_answers_every_list_on_an_empty_store() {
     let (server, _folder) = server().await;
     let main = server.addresses.main;
-    let exemplars = post_form(main, "/api/v1/query_exemplars", "query=test&start=1763797000000&end=1763798800000").await;
+    let exemplars =
+        post_form(main, "/api/v1/query_exemplars", "query=test&start=1763797000000&end=1763798800000").await;
     let exemplars = body(&exemplars, "query_exemplars");
     assert_eq!((&exemplars["status"], &exemplars["data"]), (&json!("success"), &json!([])));
     assert_eq!(ask_json(main, "/api/v1/rules").await["data"]["groups"], json!([]));
@@ -116,7 +118,10 @@ async fn loki_answers_lines_with_and_without_categories() {
     assert_eq!(value[2]["structuredMetadata"]["trace_id"], "abc");
     assert!(split["data"]["result"][0]["stream"].get("trace_id").is_none());
     // Grafana's streaming parser wants these keys in this order.
-    assert!(text.find("\"resultType\"") < text.find("\"result\":") && text.find("\"encodingFlags\"") < text.find("\"result\":"));
+    assert!(
+        text.find("\"resultType\"") < text.find("\"result\":")
+            && text.find("\"encodingFlags\"") < text.find("\"result\":")
+    );
     let at = now / 1_000_000_000 * 1_000_000_000;
     let labels = ask_json(main, &format!("/loki/api/v1/labels?start={at}&end={at}")).await;
     assert!(labels["data"].as_array().unwrap().contains(&json!("app")), "a zero range means around it: {labels}");
@@ -127,10 +132,17 @@ async fn loki_answers_lines_with_and_without_categories() {
 async fn loki_answers_every_list_on_an_empty_store() {
     let (server, _folder) = server().await;
     let main = server.addresses.main;
-    assert_eq!(ask_json(main, "/loki/api/v1/index/volume?query=%7Bapp%3D~%22.%2B%22%7D").await["data"]["result"], json!([]));
+    assert_eq!(
+        ask_json(main, "/loki/api/v1/index/volume?query=%7Bapp%3D~%22.%2B%22%7D").await["data"]["result"],
+        json!([])
+    );
     let stats = ask_json(main, "/loki/api/v1/index/stats?query=%7Bapp%3D~%22.%2B%22%7D").await;
     assert_eq!(stats["streams"], 0, "{stats}");
-    for path in ["/loki/api/v1/detected_labels", "/loki/api/v1/detected_fields?query=%7Bapp%3D%22a%22%7D", "/loki/api/v1/patterns?query=%7Bapp%3D%22a%22%7D"] {
+    for path in [
+        "/loki/api/v1/detected_labels",
+        "/loki/api/v1/detected_fields?query=%7Bapp%3D%22a%22%7D",
+        "/loki/api/v1/patterns?query=%7Bapp%3D%22a%22%7D",
+    ] {
         let answer = get(main, path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
@@ -260,7 +272,9 @@ async fn headers_encodings_prefixes_and_slashes_change_nothing() {
         "/jaeger//api/services",
     ];
     for path in paths {
-        for headers in ["", "X-Scope-OrgID: a|b\r\n", "X-Unheard-Of: 1\r\n", "Accept-Encoding: gzip, deflate, br, zstd\r\n"] {
+        for headers in
+            ["", "X-Scope-OrgID: a|b\r\n", "X-Unheard-Of: 1\r\n", "Accept-Encoding: gzip, deflate, br, zstd\r\n"]
+        {
             let answer = send(main, "GET", path, headers, b"").await;
             assert_eq!(answer.status, 200, "{path} with {headers}");
         }

@@ -110,7 +110,11 @@ fn ingest(store: &MetricsStore, series: usize, steps: usize) {
         }
     }
     let samples = series * steps;
-    println!("append: {:.3} us a sample, {samples} samples, resident {} MiB", spent * 1e6 / samples as f64, resident_mib());
+    println!(
+        "append: {:.3} us a sample, {samples} samples, resident {} MiB",
+        spent * 1e6 / samples as f64,
+        resident_mib()
+    );
     println!("head: {:.1} bytes a series", store.lane().stats().head_bytes as f64 / series as f64);
 }
 

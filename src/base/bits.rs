@@ -11,26 +11,30 @@ pub struct BitWriter {
 impl BitWriter {
     /// Appends the `count` lowest bits of `value`; `count` is at most 64.
     pub fn put(&mut self, value: u64, count: u32) {
-        let mut left = count;
-        while left > 0 {
-            if self.free == 0 {
-                self.grow();
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let take = left.min(self.free);
-            let part = (value >> (left - take)) & ((1 << take) - 1);
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (part << (self.free - take)) as u8;
-            }
-            self.free -= take;
-            left -= take;
+        if count == 0 {
+            return;
         }
+        let mut word = value << (64 - count);
+        if self.free > 0
+            && let Some(last) = self.bytes.last_mut()
+        {
+            *last |= (word >> (64 - self.free)) as u8;
+            if count <= self.free {
+                self.free -= count;
+                return;
+            }
+            word <<= self.free;
+        }
+        let left = count - self.free;
+        let len = left.div_ceil(8);
+        self.grow(len as usize);
+        self.bytes.extend_from_slice(word.to_be_bytes().get(..len as usize).unwrap_or_default());
+        self.free = len * 8 - left;
     }
 
     /// Grows by half, not twofold: there is one writer for each active series.
-    fn grow(&mut self) {
-        if self.bytes.len() == self.bytes.capacity() {
+    fn grow(&mut self, more: usize) {
+        if self.bytes.capacity() - self.bytes.len() < more {
             self.bytes.reserve_exact((self.bytes.len() / 2).max(16));
         }
     }
@@ -56,33 +60,56 @@ impl BitWriter {
 #[derive(Clone, Debug)]
 pub struct BitReader<'a> {
     bytes: &'a [u8],
-    /// Bits read.
-    at: usize,
+    /// The next bits, from the highest on. Below the first `have` there may be bits of `bytes`.
+    word: u64,
+    have: u32,
 }
 
 impl<'a> BitReader<'a> {
     /// A reader of all bits of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, word: 0, have: 0 }
     }
 
     /// The next `count` bits, at most 64; `None` when there are fewer.
+    #[inline]
     pub fn get(&mut self, count: u32) -> Option<u64> {
         if count > 56 {
             let high = self.get(count - 32)?;
             return Some((high << 32) | self.get(32)?);
         }
-        if self.at + count as usize > self.bytes.len() * 8 {
-            return None;
+        if self.have < count {
+            self.fill();
+            if self.have < count {
+                return None;
+            }
         }
-        let rest = self.bytes.get(self.at / 8..)?;
-        let word = match rest.first_chunk::<8>() {
-            Some(eight) => u64::from_be_bytes(*eight),
-            None => rest.iter().enumerate().fold(0, |word, (at, byte)| word | u64::from(*byte) << (56 - 8 * at)),
-        };
-        let word = word << (self.at % 8);
-        self.at += count as usize;
-        Some(if count == 0 { 0 } else { word >> (64 - count) })
+        if count == 0 {
+            return Some(0);
+        }
+        let bits = self.word >> (64 - count);
+        self.word <<= count;
+        self.have -= count;
+        Some(bits)
+    }
+
+    /// Makes `have` more than 56, or all there is. It is at most 55 before.
+    fn fill(&mut self) {
+        if let Some(eight) = self.bytes.first_chunk::<8>() {
+            // Bits of a byte that does not fit wholly are set now and, alike, the next time.
+            self.word |= u64::from_be_bytes(*eight) >> self.have;
+            let whole = (64 - self.have) / 8;
+            self.bytes = self.bytes.get(whole as usize..).unwrap_or_default();
+            self.have += whole * 8;
+            return;
+        }
+        while self.have <= 56
+            && let Some((first, rest)) = self.bytes.split_first()
+        {
+            self.word |= u64::from(*first) << (56 - self.have);
+            self.bytes = rest;
+            self.have += 8;
+        }
     }
 
     /// The next bit.

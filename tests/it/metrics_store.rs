@@ -479,6 +479,38 @@ fn a_query_over_its_memory_or_rows_ends_with_an_error() {
 }
 
 #[test]
+fn series_without_samples_take_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let before = store.lane().stats();
+    for number in 0..100 {
+        assert_eq!(store.append(&one_series(number, &[])).unwrap().accepted, 0);
+    }
+    assert_eq!(store.lane().stats(), before);
+    assert_eq!(store.active_series(), 0);
+}
+
+#[test]
+fn a_label_with_more_values_than_the_catalog_lists_is_answered_by_its_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut batch = MetricsBatch::default();
+    for number in 0..40_000 {
+        batch.series.extend(one_series(number, &[(NOW_MS, 1.0)]).series);
+    }
+    store.append(&batch).unwrap();
+    store.lane().flush().unwrap();
+    let budget = QueryBudget::unlimited();
+    assert_eq!(store.label_values("pod", &[], RangeMs::ALL, &budget).unwrap().len(), 40_000);
+    let one = [Matcher::equal("pod", "pod-39999")];
+    assert_eq!(store.label_values("job", &one, RangeMs::ALL, &budget).unwrap(), ["job-0"]);
+    assert_eq!(store.label_names(&one, RangeMs::ALL, &budget).unwrap(), ["__name__", "job", "pod", "zone"]);
+    assert_eq!(select(&store, &one, RangeMs::ALL).len(), 1);
+    let some = [Matcher::new("pod", MatchOp::Regex, "pod-12.*9").unwrap()];
+    assert_eq!(store.series(&some, RangeMs::ALL, &budget).unwrap().len(), 1 + 10 + 100);
+}
+
+#[test]
 fn threads_that_append_query_and_flush_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -20,6 +20,7 @@ use super::segment::{
 use super::series::Series;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
+use crate::model::sample::HistogramSample;
 use crate::model::time::RangeMs;
 use crate::store::StoreError;
 use crate::store::codec::{put_bytes, put_str, put_varint};
@@ -38,6 +39,7 @@ const ENTRY_HISTOGRAMS_BYTES: usize = 1 << 20;
 /// What goes to one part.
 pub struct Slice {
     place: Place,
+    span: RangeMs,
     ids: Vec<u32>,
     with_metadata: bool,
 }
@@ -103,7 +105,7 @@ pub fn slices(head: &Head, now: i64) -> Vec<SliceSpan<Slice>> {
     let mut places = Places::default();
     let mut rows = Rows::default();
     for series in head.with_index(|index| index.series.clone()) {
-        read(&series, &mut rows);
+        read(&series, RangeMs::ALL, &mut rows);
         places.add(series.id, &rows.times, now);
         let times: Vec<i64> = rows.histograms.iter().map(|sample| sample.t).collect();
         places.add(series.id, &times, now);
@@ -122,6 +124,7 @@ pub fn slices(head: &Head, now: i64) -> Vec<SliceSpan<Slice>> {
         rows: building.rows,
         slice: Slice {
             place: Place { number, now },
+            span: RangeMs { start: building.span.0, end: building.span.1 },
             ids: building.ids,
             with_metadata: metadata && Some(number) == newest,
         },
@@ -129,9 +132,9 @@ pub fn slices(head: &Head, now: i64) -> Vec<SliceSpan<Slice>> {
     places.0.into_iter().map(slice).collect()
 }
 
-fn read(series: &Series, rows: &mut Rows) {
+fn read(series: &Series, range: RangeMs, rows: &mut Rows) {
     rows.clear();
-    if let Err(error) = series.read(RangeMs::ALL, rows) {
+    if let Err(error) = series.read(range, rows) {
         tracing::error!(%error, labels = %series.labels, "a chunk in memory does not decode; the log has its samples");
     }
     rows.settle();
@@ -149,7 +152,7 @@ pub fn write(head: &Head, slice: Slice, out: &mut PartWriter) -> Result<(), Stor
     let mut pairs = Pairs::default();
     let (mut rows, mut labels) = (Rows::default(), Vec::new());
     for own in &series {
-        read(own, &mut rows);
+        read(own, slice.span, &mut rows);
         labels.clear();
         put_labels(&mut labels, &own.labels);
         let first = data.directory.entries;
@@ -207,7 +210,7 @@ impl DataFrames<'_> {
         self.histograms(labels, &own)
     }
 
-    fn histograms(&mut self, labels: &[u8], own: &[crate::model::sample::HistogramSample]) -> Result<(), StoreError> {
+    fn histograms(&mut self, labels: &[u8], own: &[HistogramSample]) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (own.first(), own.last()) else { return Ok(()) };
         let mut data = Vec::new();
         histogram::encode(&mut data, own);

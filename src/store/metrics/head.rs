@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use ahash::{AHashMap, RandomState};
 use parking_lot::{Mutex, RwLock};
@@ -84,7 +84,6 @@ pub struct Head {
     metadata: Mutex<BTreeMap<String, MetricMetadata>>,
     replaying: Mutex<Replaying>,
     bytes: AtomicI64,
-    samples: AtomicU64,
     min_t: AtomicI64,
     max_t: AtomicI64,
 }
@@ -114,7 +113,6 @@ impl Head {
             metadata: Mutex::default(),
             replaying: Mutex::default(),
             bytes: AtomicI64::new(0),
-            samples: AtomicU64::new(0),
             min_t: AtomicI64::new(i64::MAX),
             max_t: AtomicI64::new(i64::MIN),
         }
@@ -130,9 +128,9 @@ impl Head {
         usize::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
-    /// Whether there is nothing to write.
+    /// Whether a flush would neither write anything nor make room.
     pub fn is_empty(&self) -> bool {
-        self.samples.load(Ordering::Relaxed) == 0 && self.metadata.lock().is_empty() && self.exemplars.lock().count == 0
+        self.series_count() == 0 && self.metadata.lock().is_empty()
     }
 
     /// Series with a place in the head.
@@ -174,6 +172,9 @@ impl Head {
     }
 
     fn resolve_one(&self, batch: &SeriesBatch, rejected: &mut Rejections) -> Option<Arc<Series>> {
+        if batch.samples.is_empty() && batch.histograms.is_empty() && batch.exemplars.is_empty() {
+            return None;
+        }
         let hash = self.hasher.hash_one(&batch.labels);
         let found = self.find(hash, &batch.labels);
         let rows = (batch.samples.len() + batch.histograms.len()).max(1) as u64;
@@ -274,14 +275,9 @@ impl Head {
             grown += series.push(own);
             appended.exemplars += self.keep_exemplars(series.id, &own.exemplars);
         }
-        self.grow(grown, appended.accepted);
+        self.bytes.fetch_add(grown as i64, Ordering::Relaxed);
         self.keep_metadata(resolved.metadata);
         appended
-    }
-
-    fn grow(&self, bytes: isize, samples: u64) {
-        self.bytes.fetch_add(bytes as i64, Ordering::Relaxed);
-        self.samples.fetch_add(samples, Ordering::Relaxed);
     }
 
     /// Widens the span before samples can be seen, so that no query passes over them.
@@ -366,8 +362,7 @@ impl Head {
                 return;
             };
             self.widen(std::iter::once(&entry.batch));
-            let grown = series.push(&entry.batch);
-            self.grow(grown, (entry.batch.samples.len() + entry.batch.histograms.len()) as u64);
+            self.bytes.fetch_add(series.push(&entry.batch) as i64, Ordering::Relaxed);
             self.keep_exemplars(series.id, &entry.batch.exemplars);
         })?;
         self.keep_metadata(metadata);

@@ -10,15 +10,24 @@
 //! - `error QUERY => PART` expects an error that holds the text.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use trilith::base::clock::ManualClock;
+use trilith::base::counters::Counters;
+use trilith::base::disk::RealDisk;
 use trilith::base::limits::QueryBudget;
+use trilith::model::batch::TracesBatch;
 use trilith::model::span::{
     AttrValue, Attrs, Resource, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId,
 };
 use trilith::query::traceql::metric::{Grid, metric};
 use trilith::query::traceql::parse;
 use trilith::query::traceql::search::{SearchRequest, search};
+use trilith::store::catalog::Catalog;
+use trilith::store::env::{Env, Gate, Progress};
+use trilith::store::traces::{Options, TracesStore};
+use trilith::store::{AppendTraces, SelectTraces};
 
 use super::vec_traces::VecTraces;
 
@@ -131,7 +140,7 @@ fn hex(digits: String) -> String {
     short.to_owned()
 }
 
-fn found(store: &VecTraces, query: &str) -> Result<Vec<String>, String> {
+fn found(store: &dyn SelectTraces, query: &str) -> Result<Vec<String>, String> {
     let query = parse(query).map_err(|error| error.to_string())?;
     let request = SearchRequest { query, range: None, duration: (None, None), limit: 100, spans_per_set: 100 };
     let result = search(store, &request, &QueryBudget::unlimited()).map_err(|error| error.to_string())?;
@@ -145,7 +154,7 @@ fn found(store: &VecTraces, query: &str) -> Result<Vec<String>, String> {
     Ok(lines.collect())
 }
 
-fn series(store: &VecTraces, range: &str, step: &str, query: &str) -> Result<Vec<String>, String> {
+fn series(store: &dyn SelectTraces, range: &str, step: &str, query: &str) -> Result<Vec<String>, String> {
     let (start, end) = range.split_once("..").unwrap();
     let ns = |text: &str| text.parse::<i64>().unwrap() * 1_000_000_000;
     let grid = Grid::range(ns(start), ns(end), ns(step)).map_err(|error| error.to_string())?;
@@ -162,7 +171,34 @@ fn series(store: &VecTraces, range: &str, step: &str, query: &str) -> Result<Vec
     Ok(lines.collect())
 }
 
-fn run(name: &str, text: &str) {
+/// The store of the server with these blocks, each but the last one flushed.
+fn real_store(dir: &Path, blocks: &VecTraces) -> TracesStore {
+    let counters = Counters::default();
+    let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
+    let env = Env {
+        dir: dir.to_owned(),
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(ManualClock::at_ns(60_000_000_000)),
+        counters,
+        catalog: Arc::new(catalog),
+        catalog_is_new,
+        gate: Arc::new(Gate::default()),
+        progress: Arc::new(Progress::default()),
+    };
+    let store = TracesStore::open(&env, Options::default()).unwrap();
+    for (at, spans) in blocks.0.iter().enumerate() {
+        if at > 0 {
+            store.lane().flush().unwrap();
+        }
+        let appended = store.append(&TracesBatch { spans: spans.clone() }).unwrap();
+        assert_eq!(appended.accepted, spans.len() as u64, "{appended:?}");
+    }
+    store
+}
+
+fn run(name: &str, text: &str, real: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened: Option<TracesStore> = None;
     let mut store = VecTraces::default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
     let mut at = 0;
@@ -176,6 +212,13 @@ fn run(name: &str, text: &str) {
             lines[at..].iter().take_while(|line| line.starts_with(' ')).map(|line| line.trim()).collect();
         at += body.len();
         let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if command != "trace" && real && opened.is_none() {
+            opened = Some(real_store(dir.path(), &store));
+        }
+        let select: &dyn SelectTraces = match &opened {
+            Some(opened) => opened,
+            None => &store,
+        };
         let got = match command {
             "trace" => {
                 let (id, block) = rest.split_once(" block ").unwrap_or((rest, "0"));
@@ -184,14 +227,14 @@ fn run(name: &str, text: &str) {
                 store.0[block].extend(body.iter().map(|line| span(id, line)));
                 continue;
             }
-            "eval" => found(&store, rest),
+            "eval" => found(select, rest),
             "metric" => {
                 let mut parts = rest.splitn(3, ' ');
-                series(&store, parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap())
+                series(select, parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap())
             }
             "error" => {
                 let (query, part) = rest.rsplit_once(" => ").unwrap();
-                let error = found(&store, query).expect_err(line);
+                let error = found(select, query).expect_err(line);
                 assert!(error.contains(part), "{name}: {line}: {error}");
                 checked += 1;
                 continue;
@@ -213,8 +256,57 @@ fn scripts_hold() {
     let mut scripts = 0;
     for entry in std::fs::read_dir("tests/scripts/traceql").unwrap() {
         let path = entry.unwrap().path();
-        run(&path.display().to_string(), &std::fs::read_to_string(&path).unwrap());
+        let text = std::fs::read_to_string(&path).unwrap();
+        run(&path.display().to_string(), &text, false);
+        run(&format!("{} on disk", path.display()), &text, true);
         scripts += 1;
     }
     assert!(scripts >= 4, "found {scripts} scripts");
+}
+
+/// Many traces: one root and one child each, a second apart, in blocks of a hundred traces.
+fn many(traces: u32) -> VecTraces {
+    let trace = |at: u32| {
+        let (id, start) = (format!("{:x}", at + 1), at * 1_000);
+        let odd = if at % 100 == 7 { "rare" } else { "root" };
+        let root = span(&id, &format!("1 - {odd} {start} {} service=a", start + 900));
+        [root, span(&id, &format!("2 1 child {} {} service=b span.n={at}", start + 10, start + 20))]
+    };
+    let traces: Vec<_> = (0..traces).map(trace).collect();
+    VecTraces(traces.chunks(100).map(|chunk| chunk.iter().flatten().cloned().collect()).collect())
+}
+
+#[test]
+fn what_only_whole_traces_tell_is_found_among_many() {
+    let store = many(3_000);
+    let request = |query: &str, range, limit| SearchRequest {
+        query: parse(query).unwrap(),
+        range,
+        duration: (None, None),
+        limit,
+        spans_per_set: 1,
+    };
+    let starts = |query: &str, range, limit| -> Vec<i64> {
+        let found = search(&store, &request(query, range, limit), &QueryBudget::unlimited()).unwrap();
+        found.traces.iter().map(|trace| trace.start / 1_000_000_000).collect()
+    };
+    let second = 1_000_000_000;
+    assert_eq!(starts("{ rootName = \"rare\" && name = \"child\" }", None, 3), [2907, 2807, 2707]);
+    assert_eq!(starts("{ rootName = \"rare\" }", None, 100).len(), 30);
+    assert_eq!(starts("{ name = \"rare\" } > { name = \"child\" }", Some((0, 1000 * second)), 3), [907, 807, 707]);
+    assert_eq!(starts("{}", None, 2), [2999, 2998]);
+    assert_eq!(starts("{}", Some((50 * second, 60 * second)), 100), [60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50]);
+    let counted = series(&store, "0..3000", "1000", "{ name = \"rare\" } >> {} | count_over_time()").unwrap();
+    assert_eq!(counted, ["{__name__=count_over_time} 0 10 10 10"]);
+}
+
+#[test]
+fn a_query_over_its_budget_ends_with_a_clear_error() {
+    let store = many(1_000);
+    let budget = QueryBudget::new(std::time::Duration::from_secs(60), 10_000, u64::MAX);
+    for query in ["{} | count_over_time() by(span.n)", "{ rootName = \"rare\" } | rate()"] {
+        let grid = Grid::range(0, 1_000_000_000_000, 1_000_000_000).unwrap();
+        let error = metric(&store, &parse(query).unwrap(), grid, 0, &budget).unwrap_err();
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
 }

@@ -3,9 +3,8 @@
 //! that only the whole can decide (structure, pipelines, roots) are joined afterwards. A sample at T
 //! covers (T - step, T].
 
-use std::collections::HashSet;
-
 use super::QueryError;
+use super::assemble::{Open, gather};
 use super::ast::{CompareOp, Field, Metric, MetricFunction, Query, SecondStage};
 use super::compare::CompareSink;
 use super::eval::Around;
@@ -161,15 +160,19 @@ pub fn metric(
     let drivers = Drivers::of(query);
     let blocks = store.blocks(grid.range_ns(), &drivers.hints(), budget)?;
     let mut result = MetricResult { blocks: blocks.len() as u64, ..MetricResult::default() };
-    let mut scan = Scan { query, grid, alone: decided_alone(query, metric), drivers, sink, open: HashSet::new() };
+    let mut scan = Scan { query, grid, alone: decided_alone(query, metric), drivers, sink, open: Open::new() };
     for block in blocks {
         let spans = block.read(budget)?;
         budget.touch(spans.len())?;
         result.inspected_spans += spans.len() as u64;
         scan.block(&spans, budget)?;
     }
-    for id in std::mem::take(&mut scan.open) {
-        scan.whole(&TraceView::new(store.trace(id, budget)?), budget)?;
+    while !scan.open.is_empty() {
+        let gathered = gather(store, &mut scan.open, grid.range_ns(), budget)?;
+        for trace in &gathered.traces {
+            scan.whole(trace, budget)?;
+        }
+        budget.release(gathered.charged);
     }
     result.series = match scan.sink {
         Sink::Series(sink) => sink.finish(),
@@ -198,7 +201,7 @@ struct Scan<'a> {
     drivers: Drivers<'a>,
     sink: Sink<'a>,
     /// Traces to be joined.
-    open: HashSet<TraceId>,
+    open: Open,
 }
 
 impl Scan<'_> {
@@ -220,7 +223,7 @@ impl Scan<'_> {
                 (Truth::Yes, Some(at)) => self.sink.add(around, at, budget)?,
                 // A pipeline may count other spans of the trace than the one that led to it.
                 (Truth::Unknown, at) if at.is_some() || !self.alone => {
-                    if self.open.insert(span.trace_id) {
+                    if self.open.insert(span.trace_id, span.start).is_none() {
                         budget.charge(SEEN_BYTES)?;
                     }
                 }

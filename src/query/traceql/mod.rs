@@ -4,6 +4,7 @@
 //! Invariants: comparison is strict by type; a condition that only the whole trace can decide keeps
 //! a span as a candidate; the depth and size of a query are bounded, so walks over it may recurse.
 
+mod assemble;
 pub mod ast;
 mod compare;
 pub mod eval;

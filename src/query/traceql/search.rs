@@ -1,10 +1,12 @@
 //! Search: the newest traces that a query finds. Flow: blocks, newest first, give candidates by the
 //! query's own filters; each candidate is joined from all blocks and judged as a whole; the search
-//! ends when no block that is left can hold a newer trace than those found.
+//! ends when no block that is left can hold a newer trace than those found. Where that does not
+//! happen soon, the candidates of all blocks are collected first and joined in bulk (`assemble`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::QueryError;
+use super::assemble::{Open, SINGLE_MAX, gather};
 use super::ast::SpansetExpr;
 use super::ast::{Expr, Field, Intrinsic, Query, Stage};
 use super::eval::Around;
@@ -107,6 +109,8 @@ pub fn search(
     }
     let drivers = Drivers::of(&request.query);
     let blocks = store.blocks(request.range_ns(), &drivers.hints(), budget)?;
+    let mut singly = SINGLE_MAX.max(2 * request.limit);
+    let mut open = Open::new();
     let mut search = Search {
         request,
         shown: shown_fields(&request.query),
@@ -128,7 +132,22 @@ pub fn search(
             }
             budget.charge(SEEN_BYTES)?;
             search.seen.insert(id);
-            search.judge(TraceView::new(store.trace(id, budget)?), budget)?;
+            if singly > 0 {
+                singly -= 1;
+                search.judge(TraceView::new(store.trace(id, budget)?), budget)?;
+            } else {
+                open.insert(id, newest);
+            }
+        }
+    }
+    while !open.is_empty() {
+        let gathered = gather(store, &mut open, request.range_ns(), budget)?;
+        for trace in gathered.traces {
+            search.judge(trace, budget)?;
+        }
+        budget.release(gathered.charged);
+        if let Some(oldest) = search.oldest_of_enough() {
+            open.retain(|_, newest| *newest > oldest);
         }
     }
     Ok(search.result)

@@ -37,9 +37,10 @@ pub struct TraceView {
 }
 
 impl TraceView {
-    /// Joins the spans of one trace.
+    /// Joins the spans of one trace; copies count once.
     pub fn new(mut spans: Vec<Span>) -> Self {
         spans.sort_by_key(|span| (span.start, span.span_id));
+        spans.dedup();
         let start = spans.iter().map(|span| span.start).min().unwrap_or_default();
         let end = spans.iter().map(|span| span.end.max(span.start)).max().unwrap_or_default();
         let mut by_id: HashMap<SpanId, usize> = HashMap::with_capacity(spans.len());

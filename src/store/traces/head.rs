@@ -1,13 +1,13 @@
 //! The head: the newest spans, encoded as they came, one chunk per batch.
 //! Flow: `admit` tells new spans from those stored before; `insert` adds the chunk once its record is
-//! in the log; flush and queries decode chunks.
+//! in the log; many small chunks are made one; flush and queries decode chunks.
 //! Invariants: a span (trace, ids and content) is in a head once, and not in a head when it was in the
 //! one before; whether it is stored is decided by who first puts its key into the set.
-//! Locks: one shard of a map or the list of chunks at a time, never two.
+//! Locks: `merging` or `facets`, then one shard of a map or the list of chunks, never two of those.
 
 use std::mem::size_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ahash::{AHashMap, AHashSet, RandomState};
 use parking_lot::{Mutex, RwLock};
@@ -23,6 +23,12 @@ const SHARDS: usize = 16;
 const KEY_BYTES: usize = 2 * size_of::<SpanKey>();
 /// Memory of a trace in the map, likewise.
 const TRACE_BYTES: usize = 2 * (size_of::<TraceId>() + 8);
+
+/// So many small chunks are made one ...
+const SMALL_CHUNKS_MAX: usize = 64;
+/// ... where small means fewer spans and less memory, decoded, than this.
+const SMALL_SPANS: usize = 64;
+const SMALL_MEMORY: usize = 256 << 10;
 
 /// Keys of the spans of one head.
 #[derive(Default)]
@@ -54,6 +60,8 @@ pub(super) struct Chunk {
     packed: Vec<u8>,
     /// Traces in it, sorted.
     traces: Vec<TraceId>,
+    /// Later ones in a head's list have larger numbers.
+    serial: u64,
     /// How many spans.
     pub(super) spans: usize,
     /// Earliest start.
@@ -65,15 +73,14 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// A chunk of `spans`, of which `packed` is the encoding.
-    fn new<'s>(packed: Vec<u8>, spans: impl Iterator<Item = (&'s Span, Survey)>) -> Self {
-        let mut chunk =
-            Self { packed, traces: Vec::new(), spans: 0, min_start: i64::MAX, max_end: i64::MIN, memory: 0 };
-        for (span, survey) in spans {
+    /// A chunk of `spans`, of which `packed` is the encoding and which take `memory` when decoded.
+    fn new<'s>(packed: Vec<u8>, memory: usize, spans: impl Iterator<Item = &'s Span>) -> Self {
+        let (min_start, max_end) = (i64::MAX, i64::MIN);
+        let mut chunk = Self { packed, traces: Vec::new(), serial: 0, spans: 0, min_start, max_end, memory };
+        for span in spans {
             chunk.spans += 1;
             chunk.min_start = chunk.min_start.min(span.start);
             chunk.max_end = chunk.max_end.max(span.end).max(span.start);
-            chunk.memory += survey.memory;
             if chunk.traces.last() != Some(&span.trace_id) {
                 chunk.traces.push(span.trace_id);
             }
@@ -82,6 +89,10 @@ impl Chunk {
         chunk.traces.dedup();
         chunk.traces.shrink_to_fit();
         chunk
+    }
+
+    fn is_small(&self) -> bool {
+        self.spans < SMALL_SPANS && self.memory < SMALL_MEMORY
     }
 
     /// Whether spans of the trace are in it.
@@ -147,16 +158,21 @@ impl<'s> Prepared<'s> {
     }
 }
 
-/// Names and values of the chunks up to a number.
+/// Names and values of the chunks up to a serial.
 #[derive(Default)]
 struct HeadFacets {
-    chunks: usize,
+    upto: u64,
     facets: Arc<Facets>,
 }
 
 /// Spans in memory.
 pub struct Head {
     chunks: RwLock<Vec<Arc<Chunk>>>,
+    merging: Mutex<()>,
+    /// Serial of the newest chunk; changed with the list locked.
+    serial: AtomicU64,
+    /// Small chunks in the list.
+    small: AtomicUsize,
     /// Bytes of decoded spans by trace.
     traces: [Mutex<AHashMap<TraceId, usize>>; SHARDS],
     seen: Arc<Seen>,
@@ -172,6 +188,9 @@ impl Head {
     pub(super) fn new(before: Arc<Seen>, trace_bytes_max: usize) -> Self {
         Self {
             chunks: RwLock::default(),
+            merging: Mutex::default(),
+            serial: AtomicU64::default(),
+            small: AtomicUsize::default(),
             traces: Default::default(),
             seen: Arc::default(),
             trace_bytes_max,
@@ -233,7 +252,8 @@ impl Head {
         if prepared.entries.is_empty() {
             return;
         }
-        let chunk = Chunk::new(prepared.packed, prepared.entries.iter().copied());
+        let memory = prepared.entries.iter().map(|(_, survey)| survey.memory).sum();
+        let chunk = Chunk::new(prepared.packed, memory, prepared.entries.iter().map(|(span, _)| *span));
         let mut bytes = chunk.bytes() + chunk.spans * KEY_BYTES;
         for group in prepared.entries.chunk_by(|left, right| left.0.trace_id == right.0.trace_id) {
             let Some((first, _)) = group.first() else { continue };
@@ -245,7 +265,43 @@ impl Head {
             }) += memory;
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.chunks.write().push(Arc::new(chunk));
+        let small = usize::from(chunk.is_small());
+        self.push(&mut self.chunks.write(), chunk);
+        if self.small.fetch_add(small, Ordering::Relaxed) + small >= SMALL_CHUNKS_MAX
+            && let Err(error) = self.merge_small()
+        {
+            tracing::error!(%error, "small chunks of spans cannot be made one and stay as they are");
+        }
+    }
+
+    fn push(&self, chunks: &mut Vec<Arc<Chunk>>, mut chunk: Chunk) {
+        chunk.serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
+        chunks.push(Arc::new(chunk));
+    }
+
+    /// Makes all small chunks one, so that senders of single spans cost little more than others.
+    fn merge_small(&self) -> Result<(), Malformed> {
+        let Some(_one_at_a_time) = self.merging.try_lock() else { return Ok(()) };
+        let small: Vec<_> = self.chunks.read().iter().filter(|chunk| chunk.is_small()).cloned().collect();
+        self.small.store(0, Ordering::Relaxed);
+        let mut spans = Vec::new();
+        for chunk in &small {
+            let raw = chunk.unpack()?;
+            spans.extend(SpanSet::parse(&raw)?.all_spans()?);
+        }
+        spans.sort_by_key(|span| (span.trace_id, span.start));
+        let packed = spanset::pack(&spanset::encode(&spans.iter().collect::<Vec<_>>()));
+        let merged = Chunk::new(packed, small.iter().map(|chunk| chunk.memory).sum(), spans.iter());
+        let (fewer, more) = (small.iter().map(|chunk| chunk.bytes()).sum::<usize>(), merged.bytes());
+        let mut chunks = self.chunks.write();
+        // Only this changes or removes what is in the list; both are in the order of the list.
+        let mut gone = small.iter().peekable();
+        chunks.retain(|chunk| gone.next_if(|small| Arc::ptr_eq(small, chunk)).is_none());
+        self.push(&mut chunks, merged);
+        drop(chunks);
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes.fetch_sub(fewer, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Adds a record of the log.
@@ -272,11 +328,11 @@ impl Head {
     /// [`Malformed`]; memory would have to be damaged.
     pub(super) fn facets(&self) -> Result<Arc<Facets>, Malformed> {
         let mut known = self.facets.lock();
-        let fresh: Vec<_> = self.chunks.read().get(known.chunks..).unwrap_or_default().to_vec();
+        let fresh: Vec<_> = self.chunks.read().iter().filter(|chunk| chunk.serial > known.upto).cloned().collect();
         for chunk in fresh {
             let raw = chunk.unpack()?;
             Arc::make_mut(&mut known.facets).add(&SpanSet::parse(&raw)?)?;
-            known.chunks += 1;
+            known.upto = chunk.serial;
         }
         Ok(known.facets.clone())
     }

@@ -8,6 +8,7 @@
 mod facets;
 mod flush;
 mod head;
+mod narrow;
 mod part;
 mod recent;
 mod select;
@@ -22,10 +23,10 @@ use parking_lot::Mutex;
 
 use self::flush::Slice;
 use self::head::{Entry, Head, Prepared, Seen, Verdict};
-use self::part::TracesPart;
+use self::narrow::Narrower;
+use self::part::{OpenPart, TracesPart};
 use self::recent::Recent;
 use self::survey::Surveyor;
-use self::terms::TextPart;
 use super::catalog::Names;
 use super::codec::Malformed;
 use super::env::Env;
@@ -48,12 +49,14 @@ pub struct Options {
     pub trace_bytes_max: usize,
     /// One span may take so many bytes of memory.
     pub span_bytes_max: usize,
+    /// Parts of so many spans and more get a text index.
+    pub index_spans_min: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let lane = LaneOptions { head_bytes_max: 64 << 20, ..LaneOptions::default() };
-        Self { lane, trace_bytes_max: 64 << 20, span_bytes_max: 16 << 20 }
+        Self { lane, trace_bytes_max: 64 << 20, span_bytes_max: 16 << 20, index_spans_min: narrow::SPANS_MIN }
     }
 }
 
@@ -66,13 +69,14 @@ pub struct TracesKind {
     /// Keys of the newest head made.
     newest: Mutex<Arc<Seen>>,
     recent: Recent,
+    narrower: Narrower,
 }
 
 impl Kind for TracesKind {
     const SIGNAL: Signal = Signal::Traces;
     const DAY: i64 = DAY_NS;
     type Head = Head;
-    type Part = TracesPart;
+    type Part = OpenPart;
     type Slice = Slice;
 
     fn new_head(&self) -> Head {
@@ -103,16 +107,24 @@ impl Kind for TracesKind {
         flush::write(head, &slice, out)
     }
 
-    fn open(&self, part: PartReader) -> Result<TracesPart, StoreError> {
-        TracesPart::open(part, self.damaged.clone(), TextPart::default())
+    fn open(&self, part: PartReader) -> Result<OpenPart, StoreError> {
+        Ok(OpenPart(Arc::new(TracesPart::open(part, self.damaged.clone())?)))
     }
 
-    fn reader(part: &TracesPart) -> &PartReader {
+    fn reader(part: &OpenPart) -> &PartReader {
         part.reader()
     }
 
-    fn names(&self, part: &TracesPart) -> Result<Names, StoreError> {
+    fn names(&self, part: &OpenPart) -> Result<Names, StoreError> {
         Ok(part.facets()?.catalog())
+    }
+
+    fn added(&self, part: &OpenPart) {
+        self.narrower.submit(&part.0);
+    }
+
+    fn removed(&self, part: &OpenPart) {
+        self.narrower.remove(part);
     }
 }
 
@@ -128,16 +140,21 @@ impl TracesStore {
     /// [`StoreError`] when the folders cannot be read or written.
     pub fn open(env: &Env, options: Options) -> Result<Self, StoreError> {
         let labels = [("signal", Signal::Traces.name())];
+        let damaged = env.counters.counter("trilith_damaged_total", "Damaged files and records met.", &labels);
         let kind = TracesKind {
             options,
             clock: env.clock.clone(),
-            damaged: env.counters.counter("trilith_damaged_total", "Damaged files and records met.", &labels),
+            damaged: damaged.clone(),
             hashes: RandomState::new(),
             newest: Mutex::default(),
             recent: Recent::default(),
+            narrower: Narrower::start(&env.dir.join("text"), options.index_spans_min, damaged),
         };
         let lane = Lane::open(env, kind, options.lane)?;
-        lane.kind().recent.set(&lane.view().parts);
+        let parts = lane.view().parts;
+        lane.kind().recent.set(&parts);
+        lane.kind().narrower.remove_strays(parts.iter().map(|part| &*part.0));
+        parts.iter().for_each(|part| lane.kind().narrower.submit(&part.0));
         Ok(Self { lane })
     }
 

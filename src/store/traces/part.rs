@@ -6,11 +6,12 @@
 //! Bytes: docs/format/traces.md.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use super::facets::Facets;
+use super::narrow::PartText;
 use super::spanset::{self, SpanSet};
-use super::terms::TextPart;
 use crate::base::counters::Cell;
 use crate::model::span::{Span, TraceId};
 use crate::model::time::RangeNs;
@@ -306,7 +307,7 @@ pub struct TracesPart {
     rebuilt_facets: OnceLock<Facets>,
     damaged: Cell,
     /// The text index, when there is one.
-    pub(super) text: TextPart,
+    pub(super) text: PartText,
 }
 
 impl TracesPart {
@@ -314,7 +315,7 @@ impl TracesPart {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(super) fn open(reader: PartReader, damaged: Cell, text: TextPart) -> Result<Self, StoreError> {
+    pub(super) fn open(reader: PartReader, damaged: Cell) -> Result<Self, StoreError> {
         let frame = reader.frames().iter().rev().find(|frame| frame.kind == KIND_INDEX).copied();
         let read = || -> Result<Index, StoreError> {
             let frame = frame.ok_or_else(|| reader.damaged("the index is missing"))?;
@@ -340,7 +341,7 @@ impl TracesPart {
                 }
             }
         };
-        Ok(Self { reader, index, rebuilt_facets, damaged, text })
+        Ok(Self { reader, index, rebuilt_facets, damaged, text: PartText::default() })
     }
 
     /// The container.
@@ -466,6 +467,17 @@ impl TracesPart {
         self.damaged.inc();
         tracing::error!(path = ?self.reader.path(), "names and values of a part are made anew from its blocks");
         Ok(self.rebuilt_facets.get_or_init(|| rebuild(&self.reader, &self.damaged).facets).clone())
+    }
+}
+
+/// An open part as the lane holds it; the thread of text indexes shares it.
+pub struct OpenPart(pub(super) Arc<TracesPart>);
+
+impl Deref for OpenPart {
+    type Target = TracesPart;
+
+    fn deref(&self) -> &TracesPart {
+        &self.0
     }
 }
 

@@ -9,13 +9,13 @@ use ahash::{AHashSet, RandomState};
 use parking_lot::RwLock;
 
 use super::head::{Entry, Seen};
-use super::part::{TracesPart, directory_key, of_key};
+use super::part::{OpenPart, directory_key, of_key};
 use super::spanset::SpanSet;
 use super::survey::{SpanKey, Surveyor};
 use crate::store::StoreError;
 
 struct RecentPart {
-    part: Arc<TracesPart>,
+    part: Arc<OpenPart>,
     directory: Directory,
     loaded: AHashSet<u32>,
 }
@@ -42,10 +42,10 @@ pub(super) struct Recent(RwLock<State>);
 
 impl Recent {
     /// Takes the parts of the newest flush.
-    pub(super) fn set(&self, parts: &[Arc<TracesPart>]) {
+    pub(super) fn set(&self, parts: &[Arc<OpenPart>]) {
         let newest = parts.iter().map(|part| part.reader().info().seq).max();
         let of_newest = parts.iter().filter(|part| Some(part.reader().info().seq) == newest);
-        let recent = |part: &Arc<TracesPart>| RecentPart {
+        let recent = |part: &Arc<OpenPart>| RecentPart {
             part: part.clone(),
             directory: Directory::Unread,
             loaded: AHashSet::new(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::facets::{self, Facet, Facets, OPERATIONS, Operation, Values};
 use super::head::{Chunk, Head};
-use super::part::TracesPart;
+use super::part::{OpenPart, TracesPart};
 use super::spanset::{DecodeError, Decoded, SpanSet};
 use super::survey::Surveyor;
 use super::terms::may_match;
@@ -101,7 +101,7 @@ impl SpanBlock for HeadBlock {
 }
 
 struct PartBlock {
-    part: Arc<TracesPart>,
+    part: Arc<OpenPart>,
     number: usize,
     span: (i64, i64),
     spans: u64,
@@ -142,7 +142,7 @@ fn head_blocks(head: &Head, range: RangeNs, hints: &Arc<[SpanHint]>, blocks: &mu
     }
 }
 
-fn part_blocks(part: &Arc<TracesPart>, range: RangeNs, hints: &Arc<[SpanHint]>, blocks: &mut Vec<Box<dyn SpanBlock>>) {
+fn part_blocks(part: &Arc<OpenPart>, range: RangeNs, hints: &Arc<[SpanHint]>, blocks: &mut Vec<Box<dyn SpanBlock>>) {
     let by_text = part.text.blocks(hints);
     for (number, block) in part.blocks().iter().enumerate() {
         let may_hold = |hint: &SpanHint| match hint {

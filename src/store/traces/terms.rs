@@ -1,21 +1,91 @@
 //! What leaves blocks out of a search: what a span set's own columns say, and the text index of a
 //! part. Both only narrow; whoever reads the spans decides.
 
-use roaring::RoaringBitmap;
+use ahash::AHashSet;
 
 use super::facets::{Facet, scope_of};
 use super::spanset::{Column, SpanSet, Type};
 use crate::model::span::{AttrValue, Attrs};
 use crate::store::{AttrScope, SpanHint};
 
-/// The text index of a part.
-#[derive(Default)]
-pub(super) struct TextPart {}
+/// Names of scopes in terms.
+fn scope_name(scope: AttrScope) -> &'static str {
+    match scope {
+        AttrScope::Resource => "resource",
+        AttrScope::Span => "span",
+        AttrScope::Event => "event",
+        AttrScope::Link => "link",
+        AttrScope::Instrumentation => "instrumentation",
+    }
+}
 
-impl TextPart {
-    /// Blocks that may hold a span for which all hints hold; `None` without an index.
-    pub(super) fn blocks(&self, _hints: &[SpanHint]) -> Option<RoaringBitmap> {
-        None
+/// The term of an attribute with a value. Doubles have one term for all: how they compare with
+/// integers is left to whoever compares.
+fn attr_term(scope: AttrScope, name: &str, facet: &Facet) -> String {
+    let scope = scope_name(scope);
+    match facet {
+        Facet::Str(text) => format!("{scope}.{name}={text}"),
+        Facet::Int(int) => format!("{scope}.{name}={int}"),
+        Facet::Bool(bool) => format!("{scope}.{name}={bool}"),
+        Facet::Double(_) => format!("{scope}.{name}=\0double"),
+    }
+}
+
+fn service_term(service: &str) -> String {
+    format!("resource.service.name={service}")
+}
+
+fn name_term(name: &str) -> String {
+    format!("name={name}")
+}
+
+/// Every term that a search may ask a span set for.
+pub(super) fn terms_of(set: &SpanSet<'_>) -> AHashSet<String> {
+    let mut terms: AHashSet<String> = set.names().iter().map(|name| name_term(name)).collect();
+    for resource in set.resources() {
+        terms.insert(service_term(resource.service_name()));
+        add_attrs(&mut terms, AttrScope::Resource, &resource.attrs);
+    }
+    for scope in set.scopes() {
+        add_attrs(&mut terms, AttrScope::Instrumentation, &scope.attrs);
+    }
+    for column in set.columns() {
+        let scope = scope_of(column.owner);
+        let read = column.values(|value| {
+            Facet::each(value, &mut |facet| terms.extend([attr_term(scope, column.key, &facet)]));
+            true
+        });
+        // What cannot be read here cannot be read by a search either.
+        debug_assert!(read.is_ok(), "a block that parses has readable columns");
+    }
+    terms
+}
+
+fn add_attrs(terms: &mut AHashSet<String>, scope: AttrScope, attrs: &Attrs) {
+    for (name, value) in attrs {
+        Facet::each(value, &mut |facet| terms.extend([attr_term(scope, name, &facet)]));
+    }
+}
+
+/// Terms of which a block with a span of interest has one; `None` when terms say nothing.
+pub(super) fn hint_terms(hint: &SpanHint) -> Option<Vec<String>> {
+    match hint {
+        SpanHint::Service(service) => Some(vec![service_term(service)]),
+        SpanHint::Name(name) => Some(vec![name_term(name)]),
+        SpanHint::Attr { scopes, name, value } => {
+            let facets = match value {
+                AttrValue::Str(text) => vec![Facet::Str(text.clone())],
+                AttrValue::Int(int) => vec![Facet::Int(*int), Facet::Double(0)],
+                AttrValue::Bool(bool) => vec![Facet::Bool(*bool)],
+                AttrValue::Empty
+                | AttrValue::Double(_)
+                | AttrValue::Bytes(_)
+                | AttrValue::Array(_)
+                | AttrValue::Map(_) => return None,
+            };
+            let terms = scopes.iter().flat_map(|scope| facets.iter().map(|facet| attr_term(*scope, name, facet)));
+            Some(terms.collect())
+        }
     }
 }
 

@@ -37,14 +37,23 @@ fn hint(dice: &mut Dice, spans: &[Span]) -> SpanHint {
 }
 
 #[test]
-fn hints_leave_no_span_of_interest_out() {
+fn hints_leave_no_span_of_interest_out_with_an_index_and_without() {
+    for index_spans_min in [1, u64::MAX] {
+        hints_leave_nothing_out(Options { index_spans_min, ..Options::default() });
+    }
+}
+
+fn hints_leave_nothing_out(options: Options) {
     let dir = tempfile::tempdir().unwrap();
     let mut dice = Dice::new(11);
-    let store = open(dir.path());
+    let store = open_with(dir.path(), options);
     let spans: Vec<_> = (0..400).map(|_| span(&mut dice)).collect();
     spans[..200].chunks(7).for_each(|batch| drop(append(&store, batch)));
     store.lane().flush().unwrap();
     spans[200..].chunks(7).for_each(|batch| drop(append(&store, batch)));
+    store.lane.kind().narrower.settle();
+    let indexed = store.lane.view().parts.iter().all(|part| part.text.is_ready());
+    assert_eq!(indexed, options.index_spans_min == 1);
     for _ in 0..200 {
         let hints: Vec<_> = (0..dice.below(3)).map(|_| hint(&mut dice, &spans)).collect();
         let found = read_all(&store, RangeNs::ALL, &hints);
@@ -135,6 +144,50 @@ fn names_and_values_are_those_of_the_spans_in_heads_and_parts() {
     assert_eq!(found, services);
     let none = RangeNs { start: NOW + 100 * DAY_NS, end: NOW + 100 * DAY_NS };
     let _ = store.tag_names(none, &budget).unwrap();
+}
+
+/// A store of one flushed part with an index.
+fn indexed(dir: &Path) -> (TracesStore, Vec<Span>) {
+    let store = open_with(dir, Options { index_spans_min: 1, ..Options::default() });
+    let mut dice = Dice::new(16);
+    let spans: Vec<_> = (0..300).map(|_| Span { start: NOW, end: NOW + 9, ..span(&mut dice) }).collect();
+    append(&store, &spans);
+    store.lane().flush().unwrap();
+    store.lane.kind().narrower.settle();
+    (store, spans)
+}
+
+fn folders(dir: &Path) -> Vec<std::path::PathBuf> {
+    std::fs::read_dir(dir.join("text")).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn an_index_that_is_damaged_or_missing_is_built_anew_and_goes_with_its_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, spans) = indexed(dir.path());
+    let hint = SpanHint::Name(spans[0].name.clone());
+    let wanted = || texts(spans.iter().filter(|span| span.name == spans[0].name));
+    drop(store);
+    for damage in 0..3 {
+        let folder = folders(dir.path()).remove(0);
+        assert!(folder.file_name().unwrap().to_str().unwrap().starts_with("traces-"));
+        match damage {
+            0 => std::fs::remove_dir_all(&folder).unwrap(),
+            1 => std::fs::write(folder.join("0000").join("meta.json"), b"{}").unwrap(),
+            _ => std::fs::rename(&folder, folder.with_file_name("traces-stray")).unwrap(),
+        }
+        let store = open_with(dir.path(), Options { index_spans_min: 1, ..Options::default() });
+        store.lane.kind().narrower.settle();
+        assert!(store.lane.view().parts[0].text.is_ready(), "damage {damage}");
+        assert_eq!(folders(dir.path()).len(), 1, "damage {damage}");
+        let found = read_all(&store, RangeNs::ALL, std::slice::from_ref(&hint));
+        assert_eq!(texts(found.iter().filter(|span| span.name == spans[0].name)), wanted());
+    }
+    let store = open_with(dir.path(), Options { index_spans_min: 1, ..Options::default() });
+    assert_eq!(store.lane().remove_before(i64::MAX), 1);
+    assert_eq!(all(&store), []);
+    store.lane.kind().narrower.settle();
+    assert_eq!(folders(dir.path()), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod damage;
 mod find;
+mod measure;
 mod model;
 
 use std::path::Path;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
 use super::eval::{Eval, Grid};
+use super::native;
 use super::native::Work;
 use super::stat;
-use super::value::{Cell, CellRef, Column, Series, Value, Vector};
+use super::value::{Cell, CellRef, Column, Series, Value, Vector, belongs_to_name};
 use crate::model::histogram::ResetHint;
 use crate::model::labels::{Labels, METRIC_NAME};
 
@@ -23,7 +24,7 @@ struct Group {
 fn key(labels: &Labels, aggregate: &Aggregate) -> Labels {
     let listed = |name: &str| aggregate.labels.iter().any(|label| label == name);
     if aggregate.without {
-        labels.filter(|name, _| name != METRIC_NAME && !listed(name))
+        labels.filter(|name, _| !belongs_to_name(name) && !listed(name))
     } else {
         labels.filter(|name, _| listed(name))
     }
@@ -174,28 +175,20 @@ impl Eval<'_> {
 
     /// The sum or average of histograms.
     fn total(&mut self, works: &[Work], average: bool, pos: Pos) -> Option<Cell> {
-        let (first, rest) = works.split_first()?;
-        let mut total = first.clone();
         let conflict = works.iter().any(|work| work.hint == ResetHint::Reset)
             && works.iter().any(|work| work.hint == ResetHint::NotReset);
-        for work in rest {
-            let Ok(added) = total.add(work, 1.0) else {
-                self.warn(
-                    pos,
-                    "vector contains a mix of histograms with exponential and custom buckets schemas for aggregation",
-                );
-                return None;
-            };
-            if added.reconciled {
-                self.info(pos, "mismatched custom buckets were reconciled during aggregation");
-            }
+        let Ok((total, reconciled)) = native::total(works, average) else {
+            self.warn(
+                pos,
+                "vector contains a mix of histograms with exponential and custom buckets schemas for aggregation",
+            );
+            return None;
+        };
+        if reconciled {
+            self.info(pos, "mismatched custom buckets were reconciled during aggregation");
         }
         if conflict {
             self.warn(pos, "conflicting counter resets during histogram aggregation");
-        }
-        if average {
-            let count = works.len() as f64;
-            total.map(|value| value / count);
         }
         Some(Cell::Histogram(Arc::new(total.into())))
     }

@@ -9,6 +9,7 @@ use super::PromqlError;
 use super::ast::{Binary, BinaryOp, Cardinality, Matching, Pos};
 use super::eval::{Eval, Grid};
 use super::operate;
+use super::value;
 use super::value::{Cell, CellRef, Column, Series, Value, Vector};
 use crate::model::labels::{Labels, METRIC_NAME};
 
@@ -73,7 +74,8 @@ impl Eval<'_> {
         pos: Pos,
     ) -> Result<Value, PromqlError> {
         let (op, bool) = (binary.op, binary.bool);
-        let drops_name = !op.is_comparison() || bool;
+        let keeps_name = op.is_comparison() || matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        let drops_name = !keeps_name || bool;
         let result = self.map(vector, drops_name, |eval, step, cell| {
             let number = CellRef::Float(scalar.get(step).copied().unwrap_or(f64::NAN));
             let outcome = if scalar_first {
@@ -213,11 +215,9 @@ struct Join<'v> {
 impl Join<'_> {
     fn group(&mut self, eval: &mut Eval<'_>, key: &Labels, many: &[usize], one: &[usize]) -> Result<(), PromqlError> {
         let matching = &self.binary.matching;
-        let (fill_many, fill_one) = if self.swap {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // Also with group_right, where the many side is the right one, `fill_left` is for the many
+        // side: that is how Prometheus has it.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         if (many.is_empty() && fill_many.is_none()) || (one.is_empty() && fill_one.is_none()) {
             return Ok(());
         }
@@ -332,7 +332,7 @@ impl Join<'_> {
         let matching = &self.binary.matching;
         let mut labels = many.unwrap_or(key).clone();
         if !self.binary.op.is_comparison() {
-            labels = labels.without(METRIC_NAME);
+            labels = value::nameless(&labels);
         }
         if matching.cardinality == Cardinality::OneToOne {
             let listed = |name: &str| matching.labels.iter().any(|label| label == name);

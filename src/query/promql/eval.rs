@@ -3,15 +3,19 @@
 //! Memory: every column is charged to the query's budget before it is made; time is checked with it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::PromqlError;
-use super::ast::{Expr, Kind, Pos, Selector};
+use super::ast::{Edges, Expr, Kind, Pos, Selector};
 use super::functions;
 use super::lex::Times;
+use super::native;
+use super::native::Work;
 use super::notes::Notes;
 use super::range::{self, Matrix};
 use super::value::{Cell, CellRef, Column, Series, Value, Vector};
 use crate::base::limits::QueryBudget;
+use crate::model::histogram::ResetHint;
 use crate::model::labels::Labels;
 use crate::model::sample::{SeriesColumns, is_stale};
 use crate::model::time::RangeMs;
@@ -144,7 +148,7 @@ impl<'a> Eval<'a> {
             Kind::Number(value) => self.constant(*value, grid),
             Kind::String(text) => Ok(Value::String(text.clone())),
             Kind::Paren(inner) => self.eval(inner, grid),
-            Kind::Vector(selector) => Ok(Value::Vector(self.instant(selector, grid, false)?)),
+            Kind::Vector(selector) => Ok(Value::Vector(self.instant(selector, grid, false, expr.pos)?)),
             Kind::Matrix(..) | Kind::Subquery(_) => {
                 Err(PromqlError::Execution("a range vector is allowed only as an argument of a function".to_owned()))
             }
@@ -286,10 +290,12 @@ impl<'a> Eval<'a> {
     ///
     /// # Errors
     /// What the store or the budget says.
-    pub fn instant(&mut self, selector: &Selector, grid: &Grid, stamps: bool) -> Result<Vector, PromqlError> {
+    pub fn instant(&mut self, selector: &Selector, grid: &Grid, stamps: bool, pos: Pos) -> Result<Vector, PromqlError> {
         let first = self.looks_at(selector.at, selector.offset, grid, 0);
         let last = self.looks_at(selector.at, selector.offset, grid, grid.steps.saturating_sub(1));
-        let range = RangeMs { start: first.saturating_sub(self.lookback).saturating_add(1), end: last };
+        let beyond = if selector.edges == Edges::Smoothed { self.lookback } else { 0 };
+        let start = first.saturating_sub(self.lookback).saturating_add(1);
+        let range = RangeMs { start, end: last.saturating_add(beyond) };
         let mut vector = Vec::new();
         for series in self.fetch(selector, range)? {
             let mut column = self.column(grid)?;
@@ -302,12 +308,56 @@ impl<'a> Eval<'a> {
                 let after = until.saturating_sub(self.lookback);
                 let Some((time, cell)) = latest(&series, floats, histograms) else { continue };
                 if time > after {
+                    let cell = match cell {
+                        Some(cell) if selector.edges == Edges::Smoothed && time != until => {
+                            self.smoothed(&series, (floats, histograms), (time, cell), until, pos)
+                        }
+                        cell => cell,
+                    };
                     column.set(step, cell.map(|cell| if stamps { Cell::Float(time as f64 / 1000.0) } else { cell }));
                 }
             }
             vector.push(Series { labels: series.labels, drop_name: false, column });
         }
         Ok(self.without_empty(vector))
+    }
+
+    /// The value between a sample and the one after it; without one after it, the sample itself.
+    fn smoothed(
+        &mut self,
+        series: &SeriesColumns,
+        (floats, histograms): (usize, usize),
+        (time, cell): (i64, Cell),
+        until: i64,
+        pos: Pos,
+    ) -> Option<Cell> {
+        let in_reach = |t: i64| t <= until.saturating_add(self.lookback);
+        let float = series.times.get(floats).copied().zip(series.values.get(floats).copied());
+        let float = float.filter(|(t, value)| in_reach(*t) && !is_stale(*value));
+        let histogram = series.histograms.get(histograms).filter(|sample| in_reach(sample.t));
+        let share = |next: i64| (until - time) as f64 / (next - time) as f64;
+        let name = series.labels.metric_name();
+        match (cell, float, histogram) {
+            (Cell::Float(value), Some((t, next)), other) if other.is_none_or(|sample| sample.t > t) => {
+                Some(Cell::Float(value + (next - value) * share(t)))
+            }
+            (Cell::Histogram(value), float, Some(sample)) if float.is_none_or(|(t, _)| sample.t < t) => {
+                let (value, next) = (Work::from(value.as_ref()), Work::from(sample.histogram.as_ref()));
+                let counter = value.hint != ResetHint::Gauge;
+                match value.towards(&next, share(sample.t), counter) {
+                    Ok(between) => Some(Cell::Histogram(Arc::new(between.into()))),
+                    Err(native::Incompatible) => {
+                        self.warn(pos, format!("{} {name:?}", functions::MIXED_SCHEMAS));
+                        None
+                    }
+                }
+            }
+            (cell, None, None) => Some(cell),
+            _ => {
+                self.warn(pos, format!("{} {name:?}", functions::MIXED));
+                None
+            }
+        }
     }
 
     /// The range vector that an argument is.

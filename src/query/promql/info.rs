@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::PromqlError;
 use super::ast::{Call, Kind, Pos, Selector};
 use super::eval::{Eval, Grid};
-use super::value::{Column, Series, Value, Vector};
+use super::value::{CellRef, Column, Series, Value, Vector};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::matcher::{MatchOp, Matcher};
 
@@ -31,14 +31,17 @@ pub(super) fn info(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Res
         Some(_) => return Err(PromqlError::Execution("expected label selectors as the second argument".to_owned())),
         None => Vec::new(),
     };
-    let (names, data): (Vec<Matcher>, Vec<Matcher>) =
+    let (mut names, data): (Vec<Matcher>, Vec<Matcher>) =
         wanted.into_iter().partition(|matcher| matcher.name == METRIC_NAME);
-    let is_info = |series: &Series| {
-        let name = series.labels.metric_name();
-        if names.is_empty() { name == DEFAULT_NAME } else { names.iter().all(|matcher| matcher.matches(name)) }
-    };
+    if names.is_empty() {
+        names.push(Matcher::equal(METRIC_NAME, DEFAULT_NAME));
+    } else if names.iter().all(|matcher| matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRegex)) {
+        let any = Matcher::new(METRIC_NAME, MatchOp::Regex, ".+_info");
+        names.push(any.map_err(|error| PromqlError::Execution(error.to_string()))?);
+    }
+    let is_info = |series: &Series| names.iter().all(|matcher| matcher.matches(series.labels.metric_name()));
     let (offset, at) = times_of(first);
-    let infos = find(eval, &base, &names, &data, offset, at, grid)?;
+    let infos = find(eval, &base, &names, &data, (offset, at, first.pos), grid)?;
     let required = data.iter().any(|matcher| !matcher.matches_empty());
     let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
     for (place, series) in infos.iter().enumerate() {
@@ -66,7 +69,10 @@ fn times_of(expr: &super::ast::Expr) -> (i64, Option<super::ast::At>) {
         Kind::Call(call) => call.args.first().map_or((0, None), times_of),
         Kind::Aggregate(aggregate) => times_of(&aggregate.expr),
         Kind::Binary(binary) => times_of(&binary.left),
-        Kind::Subquery(subquery) => (subquery.offset, subquery.at),
+        Kind::Subquery(subquery) => match times_of(&subquery.expr) {
+            (offset, Some(at)) => (offset, Some(at)),
+            (offset, None) => (offset.saturating_add(subquery.offset), subquery.at),
+        },
         Kind::Number(_) | Kind::String(_) => (0, None),
     }
 }
@@ -77,14 +83,10 @@ fn find(
     base: &Vector,
     names: &[Matcher],
     data: &[Matcher],
-    offset: i64,
-    at: Option<super::ast::At>,
+    (offset, at, pos): (i64, Option<super::ast::At>, Pos),
     grid: &Grid,
 ) -> Result<Vector, PromqlError> {
     let mut matchers: Vec<Matcher> = names.to_vec();
-    if names.is_empty() {
-        matchers.push(Matcher::equal(METRIC_NAME, DEFAULT_NAME));
-    }
     matchers.extend(data.iter().filter(|matcher| !matcher.matches_empty()).cloned());
     for label in IDENTIFYING {
         let mut values: Vec<String> = base.iter().map(|series| regex::escape(series.labels.value(label))).collect();
@@ -99,9 +101,31 @@ fn find(
         return Ok(Vec::new());
     }
     let selector = Selector { matchers, offset, at, edges: super::ast::Edges::Plain };
-    let mut infos = eval.instant(&selector, grid, false)?;
-    infos.retain(|series| identity(&series.labels).len() == IDENTIFYING.len() || !series.labels.is_empty());
-    Ok(infos)
+    let values = eval.instant(&selector, grid, false, pos)?;
+    let has_histogram =
+        |series: &Series| (0..grid.steps).any(|step| matches!(series.column.get(step), CellRef::Histogram(_)));
+    if let Some(series) = values.iter().find(|series| has_histogram(series)) {
+        let message = format!("this should be an info metric, with float samples: {}", series.labels);
+        return Err(PromqlError::Execution(message));
+    }
+    eval.release(&values);
+    // Where two series of one info metric overlap, the one with the later sample counts.
+    eval.instant(&selector, grid, true, pos)
+}
+
+/// The series with samples at a step, of those with equal names only the ones sampled last.
+fn latest<'i>(infos: &'i Vector, places: &[usize], step: usize) -> Vec<&'i Series> {
+    let mut present: Vec<(f64, &Series)> = Vec::new();
+    for info in places.iter().filter_map(|at| infos.get(*at)) {
+        if let CellRef::Float(time) = info.column.get(step) {
+            present.push((time, info));
+        }
+    }
+    let name = |info: &Series| info.labels.metric_name().to_owned();
+    let newest = |(time, info): &(f64, &Series)| {
+        present.iter().all(|(other, series)| name(series) != name(info) || other <= time)
+    };
+    present.iter().filter(|entry| newest(entry)).map(|(_, info)| *info).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "one series against all that may enrich it")]
@@ -122,17 +146,14 @@ fn enrich(
         if !cell.is_some() {
             continue;
         }
-        let present: Vec<&Series> =
-            places.iter().filter_map(|at| infos.get(*at)).filter(|info| info.column.get(step).is_some()).collect();
+        let present = latest(infos, places, step);
         let mut labels = series.labels.clone();
-        let mut added = false;
         for info in &present {
             for (name, value) in &info.labels {
                 let wanted = data.is_empty() || data.iter().any(|matcher| matcher.name == name);
                 if name == METRIC_NAME || IDENTIFYING.contains(&name) || !wanted {
                     continue;
                 }
-                added = true;
                 if series.labels.get(name).is_some() {
                     continue;
                 }
@@ -142,7 +163,7 @@ fn enrich(
                 labels = labels.with(name, value);
             }
         }
-        if required && !added {
+        if required && present.is_empty() {
             continue;
         }
         if !made.contains_key(&labels) {

@@ -15,6 +15,9 @@ const DEPTH_MAX: usize = 200;
 /// Most operators in one query; a chain of them is as deep a tree as it is long.
 const OPERATORS_MAX: usize = 2_000;
 
+/// A label that stands in selectors of the plain query that may match anything.
+pub(super) const ANY_LABEL: &str = "__any__";
+
 /// The times of the query, for `step()` and `range()` in durations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
@@ -161,6 +164,9 @@ fn words(query: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
             ']' => in_brackets = false,
             _ => {}
         }
+        if word == Word::String && first != '`' && is_broken(&rest[..length]) {
+            return error(Pos(at), "a string is not valid UTF-8");
+        }
         tokens.push(Token { word, text: &rest[..length], pos: Pos(at) });
         at += length;
     }
@@ -179,6 +185,34 @@ fn string_length(rest: &str, quote: char, pos: Pos) -> Result<usize, SyntaxError
         }
     }
     error(pos, "unterminated quoted string")
+}
+
+/// Whether escapes of bytes, as in `"\xc5"`, make a string that is not UTF-8.
+fn is_broken(string: &str) -> bool {
+    let mut bytes = Vec::with_capacity(string.len());
+    let mut rest = string.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        let code = match (first, more) {
+            (b'\\', [b'x', ..]) => more.get(1..3).map(|digits| (digits, 16, 3)),
+            (b'\\', [b'0'..=b'3', ..]) => more.get(..3).map(|digits| (digits, 8, 3)),
+            (b'\\', [_, after @ ..]) => {
+                rest = after;
+                continue;
+            }
+            _ => None,
+        };
+        let value = code.and_then(|(digits, base, length)| {
+            Some((u8::from_str_radix(std::str::from_utf8(digits).ok()?, base).ok()?, length))
+        });
+        if let Some((value, length)) = value {
+            bytes.push(value);
+            rest = more.get(length..).unwrap_or_default();
+        } else {
+            bytes.push(*first);
+        }
+    }
+    std::str::from_utf8(&bytes).is_err()
 }
 
 /// A number or a duration at the start of `rest`.
@@ -308,6 +342,7 @@ fn ends_operand(token: Option<&Token<'_>>) -> bool {
 fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), SyntaxError> {
     let mut at = 0;
     let mut in_braces = false;
+    let mut calls_info: Vec<bool> = Vec::new();
     while let Some(token) = source.tokens.get(at).copied() {
         let before = at.checked_sub(1).and_then(|at| source.tokens.get(at));
         let follows = ends_operand(before);
@@ -346,7 +381,19 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
             }
             (Word::Sign, "</") => source.plain.push_str("<= "),
             (Word::Sign, ">/") => source.plain.push_str(">= "),
-            (Word::Sign, "{") => in_braces = true,
+            (Word::Sign, "{") => {
+                in_braces = true;
+                let second_of_info = calls_info.last() == Some(&true) && before.is_some_and(|token| token.text == ",");
+                if second_of_info {
+                    source.plain.push_str(&format!("{{ {ANY_LABEL} != \"\" , "));
+                    at += 1;
+                    continue;
+                }
+            }
+            (Word::Sign, "(") => calls_info.push(before.is_some_and(|token| token.text.eq_ignore_ascii_case("info"))),
+            (Word::Sign, ")") => {
+                calls_info.pop();
+            }
             (Word::Sign, "}") => in_braces = false,
             _ => {}
         }

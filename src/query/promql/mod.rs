@@ -285,11 +285,7 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
             continue;
         }
         eval.budget.charge(16 * (window.times.len() + window.histograms.len()))?;
-        let labels = if series.drop_name {
-            series.labels.without(crate::model::labels::METRIC_NAME)
-        } else {
-            series.labels.clone()
-        };
+        let labels = if series.drop_name { value::nameless(&series.labels) } else { series.labels.clone() };
         let floats = window.times.iter().copied().zip(window.values.iter().copied()).collect();
         let histograms = window.histograms.iter().map(|sample| (sample.t, sample.histogram.clone())).collect();
         all.push(AnswerSeries { labels, floats, histograms });

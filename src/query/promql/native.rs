@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::stat;
 use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
 
 /// Buckets of one sign, in order of their index.
@@ -324,6 +325,28 @@ impl Work {
         Ok(Added { reconciled, conflict })
     }
 
+    /// The value at `share` of the way to `next`. A counter that began anew in between started from
+    /// zero.
+    ///
+    /// # Errors
+    /// [`Incompatible`] when only one has custom buckets.
+    pub fn towards(&self, next: &Self, share: f64, counter: bool) -> Result<Self, Incompatible> {
+        if self.is_custom() != next.is_custom() {
+            return Err(Incompatible);
+        }
+        let mut result = next.clone();
+        if counter && next.is_reset_after(self) {
+            result.map(|value| value * share);
+            return Ok(result);
+        }
+        let hint = result.hint;
+        result.add(self, -1.0)?;
+        result.map(|value| value * share);
+        result.add(self, 1.0)?;
+        result.hint = hint;
+        Ok(result)
+    }
+
     /// Whether `self`, coming after `before`, shows that the counter began anew.
     pub fn is_reset_after(&self, before: &Self) -> bool {
         match self.hint {
@@ -386,7 +409,8 @@ impl Work {
     pub fn buckets(&self) -> Vec<Bucket> {
         let mut buckets = Vec::with_capacity(self.positive.len() + self.negative.len() + 1);
         buckets.extend(self.negative.iter().rev().map(|(index, count)| self.bucket_below(*index, *count)));
-        if self.zero_count != 0.0 {
+        // A negative count, as subtraction can leave, is no bucket of observations.
+        if self.zero_count > 0.0 {
             let wide = self.zero_threshold;
             buckets.push(Bucket { lower: -wide, upper: wide, lower_in: true, upper_in: true, count: self.zero_count });
         }
@@ -411,6 +435,62 @@ impl Work {
             && a.bounds == b.bounds
     }
 }
+
+/// The sum or the mean of histograms, exact where adding one by one would lose digits or overflow.
+/// Says whether custom bounds had to go.
+///
+/// # Errors
+/// [`Incompatible`] when only some have custom buckets.
+pub(super) fn total(works: &[Work], average: bool) -> Result<(Work, bool), Incompatible> {
+    let Some((first, rest)) = works.split_first() else { return Ok((Work::default(), false)) };
+    let (mut shape, mut reconciled) = (first.clone(), false);
+    for work in rest {
+        reconciled |= shape.add(work, 1.0)?.reconciled;
+    }
+    let count = works.len() as f64;
+    let combined = |values: &[f64]| {
+        let sum = stat::sum(values.iter().copied());
+        match average {
+            false => sum,
+            true if sum.is_infinite() && values.iter().all(|value| value.is_finite()) => {
+                stat::sum(values.iter().map(|value| value / count))
+            }
+            true => sum / count,
+        }
+    };
+    let (mut zero, mut counts, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut positive, mut negative) = (Columns::new(), Columns::new());
+    for work in works {
+        let mut work = work.clone();
+        if shape.is_custom() {
+            work.with_bounds(&shape.bounds);
+        } else {
+            if work.zero_threshold != shape.zero_threshold {
+                work.absorb(shape.zero_threshold);
+            }
+            work.reduce(shape.schema);
+        }
+        zero.push(work.zero_count);
+        counts.push(work.count);
+        sums.push(work.sum);
+        for (index, value) in work.positive {
+            positive.entry(index).or_default().push(value);
+        }
+        for (index, value) in work.negative {
+            negative.entry(index).or_default().push(value);
+        }
+    }
+    let buckets = |columns: Columns| columns.iter().map(|(index, values)| (*index, combined(values))).collect();
+    shape.zero_count = combined(&zero);
+    shape.count = combined(&counts);
+    shape.sum = combined(&sums);
+    shape.positive = buckets(positive);
+    shape.negative = buckets(negative);
+    Ok((shape, reconciled))
+}
+
+/// Counts of each bucket in several histograms.
+type Columns = BTreeMap<i32, Vec<f64>>;
 
 #[cfg(test)]
 mod tests {

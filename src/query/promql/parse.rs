@@ -356,7 +356,8 @@ fn selector_of(
         return Err(SyntaxError { pos, message: "unexpected \"or\" in label matching".to_owned() });
     }
     let mut own: Vec<Matcher> = name.into_iter().map(|name| Matcher::equal(METRIC_NAME, name)).collect();
-    for matcher in &matchers.matchers {
+    let may_match_empty = matchers.matchers.iter().any(|matcher| matcher.name == lex::ANY_LABEL);
+    for matcher in matchers.matchers.iter().filter(|matcher| matcher.name != lex::ANY_LABEL) {
         let op = match matcher.op {
             ParserMatchOp::Equal => MatchOp::Equal,
             ParserMatchOp::NotEqual => MatchOp::NotEqual,
@@ -366,7 +367,7 @@ fn selector_of(
         let matcher = Matcher::new(matcher.name.as_str(), op, matcher.value.as_str());
         own.push(matcher.map_err(|error| SyntaxError { pos, message: error.to_string() })?);
     }
-    if own.iter().all(Matcher::matches_empty) {
+    if !may_match_empty && own.iter().all(Matcher::matches_empty) {
         let message = "vector selector must contain at least one non-empty matcher".to_owned();
         return Err(SyntaxError { pos, message });
     }

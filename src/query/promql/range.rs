@@ -1,9 +1,12 @@
 //! Range vectors: series of samples over which windows slide, left-open as in Prometheus 3.
 
+use std::sync::Arc;
+
 use super::PromqlError;
 use super::ast::{At, Edges, Selector, Subquery};
 use super::eval::{Eval, Grid};
 use super::value::{CellRef, Value};
+use crate::model::histogram::{Histogram, ResetHint};
 use crate::model::labels::Labels;
 use crate::model::sample::{HistogramSample, SeriesColumns, is_stale};
 use crate::model::time::RangeMs;
@@ -127,7 +130,8 @@ pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid)
                         range.values.push(value);
                     }
                     CellRef::Histogram(histogram) => {
-                        range.histograms.push(HistogramSample { t: inner.time(step), histogram: histogram.clone() });
+                        let histogram = without_hint(histogram);
+                        range.histograms.push(HistogramSample { t: inner.time(step), histogram });
                     }
                 }
             }
@@ -136,6 +140,17 @@ pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid)
     }
     let Subquery { range, offset, at, .. } = *subquery;
     Ok(Matrix { series, range, offset, at, edges: Edges::Plain, beyond: 0 })
+}
+
+/// A subquery leaves samples out and repeats others, so what they say about resets before them does
+/// not hold between its steps.
+fn without_hint(histogram: &Arc<Histogram>) -> Arc<Histogram> {
+    match histogram.reset_hint {
+        ResetHint::Unknown | ResetHint::Gauge => histogram.clone(),
+        ResetHint::Reset | ResetHint::NotReset => {
+            Arc::new(Histogram { reset_hint: ResetHint::Unknown, ..histogram.as_ref().clone() })
+        }
+    }
 }
 
 /// Slides a window over one series. Windows must be asked for in the order of steps.

@@ -20,6 +20,13 @@ pub(super) fn trimmed(histogram: &Arc<Histogram>, bound: f64, upper: bool) -> Ce
     let (has_positive, has_negative) = (!work.positive.is_empty(), !work.negative.is_empty());
     let (mut kept_sum, mut kept_count, mut changed) = (0.0, 0.0, false);
     let mut keep = |bucket: Bucket| {
+        if let Some((share, at)) = unbounded(&bucket, bound, custom, upper) {
+            let count = bucket.count * share;
+            changed = true;
+            kept_count += count;
+            kept_sum += count * at;
+            return count;
+        }
         let below = share_below(&bucket, bound, custom, has_positive, has_negative);
         let share = if upper { below } else { 1.0 - below };
         let count = bucket.count * share;
@@ -47,6 +54,20 @@ pub(super) fn trimmed(histogram: &Arc<Histogram>, bound: f64, upper: bool) -> Ce
         work.sum = kept_sum;
     }
     Cell::Histogram(Arc::new(work.into()))
+}
+
+/// What is kept of a custom bucket that `bound` cuts and that has no lower or no upper bound, where
+/// there is nothing to interpolate between: the share, and where it lies.
+fn unbounded(bucket: &Bucket, bound: f64, custom: bool, upper: bool) -> Option<(f64, f64)> {
+    let cut = custom && bucket.lower < bound && bound < bucket.upper;
+    match (bucket.lower.is_infinite(), bucket.upper.is_infinite()) {
+        (true, true) if cut => Some((0.0, bound)),
+        (false, true) if cut => Some((if upper { 0.0 } else { 1.0 }, bound)),
+        (true, false) if cut && bucket.upper <= 0.0 => Some((if upper { 1.0 } else { 0.0 }, bound)),
+        // A bucket that ends above zero is taken to begin there.
+        (true, false) if cut && bound < 0.0 => Some((0.0, bound)),
+        _ => None,
+    }
 }
 
 /// Where the observations that are left of a bucket lie on average.

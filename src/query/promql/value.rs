@@ -154,8 +154,19 @@ pub struct Series {
 impl Series {
     /// Whom the client sees.
     pub fn final_labels(&self) -> Labels {
-        if self.drop_name { self.labels.without(METRIC_NAME) } else { self.labels.clone() }
+        if self.drop_name { nameless(&self.labels) } else { self.labels.clone() }
     }
+}
+
+/// Whether a label goes when the name goes: type and unit are of the metric, not of what a function
+/// made of it.
+pub fn belongs_to_name(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+}
+
+/// Labels without the name and what belongs to it.
+pub fn nameless(labels: &Labels) -> Labels {
+    labels.filter(|name, _| !belongs_to_name(name))
 }
 
 /// A list of series in which one may follow another with the same labels.

@@ -1,9 +1,13 @@
 //! Ranges whose edges have values: `anchored` takes the last sample before the window for its
 //! start, `smoothed` draws a line between the samples on both sides of an edge.
 
+use std::sync::Arc;
+
 use super::RangeContext;
-use super::rate::{self, Either, MIXED};
+use super::rate::{self, Either, MIXED, MIXED_SCHEMAS};
+use crate::model::histogram::ResetHint;
 use crate::query::promql::ast::Edges;
+use crate::query::promql::native::Work;
 use crate::query::promql::range::Window;
 use crate::query::promql::value::Cell;
 
@@ -22,38 +26,53 @@ fn between(a: (i64, f64), b: (i64, f64), time: i64, counter: bool) -> f64 {
     from + (b.1 - from) * (time - a.0) as f64 / (b.0 - a.0) as f64
 }
 
-/// What [`rate::rate`] and its kin divide up, for ranges with values at their edges.
+/// The samples around and in a window: the last before it, those inside, the first after it.
+type Parts<'a> = (Option<(i64, Either<'a>)>, Vec<(i64, Either<'a>)>, Option<(i64, Either<'a>)>);
+
+/// What `rate` and its kin divide up, for ranges with values at their edges.
 pub(super) fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool) -> Option<Cell> {
-    if !window.histograms.is_empty() {
-        if !window.values.is_empty() {
-            context.warn(MIXED);
-        }
+    let samples = rate::in_order(window);
+    let (before, inside, after) = parts(&samples, |sample| sample.0, window.start, window.end);
+    let after = if context.edges == Edges::Anchored { None } else { after };
+    if inside.is_empty() && (before.is_none() || after.is_none()) {
         return None;
     }
-    rate::hint_non_counter(context, counter);
-    let samples: Vec<(i64, f64)> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
-    let (before, inside, after) = parts(&samples, |sample| sample.0, window.start, window.end);
-    let mut values = Vec::with_capacity(inside.len() + 2);
-    if context.edges == Edges::Anchored {
-        if inside.is_empty() {
-            return None;
-        }
-        values.extend(before.map(|(_, value)| value));
-        values.extend(inside.iter().map(|(_, value)| *value));
-        if values.len() == 1 {
-            return Some(Cell::Float(0.0));
-        }
-        return rate::float_change(&values, counter).map(Cell::Float);
+    let parts: Parts<'_> = (before, inside.to_vec(), after);
+    let used = || before.iter().chain(inside).chain(&after);
+    let floats = used().filter(|(_, sample)| matches!(sample, Either::Float(_))).count();
+    if floats == used().count() {
+        rate::hint_non_counter(context, counter);
+        return float_change(window, context, counter, &parts);
     }
-    let next = inside.first().copied().or(after);
-    if let (Some(before), Some(next)) = (before, next) {
-        values.push(if before.0 == window.start { before.1 } else { between(before, next, window.start, counter) });
-    } else if let (Some(before), None) = (before, next) {
-        values.push(before.1);
+    if floats > 0 {
+        context.warn(MIXED);
+        return None;
+    }
+    histogram_change(window, context, counter, &parts)
+}
+
+fn float_change(
+    window: &Window<'_>,
+    context: &RangeContext<'_, '_>,
+    counter: bool,
+    (before, inside, after): &Parts<'_>,
+) -> Option<Cell> {
+    let float = |(t, sample): &(i64, Either<'_>)| match sample {
+        Either::Float(value) => Some((*t, *value)),
+        Either::Histogram(_) => None,
+    };
+    let inside: Vec<(i64, f64)> = inside.iter().filter_map(float).collect();
+    let (before, after) = (before.as_ref().and_then(float), after.as_ref().and_then(float));
+    let mut values = Vec::with_capacity(inside.len() + 2);
+    if let Some(before) = before {
+        let next = inside.first().copied().or(after);
+        values.push(match next {
+            Some(next) if context.edges == Edges::Smoothed => between(before, next, window.start, counter),
+            _ => before.1,
+        });
     }
     values.extend(inside.iter().map(|(_, value)| *value));
-    let last = inside.last().copied().or(before);
-    if let (Some(last), Some(after)) = (last, after)
+    if let (Some(last), Some(after)) = (inside.last().copied().or(before), after)
         && last.0 != window.end
     {
         values.push(between(last, after, window.end, counter));
@@ -63,6 +82,66 @@ pub(super) fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, co
         [_] => Some(Cell::Float(0.0)),
         values => rate::float_change(values, counter).map(Cell::Float),
     }
+}
+
+fn histogram_change(
+    window: &Window<'_>,
+    context: &mut RangeContext<'_, '_>,
+    counter: bool,
+    (before, inside, after): &Parts<'_>,
+) -> Option<Cell> {
+    let work = |(t, sample): &(i64, Either<'_>)| match sample {
+        Either::Float(_) => None,
+        Either::Histogram(sample) => Some((*t, Work::from(sample.histogram.as_ref()))),
+    };
+    let mut inside: Vec<(i64, Work)> = inside.iter().filter_map(work).collect();
+    let (before, after) = (before.as_ref().and_then(work), after.as_ref().and_then(work));
+    let hints: Vec<ResetHint> = before.iter().chain(&inside).chain(&after).map(|(_, work)| work.hint).collect();
+    rate::warn_of_hints(&hints, context, counter);
+    let share = |a: i64, b: i64, t: i64| (t - a) as f64 / (b - a) as f64;
+    let last = inside.last().or(before.as_ref()).cloned();
+    let empty_inside = inside.is_empty();
+    let mut works = Vec::with_capacity(inside.len() + 2);
+    if let Some((t, before)) = &before {
+        let next = inside.first_mut().map(|(t, work)| (*t, work));
+        let left = match (next, &after) {
+            _ if context.edges == Edges::Anchored => Ok(before.clone()),
+            (Some((next_t, next)), _) => {
+                let left = before.towards(next, share(*t, next_t, window.start), counter);
+                if counter && next.is_reset_after(before) {
+                    // The reset is in what was interpolated; it must not count again.
+                    next.hint = ResetHint::Unknown;
+                }
+                left
+            }
+            (None, Some((next_t, next))) => before.towards(next, share(*t, *next_t, window.start), counter),
+            (None, None) => Ok(before.clone()),
+        };
+        let Ok(left) = left else {
+            context.warn(MIXED_SCHEMAS);
+            return None;
+        };
+        works.push(left);
+    }
+    works.extend(inside.into_iter().map(|(_, work)| work));
+    if let (Some((t, last)), Some((after_t, after))) = (last, after)
+        && t != window.end
+    {
+        let Ok(mut right) = last.towards(&after, share(t, after_t, window.end), counter) else {
+            context.warn(MIXED_SCHEMAS);
+            return None;
+        };
+        if empty_inside {
+            right.hint = ResetHint::Unknown;
+        }
+        works.push(right);
+    }
+    if let [only] = works.as_slice() {
+        works.push(only.clone());
+        works.iter_mut().for_each(|work| work.hint = ResetHint::Unknown);
+    }
+    let result = rate::works_change(works, context, counter)?;
+    Some(Cell::Histogram(Arc::new(result.into())))
 }
 
 /// The samples that `changes` and `resets` compare.

@@ -251,13 +251,14 @@ fn native_fraction(lower: f64, upper: f64, work: &Work) -> f64 {
     let custom = work.is_custom();
     let (has_positive, has_negative) = sides(work);
     let part = |bucket: &Bucket| {
-        let share = |bound: f64| {
-            let unbounded = custom && bucket.lower == f64::NEG_INFINITY && bucket.upper <= 0.0;
-            if unbounded && bound < bucket.upper && bound > f64::NEG_INFINITY {
-                return 0.0;
-            }
-            share_below(bucket, bound, custom, has_positive, has_negative)
-        };
+        let unbounded = custom && bucket.lower == f64::NEG_INFINITY && bucket.upper <= 0.0;
+        if unbounded && lower > f64::NEG_INFINITY {
+            return 0.0;
+        }
+        if unbounded && upper < bucket.upper {
+            return 0.0;
+        }
+        let share = |bound: f64| share_below(bucket, bound, custom, has_positive, has_negative);
         bucket.count * (share(upper) - share(lower))
     };
     work.buckets().iter().map(part).sum::<f64>() / work.count
@@ -395,7 +396,7 @@ fn classic_fraction(lower: f64, upper: f64, buckets: &ClassicBuckets) -> f64 {
     if lower >= upper {
         return 0.0;
     }
-    let rank = |value: f64| {
+    let rank = |value: f64, is_lower: bool| {
         let mut low = if buckets.first().is_some_and(|first| first.0 <= 0.0) { f64::NEG_INFINITY } else { 0.0 };
         let mut before = 0.0;
         for (bound, count) in buckets {
@@ -403,14 +404,18 @@ fn classic_fraction(lower: f64, upper: f64, buckets: &ClassicBuckets) -> f64 {
                 (low, before) = (*bound, *count);
                 continue;
             }
-            if value <= low || low == f64::NEG_INFINITY || *bound == f64::INFINITY {
+            if low == f64::NEG_INFINITY {
+                // Nothing can be told of where in a bucket without lower bound observations lie.
+                return if value > f64::NEG_INFINITY && is_lower { *count } else { before };
+            }
+            if value <= low || *bound == f64::INFINITY {
                 return before;
             }
             return before + (count - before) * (value - low) / (bound - low);
         }
         total
     };
-    (rank(upper) - rank(lower)) / total
+    (rank(upper, false) - rank(lower, true)).max(0.0) / total
 }
 
 /// What is asked of each histogram.
@@ -518,7 +523,10 @@ fn histogram_quantiles(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) ->
     for param in call.args.iter().skip(2) {
         let quantiles = eval.scalar(param, grid)?;
         check_quantiles(eval, &quantiles, param.pos);
-        let value = number(quantiles.first().copied().unwrap_or(f64::NAN));
+        let mut value = number(quantiles.first().copied().unwrap_or(f64::NAN));
+        if value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+            value.push_str(".0");
+        }
         for mut series in of_histograms(eval, &vector, grid, expr.pos, &Ask::Quantile(&quantiles))? {
             series.labels = series.labels.with(&label, &value);
             result.push(series);

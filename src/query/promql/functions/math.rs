@@ -35,8 +35,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     row("clamp_min", "raises values to a bound", "clamp_min(a, 0)", Imp::Float(|v, p| larger(v, first(p)))),
     row("clamp_max", "lowers values to a bound", "clamp_max(a, 1)", Imp::Float(|v, p| smaller(v, first(p)))),
     row("pi", "the number pi", "pi()", Imp::Whole(|eval, _, _, grid| eval.constant(std::f64::consts::PI, grid))),
-    row("min_of", "the smaller of two scalars", "min_of(1, 2)", Imp::Whole(|e, c, _, g| of_two(e, c, g, f64::min))),
-    row("max_of", "the larger of two scalars", "max_of(1, 2)", Imp::Whole(|e, c, _, g| of_two(e, c, g, f64::max))),
+    row("min_of", "the smaller of two scalars", "min_of(1, 2)", Imp::Whole(|e, c, _, g| of_two(e, c, g, smaller))),
+    row("max_of", "the larger of two scalars", "max_of(1, 2)", Imp::Whole(|e, c, _, g| of_two(e, c, g, larger))),
 ];
 
 fn first(params: &[f64]) -> f64 {

@@ -10,6 +10,8 @@ mod rate;
 mod time;
 mod vector;
 
+pub(super) use rate::{MIXED, MIXED_SCHEMAS};
+
 use super::PromqlError;
 use super::ast::{Call, Expr, Kind, Pos};
 use super::eval::{Eval, Grid};

@@ -6,6 +6,7 @@ use super::rate::{Either, IGNORED, MIXED, MIXED_SCHEMAS, in_order};
 use super::{Function, Imp, RangeContext, row};
 use crate::model::histogram::ResetHint;
 use crate::query::promql::aggregate::number;
+use crate::query::promql::native;
 use crate::query::promql::native::Work;
 use crate::query::promql::range::Window;
 use crate::query::promql::stat;
@@ -135,24 +136,16 @@ fn total(window: &Window<'_>, context: &mut RangeContext<'_, '_>, average: bool)
         return Some(Cell::Float(if average { stat::mean(values) } else { stat::sum(values) }));
     }
     let works: Vec<Work> = window.histograms.iter().map(|sample| Work::from(sample.histogram.as_ref())).collect();
-    let (first, rest) = works.split_first()?;
-    let mut total = first.clone();
-    for work in rest {
-        let Ok(added) = total.add(work, 1.0) else {
-            context.warn(MIXED_SCHEMAS);
-            return None;
-        };
-        if added.reconciled {
-            context.eval.info(context.pos, "mismatched custom buckets were reconciled during aggregation");
-        }
+    let Ok((total, reconciled)) = native::total(&works, average) else {
+        context.warn(MIXED_SCHEMAS);
+        return None;
+    };
+    if reconciled {
+        context.eval.info(context.pos, "mismatched custom buckets were reconciled during aggregation");
     }
     let has = |hint: ResetHint| works.iter().any(|work| work.hint == hint);
     if has(ResetHint::Reset) && has(ResetHint::NotReset) {
         context.eval.warn(context.pos, "conflicting counter resets during histogram aggregation");
-    }
-    if average {
-        let count = works.len() as f64;
-        total.map(|value| value / count);
     }
     Some(Cell::Histogram(Arc::new(total.into())))
 }
@@ -171,6 +164,9 @@ fn quantile(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, 
 }
 
 fn mad(values: &[f64]) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
     let median = stat::quantile(0.5, &mut values.to_vec());
     let mut distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
     stat::quantile(0.5, &mut distances)

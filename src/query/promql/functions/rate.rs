@@ -37,8 +37,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
-pub(super) const MIXED: &str = "encountered a mix of histograms and floats for metric name";
-pub(super) const MIXED_SCHEMAS: &str =
+pub(in crate::query::promql) const MIXED: &str = "encountered a mix of histograms and floats for metric name";
+pub(in crate::query::promql) const MIXED_SCHEMAS: &str =
     "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
 const NOT_A_COUNTER: &str = "this native histogram metric is not a counter:";
 const NOT_A_GAUGE: &str = "this native histogram metric is not a gauge:";
@@ -141,15 +141,42 @@ pub(super) fn histogram_change(
     context: &mut RangeContext<'_, '_>,
     counter: bool,
 ) -> Option<Work> {
-    let [first, .., last] = samples else { return None };
-    let gauge = |sample: &HistogramSample| sample.histogram.reset_hint == ResetHint::Gauge;
-    if counter && samples.iter().any(gauge) {
+    if samples.len() < 2 {
+        return None;
+    }
+    let hints: Vec<ResetHint> = samples.iter().map(|sample| sample.histogram.reset_hint).collect();
+    warn_of_hints(&hints, context, counter);
+    let mut works: Vec<Work> = samples.iter().map(|sample| Work::from(sample.histogram.as_ref())).collect();
+    forget_first_before_reset(&mut works, counter);
+    works_change(works, context, counter)
+}
+
+/// Warns when a gauge is treated as a counter or the other way round.
+pub(super) fn warn_of_hints(hints: &[ResetHint], context: &mut RangeContext<'_, '_>, counter: bool) {
+    if counter && hints.contains(&ResetHint::Gauge) {
         context.warn(NOT_A_COUNTER);
     }
-    if !counter && !(gauge(first) && gauge(last)) {
+    let edges = [hints.first(), hints.last()];
+    if !counter && edges.iter().any(|hint| *hint != Some(&ResetHint::Gauge)) {
         context.warn(NOT_A_GAUGE);
     }
-    let works: Vec<Work> = samples.iter().map(|sample| Work::from(sample.histogram.as_ref())).collect();
+}
+
+/// When the counter begins anew with the second sample, the first says nothing about the change,
+/// and its buckets may be of any kind.
+fn forget_first_before_reset(works: &mut [Work], counter: bool) {
+    if let [first, second, ..] = works
+        && counter
+        && second.is_reset_after(first)
+    {
+        *first = Work { schema: second.schema, bounds: second.bounds.clone(), ..Work::default() };
+        first.zero_threshold = second.zero_threshold;
+        second.hint = ResetHint::Unknown;
+    }
+}
+
+/// Last minus first, with what resets took away added back.
+pub(super) fn works_change(works: Vec<Work>, context: &mut RangeContext<'_, '_>, counter: bool) -> Option<Work> {
     if works.iter().any(Work::is_custom) && !works.iter().all(Work::is_custom) {
         context.warn(MIXED_SCHEMAS);
         return None;
@@ -212,11 +239,12 @@ fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: 
                 context.warn(NOT_A_GAUGE);
             }
             let (first, mut result) = (Work::from(before.histogram.as_ref()), Work::from(now.histogram.as_ref()));
-            if first.is_custom() != result.is_custom() {
+            let reset = per_second && result.is_reset_after(&first);
+            if first.is_custom() != result.is_custom() && !reset {
                 context.warn(MIXED_SCHEMAS);
                 return None;
             }
-            if !per_second || !result.is_reset_after(&first) {
+            if !reset {
                 let added = result.add(&first, -1.0).ok()?;
                 if added.reconciled {
                     context.eval.info(context.pos, "mismatched custom buckets were reconciled during subtraction");

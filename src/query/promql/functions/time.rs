@@ -113,7 +113,7 @@ fn span(eval: &mut Eval<'_>, grid: &Grid) -> Result<Value, PromqlError> {
 fn timestamp(eval: &mut Eval<'_>, call: &Call, grid: &Grid) -> Result<Value, PromqlError> {
     let expr = arg(call, 0)?;
     if let Kind::Vector(selector) = &expr.bare().kind {
-        let mut vector = eval.instant(selector, grid, true)?;
+        let mut vector = eval.instant(selector, grid, true, expr.pos)?;
         vector.iter_mut().for_each(|series| series.drop_name = true);
         return Ok(Value::Vector(vector));
     }

@@ -18,6 +18,8 @@ mod notes;
 mod operate;
 mod parse;
 mod range;
+#[cfg(test)]
+mod scripts;
 mod stack;
 mod stat;
 mod trim;

@@ -196,7 +196,7 @@ impl Question {
             }
             return;
         }
-        if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !text.contains(' ') {
+        if text == "NaN" || (text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !text.contains(' ')) {
             self.scalar = Some(number(text));
             return;
         }

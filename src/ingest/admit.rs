@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Options;
 use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, SeriesBatch, Signal, TracesBatch};
+use crate::model::labels::Labels;
 
 /// The times that are let in, nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,11 @@ impl Window {
     }
 }
 
+/// A label set for an error message: cut, because a hostile one has megabytes.
+fn shown(labels: &Labels) -> String {
+    labels.to_string().chars().take(200).collect()
+}
+
 /// Whether a series has anything to store.
 pub(super) fn holds_something(series: &SeriesBatch) -> bool {
     !(series.samples.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty())
@@ -61,7 +67,7 @@ pub(super) fn metrics(batch: &mut MetricsBatch, window: &Window, rejected: &mut 
         let mut admit = |t: i64| match window.refuse_ms(t) {
             None => true,
             Some(reason) => {
-                rejected.add(reason, 1, || format!("sample of {labels} at {t} ms"));
+                rejected.add(reason, 1, || format!("sample of {} at {t} ms", shown(labels)));
                 false
             }
         };
@@ -80,14 +86,15 @@ pub(super) fn logs(batch: &mut LogsBatch, window: &Window, rejected: &mut Reject
             let bytes = entry.line.len();
             if bytes > window.line_bytes_max {
                 let limit = window.line_bytes_max;
-                rejected
-                    .add("line_too_long", 1, || format!("line of {labels} has {bytes} bytes, the limit is {limit}"));
+                rejected.add("line_too_long", 1, || {
+                    format!("line of {} has {bytes} bytes, the limit is {limit}", shown(labels))
+                });
                 return false;
             }
             match window.refuse_ns(entry.t) {
                 None => true,
                 Some(reason) => {
-                    rejected.add(reason, 1, || format!("line of {labels} at {} ns", entry.t));
+                    rejected.add(reason, 1, || format!("line of {} at {} ns", shown(labels), entry.t));
                     false
                 }
             }

@@ -97,7 +97,8 @@ fn accumulate(series: &mut SeriesBatch, sum: &mut Sum, rejected: &mut Rejections
     let labels = &series.labels;
     let mut refuse = |t: i64, newest: i64| {
         rejected.add("delta_out_of_order", 1, || {
-            format!("delta of {labels} at {t} ms is not newer than the one at {newest} ms")
+            let shown: String = labels.to_string().chars().take(200).collect();
+            format!("delta of {shown} at {t} ms is not newer than the one at {newest} ms")
         });
         false
     };

@@ -12,6 +12,9 @@ const UNKNOWN: &str = "unknown";
 /// Bytes of a line that are searched for a level.
 const SCAN_BYTES_MAX: usize = 4096;
 
+/// Longest level, in bytes: a label is copied to every line of its stream.
+const LEVEL_BYTES_MAX: usize = 64;
+
 /// Labels and metadata that give the level, best first.
 const NAMED_BY: &[&str] = &[DETECTED_LEVEL, "level", "LEVEL", "Level", "severity", "SEVERITY", "lvl", "LVL"];
 
@@ -34,7 +37,8 @@ pub(super) fn mark_lines(stream: &mut StreamBatch) {
 }
 
 fn given(labels: &Labels) -> Option<&str> {
-    NAMED_BY.iter().find_map(|name| labels.get(name))
+    let level = NAMED_BY.iter().find_map(|name| labels.get(name));
+    level.filter(|level| level.len() <= LEVEL_BYTES_MAX)
 }
 
 fn of_line(entry: &LogEntry) -> &str {
@@ -202,6 +206,10 @@ mod tests {
         mark_lines(&mut stream);
         let levels: Vec<_> = stream.entries.iter().map(|entry| entry.metadata.value(DETECTED_LEVEL)).collect();
         assert_eq!(levels, ["Verbatim", "error"]);
+        stream.labels = Labels::from_pairs([("level", "x".repeat(60_000))]).unwrap();
+        stream.entries = vec![entry("level=error", &[])];
+        mark_lines(&mut stream);
+        assert_eq!(stream.entries[0].metadata.value(DETECTED_LEVEL), "error", "a long label is no level");
         stream.labels = Labels::from_pairs([("severity", "odd")]).unwrap();
         stream.entries = vec![entry("level=error", &[("lvl", "x")])];
         mark_lines(&mut stream);

@@ -60,7 +60,8 @@ impl Labels {
                 return Err(LabelsError::Duplicate(a.as_ref().chars().take(64).collect()));
             }
         }
-        let mut text = String::new();
+        let bytes = pairs.iter().map(|(name, value)| name.as_ref().len() + value.as_ref().len() + 4).sum();
+        let mut text = String::with_capacity(bytes);
         for (name, value) in &pairs {
             let (name, value) = (name.as_ref(), value.as_ref());
             if name.is_empty() {

@@ -68,9 +68,9 @@ impl Failure {
             ErrorClass::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorClass::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorClass::NotFound => StatusCode::NOT_FOUND,
-            ErrorClass::Timeout => StatusCode::REQUEST_TIMEOUT,
             ErrorClass::Throttled => StatusCode::TOO_MANY_REQUESTS,
-            ErrorClass::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            // Not 408: senders would take that for final and drop the batch.
+            ErrorClass::Timeout | ErrorClass::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorClass::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -93,7 +93,7 @@ impl Failure {
 
     /// Seconds after which a sender should try again; `None` when it should not.
     pub fn retry_after(&self) -> Option<u32> {
-        matches!(self.class(), ErrorClass::Throttled | ErrorClass::Unavailable).then_some(1)
+        matches!(self.class(), ErrorClass::Throttled | ErrorClass::Timeout | ErrorClass::Unavailable).then_some(1)
     }
 
     /// The error with its causes, for the sender and the log.

@@ -11,5 +11,6 @@ mod power;
 mod program;
 mod smoke;
 mod trace_api;
+mod receive;
 mod traceql;
 mod vec_traces;

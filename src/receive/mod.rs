@@ -4,6 +4,8 @@
 //! A row is a pure function and its names; caps, deadlines and counters are the handler's work, so a
 //! new protocol cannot forget them.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 mod failure;
 mod grpc;
 mod headers;

@@ -1,6 +1,8 @@
 //! Bytes to wire types and back, one file per format. No I/O, no clock: a decoder is a pure function
 //! of its bytes, and what it builds is metered before it is allocated ([`limits::Meter`]).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 pub mod decompress;
 pub mod error;
 pub mod jaeger_out;

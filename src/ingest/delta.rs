@@ -165,7 +165,7 @@ fn add_sides(
         let (spans, counts) = side(histogram);
         let shift = histogram.schema.saturating_sub(schema).clamp(0, 62);
         // Bucket i of a finer schema lies in bucket ceil(i / 2^shift) of the coarser one.
-        buckets.extend(indexed(spans, counts).map(|(index, count)| ((index - 1 >> shift) + 1, count)));
+        buckets.extend(indexed(spans, counts).map(|(index, count)| (((index - 1) >> shift) + 1, count)));
     }
     buckets.sort_by_key(|(index, _)| *index);
     buckets.dedup_by(|next, kept| {

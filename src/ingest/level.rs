@@ -45,9 +45,17 @@ fn of_line(entry: &LogEntry) -> &str {
     given(&entry.metadata).unwrap_or_else(|| of_text(&entry.line))
 }
 
+/// The part of a line that is searched; a character at its end is not cut in two.
+fn head(line: &str) -> &str {
+    if line.len() <= SCAN_BYTES_MAX {
+        return line;
+    }
+    (SCAN_BYTES_MAX - 3..=SCAN_BYTES_MAX).rev().find_map(|end| line.get(..end)).unwrap_or_default()
+}
+
 /// The level that a line's text names.
 fn of_text(line: &str) -> &'static str {
-    let line = line.get(..line.floor_char_boundary(SCAN_BYTES_MAX)).unwrap_or(line).trim_start();
+    let line = head(line).trim_start();
     let found = if line.starts_with('{') { in_json(line) } else { in_logfmt(line).or_else(|| in_words(line)) };
     found.unwrap_or(UNKNOWN)
 }
@@ -214,6 +222,15 @@ mod tests {
         stream.entries = vec![entry("level=error", &[("lvl", "x")])];
         mark_lines(&mut stream);
         assert_eq!(stream.entries[0].metadata.value(DETECTED_LEVEL), "odd");
+    }
+
+    #[test]
+    fn only_the_head_of_a_long_line_is_read() {
+        for odd in ["", "x", "xx"] {
+            let line = format!("{odd}{} [error]", "ü€".repeat(2_000));
+            assert_eq!(of_text(&line), "unknown");
+            assert!(head(&line).len() > SCAN_BYTES_MAX - 4);
+        }
     }
 
     proptest::proptest! {

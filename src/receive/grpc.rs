@@ -27,8 +27,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// Longest `grpc-message`, in bytes before encoding: clients limit their headers.
-const MESSAGE_BYTES_MAX: usize = 1_000;
+/// Longest `grpc-message`, in characters before encoding: clients limit their headers.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 /// Takes one call and answers it.
 pub(super) async fn handle(receiver: &'static Receiver, state: State, request: Request) -> Response {
@@ -97,12 +97,12 @@ fn refusal(failure: &Failure) -> Response {
     let headers = response.headers_mut();
     let (code, text) = (failure.grpc_code(), failure.text());
     headers.insert(GRPC_STATUS, HeaderValue::from(code));
-    let text = text.get(..text.floor_char_boundary(MESSAGE_BYTES_MAX)).unwrap_or_default();
-    if let Ok(message) = HeaderValue::from_str(&percent_encoded(text)) {
+    let text: String = text.chars().take(MESSAGE_CHARS_MAX).collect();
+    if let Ok(message) = HeaderValue::from_str(&percent_encoded(&text)) {
         headers.insert(GRPC_MESSAGE, message);
     }
     if let Some(seconds) = failure.retry_after() {
-        let details = response::status(Format::Protobuf, code, text, Some(seconds));
+        let details = response::status(Format::Protobuf, code, &text, Some(seconds));
         if let Ok(details) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(details)) {
             headers.insert(GRPC_DETAILS, details);
         }

@@ -143,7 +143,7 @@ fn check(raw: Raw) -> Result<HistogramSample, Refusal> {
         -4..=8 => {}
         other => return Err(refuse(format!("schema {other} is not one of -4 to 8 and -53"))),
     }
-    if !(histogram.zero_threshold >= 0.0 && histogram.zero_count >= 0.0) {
+    if is_no_count(histogram.zero_threshold) || is_no_count(histogram.zero_count) {
         return Err(refuse("the zero bucket is negative or not a number"));
     }
     check_count(&histogram, is_float)?;
@@ -169,10 +169,15 @@ fn counts(side: &Side, is_float: bool, name: &str) -> Result<Vec<f64>, Refusal> 
         return Err(refuse(format!("{name} spans end beyond any bucket, at {end}")));
     }
     let counts = if is_float { side.counts.clone() } else { absolute(&side.deltas, name)? };
-    match counts.iter().find(|count| !(**count >= 0.0)) {
+    match counts.iter().find(|count| is_no_count(**count)) {
         Some(count) => Err(refuse(format!("a {name} bucket has the count {count}"))),
         None => Ok(counts),
     }
+}
+
+/// Whether a number cannot be a count or a width: negative, or not a number.
+fn is_no_count(number: f64) -> bool {
+    number.is_nan() || number < 0.0
 }
 
 fn absolute(deltas: &[i64], name: &str) -> Result<Vec<f64>, Refusal> {
@@ -207,7 +212,7 @@ fn check_count(histogram: &Histogram, is_float: bool) -> Result<(), Refusal> {
     if is_stale(histogram.sum) {
         return Ok(());
     }
-    if !(histogram.count >= 0.0) {
+    if is_no_count(histogram.count) {
         return Err(refuse(format!("the count is {}", histogram.count)));
     }
     let buckets =

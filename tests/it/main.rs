@@ -12,5 +12,6 @@ mod program;
 mod smoke;
 mod trace_api;
 mod receive;
+mod trace_api;
 mod traceql;
 mod vec_traces;

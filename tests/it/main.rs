@@ -12,6 +12,5 @@ mod program;
 mod receive;
 mod smoke;
 mod trace_api;
-mod trace_api;
 mod traceql;
 mod vec_traces;

@@ -63,7 +63,8 @@ fn advance(number: usize, value: f64, random: &mut Random) -> f64 {
 
 fn resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    status.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default() * 4096 >> 20
+    let pages: u64 = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    pages * 4096 / (1 << 20)
 }
 
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {

@@ -86,7 +86,9 @@ fn histogram(random: &mut Random) -> Histogram {
 
 /// What a store must answer: float bits, or a histogram as text.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Model(BTreeMap<Labels, (BTreeMap<i64, u64>, BTreeMap<i64, String>)>);
+struct Model(BTreeMap<Labels, Rows>);
+
+type Rows = (BTreeMap<i64, u64>, BTreeMap<i64, String>);
 
 impl Model {
     fn append(&mut self, batch: &MetricsBatch) {

@@ -244,7 +244,10 @@ impl DataFrames<'_> {
 
 /// Label pairs with the runs of entries that have them.
 #[derive(Default)]
-struct Pairs<'a>(BTreeMap<&'a str, AHashMap<&'a str, Vec<(u32, u32)>>>);
+struct Pairs<'a>(BTreeMap<&'a str, AHashMap<&'a str, Runs>>);
+
+/// First and last entry of each run.
+type Runs = Vec<(u32, u32)>;
 
 impl<'a> Pairs<'a> {
     fn add(&mut self, labels: &'a Labels, first: u32, last: u32) {

@@ -170,7 +170,7 @@ fn gather(
     let (mut set, mut seen) = (RoaringBitmap::new(), 0);
     postings.visit(Some(name), &mut |_, value, ids| {
         seen += 1;
-        if seen % VALUES_PER_CHECK == 0 {
+        if usize::is_multiple_of(seen, VALUES_PER_CHECK) {
             budget.check()?;
         }
         if wanted(value) {

@@ -42,6 +42,12 @@ pub const FRAME_BYTES: usize = 256 << 10;
 const KEY_BYTES: usize = 64;
 const VERSION: u8 = 1;
 
+/// What a visitor of a frame says: go on, or the frame is damaged, or the query has to end.
+pub type Visited = Result<Result<(), Malformed>, StoreError>;
+
+type VisitEntry<'a> = dyn FnMut(&Entry<'_>) -> Visited + 'a;
+type VisitLabeled<'a> = dyn FnMut(&Labels, &Entry<'_>) -> Visited + 'a;
+
 /// Samples of one series in a data frame: some floats, or some histograms.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -231,7 +237,7 @@ impl Part {
         &self,
         offset: u64,
         budget: &QueryBudget,
-        work: impl FnOnce(&[u8]) -> Result<Result<(), Malformed>, StoreError>,
+        work: impl FnOnce(&[u8]) -> Visited,
     ) -> Result<(), StoreError> {
         budget.check()?;
         let Some(frame) = self.find(offset) else {
@@ -293,7 +299,7 @@ impl Part {
         matchers: &[Matcher],
         range: RangeMs,
         budget: &QueryBudget,
-        visit: &mut dyn FnMut(&Entry<'_>) -> Result<Result<(), Malformed>, StoreError>,
+        visit: &mut VisitEntry<'_>,
     ) -> Result<(), StoreError> {
         let Some((directory, found)) = self.matched(matchers, budget)? else {
             return self.search(matchers, range, budget, &mut |_, entry| visit(entry));
@@ -319,7 +325,7 @@ impl Part {
         matchers: &[Matcher],
         range: RangeMs,
         budget: &QueryBudget,
-        visit: &mut dyn FnMut(&Labels, &Entry<'_>) -> Result<Result<(), Malformed>, StoreError>,
+        visit: &mut VisitLabeled<'_>,
     ) -> Result<(), StoreError> {
         for frame in self.reader.frames().iter().filter(|frame| frame.kind == FRAME_DATA) {
             self.with_frame(frame.offset, budget, |payload| {
@@ -435,10 +441,7 @@ fn take_exemplars(reader: &mut Reader<'_>) -> Result<(Labels, Vec<Exemplar>), Ma
 }
 
 /// Hands out the entries of a data frame with their numbers.
-fn visit_entries(
-    payload: &[u8],
-    mut visit: impl FnMut(u32, &Entry<'_>) -> Result<Result<(), Malformed>, StoreError>,
-) -> Result<Result<(), Malformed>, StoreError> {
+fn visit_entries(payload: &[u8], mut visit: impl FnMut(u32, &Entry<'_>) -> Visited) -> Visited {
     let mut reader = Reader::new(payload);
     let mut next = match reader.varint() {
         Ok(first) => first as u32,

@@ -13,7 +13,7 @@ use super::head::{Head, same_exemplar};
 use super::postings::{Postings, damaged, matched};
 use super::record::{put_labels, take_labels};
 use super::rows::Rows;
-use super::segment::{Entry, Part};
+use super::segment::{Entry, Part, Visited};
 use super::series::Series;
 use super::{MetricsKind, MetricsStore};
 use crate::base::limits::QueryBudget;
@@ -69,7 +69,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Takes what lies in the range of an entry of a part.
-    fn entry(&mut self, entry: &Entry<'_>) -> Result<Result<(), Malformed>, StoreError> {
+    fn entry(&mut self, entry: &Entry<'_>) -> Visited {
         self.budget.touch(entry.count)?;
         if entry.histograms {
             return self.histograms(entry);
@@ -93,7 +93,7 @@ impl<'a> Collector<'a> {
         Ok(decoded)
     }
 
-    fn histograms(&mut self, entry: &Entry<'_>) -> Result<Result<(), Malformed>, StoreError> {
+    fn histograms(&mut self, entry: &Entry<'_>) -> Visited {
         let (range, budget) = (self.range, self.budget);
         // While decoding: a count of one byte becomes eight.
         budget.charge(entry.data.len() * 8)?;
@@ -204,7 +204,7 @@ impl<'a> Strings<'a> {
 
     fn add(&mut self, text: &str) -> Result<(), StoreError> {
         self.seen += 1;
-        if self.seen % 10_000 == 0 {
+        if self.seen.is_multiple_of(10_000) {
             self.budget.check()?;
         }
         if !self.set.contains(text) {

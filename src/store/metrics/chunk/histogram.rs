@@ -34,13 +34,13 @@ pub fn encode(out: &mut Vec<u8>, samples: &[HistogramSample]) {
 }
 
 fn same_layout(a: &Histogram, b: &Histogram) -> bool {
-    let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let (a_bounds, b_bounds) = (a.custom_bounds.iter(), b.custom_bounds.iter());
     a.schema == b.schema
         && a.positive_spans == b.positive_spans
         && a.negative_spans == b.negative_spans
         && (a.positive.len(), a.negative.len()) == (b.positive.len(), b.negative.len())
         && a.zero_threshold.to_bits() == b.zero_threshold.to_bits()
-        && bits(&a.custom_bounds) == bits(&b.custom_bounds)
+        && a_bounds.map(|bound| bound.to_bits()).eq(b_bounds.map(|bound| bound.to_bits()))
 }
 
 fn hint_code(hint: ResetHint) -> u8 {

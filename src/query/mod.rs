@@ -1,6 +1,8 @@
 //! The one door out: query languages over the `Select*` traits of the store. Synchronous; whoever
 //! calls from async code runs it on a blocking thread. `Engine` hands out budgets.
 
+/// The log query language.
+pub mod logql;
 pub mod promql;
 pub mod traceql;
 

@@ -1,0 +1,143 @@
+//! LogQL: text to tree (`lexer`, `parser`, `ast`), lines through stages (`filter`, `stages`,
+//! `template`), and two ways to an answer: `lines` reads chunks newest or oldest first until a
+//! limit is met, `metric` counts or collects samples per series and window, then `vector` combines.
+//! Everything reads the store by [`SelectLogs`](crate::store::SelectLogs) and charges a
+//! [`QueryBudget`](crate::base::limits::QueryBudget).
+
+use crate::base::error::{Classify, ErrorClass};
+use crate::base::limits::LimitError;
+use crate::model::labels::Labels;
+use crate::store::StoreError;
+
+pub mod ast;
+pub mod detect;
+pub mod filter;
+mod ip;
+pub mod lexer;
+mod lines;
+mod metric;
+pub mod parser;
+mod range;
+mod scan;
+pub mod stages;
+mod template;
+mod vector;
+
+pub use ast::{Expr, LogExpr, MetricExpr};
+pub use lines::{Direction, Line, LogAnswer, LogQuery, log_query};
+pub use metric::{MetricAnswer, MetricQuery, Series, metric_query};
+pub use scan::Stats;
+
+use lexer::Position;
+
+/// A query that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("parse error at line {}, col {}: {message}", at.line, at.column)]
+pub struct ParseError {
+    /// Where.
+    pub at: Position,
+    /// What is wrong there.
+    pub message: String,
+}
+
+impl ParseError {
+    /// An error at a place.
+    pub fn new(at: Position, message: impl Into<String>) -> Self {
+        Self { at, message: message.into() }
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LogqlError {
+    /// The text is no query.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The query's budget is used up.
+    #[error(transparent)]
+    Limit(LimitError),
+    /// Too many series.
+    #[error("maximum of series ({limit}) reached for a single query; aggregate by fewer labels")]
+    TooManySeries {
+        /// The limit.
+        limit: u64,
+    },
+    /// Too many points in each series.
+    #[error(
+        "exceeded maximum resolution of {limit} points per time series. Try increasing the value of the step parameter"
+    )]
+    TooManyPoints {
+        /// The limit.
+        limit: u64,
+    },
+    /// A line failed in a stage of a metric query.
+    #[error(
+        "pipeline error: '{error}' for series: '{labels}'. Use a label filter to intentionally skip this error \
+         (e.g. | __error__!=\"{error}\"), or drop it (| drop __error__)"
+    )]
+    Pipeline {
+        /// The value of `__error__`.
+        error: String,
+        /// The labels of the line.
+        labels: Labels,
+    },
+    /// Series do not match one to one.
+    #[error("{0}")]
+    Matching(String),
+    /// The range of time is none.
+    #[error("{0}")]
+    Range(String),
+}
+
+impl From<LimitError> for LogqlError {
+    fn from(error: LimitError) -> Self {
+        Self::Limit(error)
+    }
+}
+
+impl From<StoreError> for LogqlError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Limit(limit) => Self::Limit(limit),
+            StoreError::Io { .. }
+            | StoreError::DiskFull { .. }
+            | StoreError::MemoryFull
+            | StoreError::NotReady(_)
+            | StoreError::Damaged { .. } => Self::Store(error),
+        }
+    }
+}
+
+impl Classify for LogqlError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Parse(_)
+            | Self::TooManySeries { .. }
+            | Self::TooManyPoints { .. }
+            | Self::Pipeline { .. }
+            | Self::Matching(_)
+            | Self::Range(_) => ErrorClass::BadData,
+            Self::Store(error) => error.class(),
+            Self::Limit(error) => error.class(),
+        }
+    }
+}
+
+/// Parses a query.
+///
+/// # Errors
+/// [`ParseError`].
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    parser::parse_query(text)
+}
+
+/// Parses a bare selector such as `{app="shop"}`; an empty text or `{}` selects everything.
+///
+/// # Errors
+/// [`ParseError`], also when stages follow.
+pub fn parse_selector(text: &str) -> Result<Vec<crate::model::matcher::Matcher>, ParseError> {
+    parser::parse_selector(text)
+}

@@ -1,0 +1,804 @@
+//! Tokens to tree, by recursive descent. Nesting and the number of operators are bounded, so that
+//! neither parsing nor evaluating nor dropping a tree can exhaust the stack.
+
+use std::sync::Arc;
+
+use crate::model::matcher::MatchOp;
+use crate::model::matcher::Matcher;
+
+use super::ParseError;
+use super::ast::{
+    BINARY_OPS, BinaryOp, Cardinality, Expr, Grouping, LogExpr, Matching, MetricExpr, RANGE_OPS, RangeExpr, RangeOp,
+    VECTOR_OPS, VectorOp,
+};
+use super::filter::{FilterKind, FilterValue, LineFilter};
+use super::ip::IpPattern;
+use super::lexer::{Position, Token, TokenKind, tokens};
+use super::stages::drop_keep::NameOrMatcher;
+use super::stages::label_filter::{Comparison, LabelFilter, Unit};
+use super::stages::{STAGES, Stage};
+
+/// Deepest nesting of parentheses and operators.
+const DEPTH_MAX: usize = 100;
+/// Most binary operators.
+const OPERATORS_MAX: usize = 100;
+/// Most stages behind one selector.
+const STAGES_MAX: usize = 200;
+
+/// A label and where a parser stage finds its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extraction {
+    /// The label.
+    pub label: String,
+    /// A key or path.
+    pub source: String,
+}
+
+/// Reads tokens one after the other.
+#[derive(Debug)]
+pub struct Parser {
+    tokens: Vec<Token>,
+    at: usize,
+    depth: usize,
+    operators: usize,
+}
+
+type Parsed<T> = Result<T, ParseError>;
+
+/// Parses a whole query.
+///
+/// # Errors
+/// [`ParseError`] with its place.
+pub fn parse_query(text: &str) -> Parsed<Expr> {
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, operators: 0 };
+    let expr = parser.expr(0)?;
+    if *parser.peek() != TokenKind::End {
+        return Err(parser.unexpected("an operator or the end of the query"));
+    }
+    if let Expr::Log(log) = &expr
+        && log.unwraps()
+    {
+        return Err(ParseError::new(Position { line: 1, column: 1 }, "unwrap is only allowed within a range aggregation"));
+    }
+    Ok(expr)
+}
+
+/// Parses a bare selector; nothing and `{}` select everything.
+///
+/// # Errors
+/// [`ParseError`] with its place.
+pub fn parse_selector(text: &str) -> Parsed<Vec<Matcher>> {
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, operators: 0 };
+    if *parser.peek() == TokenKind::End {
+        return Ok(Vec::new());
+    }
+    let matchers = parser.matchers()?;
+    if *parser.peek() != TokenKind::End {
+        return Err(parser.unexpected("the end of the selector"));
+    }
+    Ok(matchers)
+}
+
+impl Parser {
+    fn token(&self) -> Option<&Token> {
+        self.tokens.get(self.at).or(self.tokens.last())
+    }
+
+    fn peek(&self) -> &TokenKind {
+        self.token().map_or(&TokenKind::End, |token| &token.kind)
+    }
+
+    fn peek_after(&self) -> &TokenKind {
+        self.tokens.get(self.at + 1).map_or(&TokenKind::End, |token| &token.kind)
+    }
+
+    /// Where the next token stands.
+    pub fn position(&self) -> Position {
+        self.token().map_or_else(Position::default, |token| token.at)
+    }
+
+    fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    fn unexpected(&self, wanted: &str) -> ParseError {
+        let found = self.peek().describe();
+        ParseError::new(self.position(), format!("syntax error: unexpected {found}, expecting {wanted}"))
+    }
+
+    /// Takes a sign if it is next.
+    pub fn eat(&mut self, sign: &str) -> bool {
+        let found = matches!(self.peek(), TokenKind::Sign(own) if *own == sign);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Takes a sign.
+    ///
+    /// # Errors
+    /// When another token is next.
+    pub fn expect(&mut self, sign: &str) -> Parsed<()> {
+        if self.eat(sign) { Ok(()) } else { Err(self.unexpected(sign)) }
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), TokenKind::Word(own) if own.eq_ignore_ascii_case(word))
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Takes a quoted text.
+    ///
+    /// # Errors
+    /// When another token is next.
+    pub fn text(&mut self, what: &str) -> Parsed<String> {
+        let TokenKind::Text(text) = self.peek() else { return Err(self.unexpected(what)) };
+        let text = text.clone();
+        self.advance();
+        Ok(text)
+    }
+
+    /// Takes a name.
+    ///
+    /// # Errors
+    /// When another token is next.
+    pub fn name(&mut self, what: &str) -> Parsed<String> {
+        let TokenKind::Word(word) = self.peek() else { return Err(self.unexpected(what)) };
+        if word.contains(':') {
+            return Err(self.unexpected(what));
+        }
+        let word = word.clone();
+        self.advance();
+        Ok(word)
+    }
+
+    /// Takes a `--flag` if one is next.
+    pub fn flag(&mut self) -> Option<(Position, String)> {
+        let TokenKind::Flag(flag) = self.peek() else { return None };
+        let found = (self.position(), flag.clone());
+        self.advance();
+        Some(found)
+    }
+
+    /// Takes a list such as `a="x", b`, which may be empty.
+    ///
+    /// # Errors
+    /// At a malformed list.
+    pub fn extractions(&mut self) -> Parsed<Vec<Extraction>> {
+        let mut wanted = Vec::new();
+        if !matches!(self.peek(), TokenKind::Word(word) if !matches!(word.as_str(), "by" | "without" | "offset")) {
+            return Ok(wanted);
+        }
+        loop {
+            let label = self.name("a label")?;
+            let source = if self.eat("=") { self.text("a quoted key or path")? } else { label.clone() };
+            wanted.push(Extraction { label, source });
+            if !self.eat(",") {
+                return Ok(wanted);
+            }
+        }
+    }
+
+    /// Takes a list such as `a, b="x"`.
+    ///
+    /// # Errors
+    /// At a malformed or empty list.
+    pub fn names_or_matchers(&mut self) -> Parsed<Vec<NameOrMatcher>> {
+        let mut list = Vec::new();
+        loop {
+            let name = self.name("a label")?;
+            let op = matches!(self.peek(), TokenKind::Sign("=" | "!=" | "=~" | "!~"))
+                && matches!(self.peek_after(), TokenKind::Text(_));
+            let matcher = if op { Some(self.matcher_on(name.clone())?) } else { None };
+            list.push(NameOrMatcher { name, matcher });
+            if !self.eat(",") {
+                return Ok(list);
+            }
+        }
+    }
+
+    fn nested<T>(&mut self, work: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth >= DEPTH_MAX {
+            return Err(ParseError::new(self.position(), format!("nested more than {DEPTH_MAX} deep")));
+        }
+        self.depth += 1;
+        let result = work(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn binary_op(&self) -> Option<(BinaryOp, u8)> {
+        let found = |own: &&(&str, BinaryOp, u8)| match self.peek() {
+            TokenKind::Sign(sign) => own.0 == *sign,
+            TokenKind::Word(word) => own.0.eq_ignore_ascii_case(word),
+            _ => false,
+        };
+        BINARY_OPS.iter().find(found).map(|(_, op, binding)| (*op, *binding))
+    }
+
+    /// An expression of operators that bind at least as tightly as `least`.
+    fn expr(&mut self, least: u8) -> Parsed<Expr> {
+        let start = self.position();
+        let mut left = self.nested(Self::primary)?;
+        while let Some((op, binding)) = self.binary_op().filter(|(_, binding)| *binding >= least) {
+            let at = self.position();
+            self.operators += 1;
+            if self.operators > OPERATORS_MAX {
+                return Err(ParseError::new(at, format!("more than {OPERATORS_MAX} operators")));
+            }
+            self.advance();
+            let (bool_result, matching) = self.modifiers(op)?;
+            let right_at = self.position();
+            let right_least = if op == BinaryOp::Power { binding } else { binding + 1 };
+            let right = self.nested(|parser| parser.expr(right_least))?;
+            let left_side = metric(left, start, "left leg of binary operation")?;
+            let right_side = metric(right, right_at, "right leg of binary operation")?;
+            let number = |side: &MetricExpr| matches!(side, MetricExpr::Number(_));
+            if op.is_set() && (number(&left_side) || number(&right_side)) {
+                return Err(ParseError::new(at, "unexpected literal for a logical or set binary operation"));
+            }
+            left = Expr::Metric(MetricExpr::Binary {
+                op,
+                bool_result,
+                matching,
+                left: Box::new(left_side),
+                right: Box::new(right_side),
+            });
+        }
+        Ok(left)
+    }
+
+    fn modifiers(&mut self, op: BinaryOp) -> Parsed<(bool, Matching)> {
+        let mut matching = Matching::default();
+        let at = self.position();
+        let bool_result = self.eat_word("bool");
+        if bool_result && !op.is_comparison() {
+            return Err(ParseError::new(at, "bool modifier can only be used on comparison operators"));
+        }
+        let on = self.eat_word("on");
+        if on || self.eat_word("ignoring") {
+            matching.on = on;
+            matching.names = self.name_list()?;
+            let at = self.position();
+            let left = self.eat_word("group_left");
+            if left || self.eat_word("group_right") {
+                if op.is_set() {
+                    return Err(ParseError::new(at, "grouping cannot be used with and, or, unless"));
+                }
+                matching.cardinality = if left { Cardinality::ManyToOne } else { Cardinality::OneToMany };
+                if matches!(self.peek(), TokenKind::Sign("(")) {
+                    matching.include = self.name_list()?;
+                }
+            }
+        }
+        Ok((bool_result, matching))
+    }
+
+    fn name_list(&mut self) -> Parsed<Vec<String>> {
+        self.expect("(")?;
+        let mut names = Vec::new();
+        while !self.eat(")") {
+            names.push(self.name("a label")?);
+            if !self.eat(",") {
+                self.expect(")")?;
+                break;
+            }
+        }
+        Ok(names)
+    }
+
+    fn primary(&mut self) -> Parsed<Expr> {
+        match self.peek().clone() {
+            TokenKind::Sign("(") => {
+                self.advance();
+                let inner = self.expr(0)?;
+                self.expect(")")?;
+                match inner {
+                    Expr::Log(mut log) => {
+                        self.pipeline(&mut log)?;
+                        Ok(Expr::Log(log))
+                    }
+                    Expr::Metric(_) => Ok(inner),
+                }
+            }
+            TokenKind::Sign("{") => self.log_expr().map(Expr::Log),
+            TokenKind::Sign("-" | "+") | TokenKind::Number(..) => self.number().map(|n| Expr::Metric(MetricExpr::Number(n))),
+            TokenKind::Word(word) => self.call(&word).map(Expr::Metric),
+            _ => Err(self.unexpected("a selector, a function or a number")),
+        }
+    }
+
+    fn number(&mut self) -> Parsed<f64> {
+        let mut sign = 1.0;
+        while matches!(self.peek(), TokenKind::Sign("-" | "+")) {
+            if self.eat("-") {
+                sign = -sign;
+            } else {
+                self.advance();
+            }
+        }
+        let TokenKind::Number(value, _) = self.peek() else { return Err(self.unexpected("a number")) };
+        let value = sign * value;
+        self.advance();
+        Ok(value)
+    }
+
+    fn call(&mut self, word: &str) -> Parsed<MetricExpr> {
+        let name = word.to_ascii_lowercase();
+        if let Some((_, op)) = RANGE_OPS.iter().find(|(own, _)| *own == name) {
+            self.advance();
+            return self.range_call(*op).map(MetricExpr::Range);
+        }
+        if let Some((_, op)) = VECTOR_OPS.iter().find(|(own, _)| *own == name) {
+            self.advance();
+            return self.vector_call(*op);
+        }
+        match name.as_str() {
+            "vector" => {
+                self.advance();
+                self.expect("(")?;
+                let TokenKind::Number(value, _) = *self.peek() else { return Err(self.unexpected("a number")) };
+                self.advance();
+                self.expect(")")?;
+                Ok(MetricExpr::VectorLiteral(value))
+            }
+            "label_replace" => {
+                self.advance();
+                self.label_replace()
+            }
+            _ => Err(self.unexpected("a selector, a function or a number")),
+        }
+    }
+
+    fn label_replace(&mut self) -> Parsed<MetricExpr> {
+        self.expect("(")?;
+        let inner_at = self.position();
+        let inner = self.expr(0)?;
+        let inner = Box::new(metric(inner, inner_at, "argument of label_replace")?);
+        let mut texts = [const { String::new() }; 4];
+        let mut at = self.position();
+        for text in &mut texts {
+            self.expect(",")?;
+            at = self.position();
+            *text = self.text("a quoted text")?;
+        }
+        self.expect(")")?;
+        let [target, replacement, source, pattern] = texts;
+        let regex = super::filter::compile_regex(&format!("^(?:{pattern})$")).map_err(|error| ParseError::new(at, error))?;
+        if super::stages::clean_name(&target) != target.as_str() || target.is_empty() {
+            return Err(ParseError::new(at, format!("invalid label name {target:?} in label_replace")));
+        }
+        Ok(MetricExpr::LabelReplace { inner, target, replacement, source, pattern, regex })
+    }
+
+    fn grouping(&mut self) -> Parsed<Option<Grouping>> {
+        let by = self.is_word("by");
+        if by || self.is_word("without") {
+            self.advance();
+            return Ok(Some(Grouping { without: !by, names: self.name_list()? }));
+        }
+        Ok(None)
+    }
+
+    fn vector_call(&mut self, op: VectorOp) -> Parsed<MetricExpr> {
+        let at = self.position();
+        let before = self.grouping()?;
+        self.expect("(")?;
+        let takes_parameter = matches!(op, VectorOp::Topk | VectorOp::Bottomk);
+        let mut parameter = None;
+        if takes_parameter {
+            let at = self.position();
+            let value = self.number()?;
+            if !(1.0..=1e9).contains(&value) || value.fract() != 0.0 {
+                return Err(ParseError::new(at, format!("invalid parameter {value}: a whole number over zero is needed")));
+            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
+            let value = value as usize;
+            parameter = Some(value);
+            self.expect(",")?;
+        }
+        let inner_at = self.position();
+        let inner = self.expr(0)?;
+        let inner = Box::new(metric(inner, inner_at, "argument of a vector aggregation")?);
+        self.expect(")")?;
+        let grouping = match before {
+            Some(grouping) => Some(grouping),
+            None => self.grouping()?,
+        };
+        if grouping.is_some() && matches!(op, VectorOp::Sort | VectorOp::SortDesc) {
+            return Err(ParseError::new(at, "grouping is not allowed for sort and sort_desc"));
+        }
+        Ok(MetricExpr::Vector { op, parameter, grouping, inner })
+    }
+
+    fn range_call(&mut self, op: RangeOp) -> Parsed<RangeExpr> {
+        let at = self.position();
+        self.expect("(")?;
+        let mut parameter = None;
+        if op == RangeOp::Quantile {
+            let TokenKind::Number(value, _) = *self.peek() else { return Err(self.unexpected("a quantile")) };
+            self.advance();
+            parameter = Some(value);
+            self.expect(",")?;
+        }
+        let (log, range_ns, offset_ns) = self.nested(Self::range_of_log)?;
+        self.expect(")")?;
+        let grouping = self.grouping()?;
+        check_range(op, &log, grouping.as_ref()).map_err(|message| ParseError::new(at, message))?;
+        Ok(RangeExpr { op, parameter, log, range_ns, offset_ns, grouping })
+    }
+
+    /// `{..} |= "x" [5m] offset 1h`; the range may stand before the stages, and parentheses around.
+    fn range_of_log(&mut self) -> Parsed<(LogExpr, i64, i64)> {
+        let mut log;
+        let mut range = None;
+        if self.eat("(") {
+            let (inner, inner_range) = self.nested(|parser| {
+                let mut log = parser.log_operand()?;
+                let range = parser.range()?;
+                parser.pipeline(&mut log)?;
+                Ok((log, range))
+            })?;
+            self.expect(")")?;
+            (log, range) = (inner, inner_range);
+            self.pipeline(&mut log)?;
+        } else {
+            log = self.log_operand()?;
+        }
+        if range.is_none() {
+            range = self.range()?;
+            self.pipeline(&mut log)?;
+        }
+        let Some((range_ns, mut offset_ns)) = range else { return Err(self.unexpected("a range such as [5m]")) };
+        if let Some(offset) = self.offset()? {
+            offset_ns = offset;
+        }
+        Ok((log, range_ns, offset_ns))
+    }
+
+    fn log_operand(&mut self) -> Parsed<LogExpr> {
+        if self.eat("(") {
+            let mut log = self.nested(Self::log_operand)?;
+            self.expect(")")?;
+            self.pipeline(&mut log)?;
+            return Ok(log);
+        }
+        self.log_expr()
+    }
+
+    fn range(&mut self) -> Parsed<Option<(i64, i64)>> {
+        if !self.eat("[") {
+            return Ok(None);
+        }
+        let TokenKind::Duration(nanos, _) = *self.peek() else { return Err(self.unexpected("a duration such as 5m")) };
+        self.advance();
+        self.expect("]")?;
+        Ok(Some((nanos, self.offset()?.unwrap_or(0))))
+    }
+
+    fn offset(&mut self) -> Parsed<Option<i64>> {
+        if !self.eat_word("offset") {
+            return Ok(None);
+        }
+        let negative = self.eat("-");
+        let TokenKind::Duration(nanos, _) = *self.peek() else { return Err(self.unexpected("a duration such as 5m")) };
+        self.advance();
+        Ok(Some(if negative { -nanos } else { nanos }))
+    }
+
+    fn log_expr(&mut self) -> Parsed<LogExpr> {
+        let mut log = LogExpr { matchers: self.selector()?, stages: Vec::new() };
+        self.pipeline(&mut log)?;
+        Ok(log)
+    }
+
+    fn matchers(&mut self) -> Parsed<Vec<Matcher>> {
+        self.expect("{")?;
+        let mut matchers = Vec::new();
+        while !self.eat("}") {
+            let name = self.name("a label or }")?;
+            matchers.push(self.matcher_on(name)?);
+            if !self.eat(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        Ok(matchers)
+    }
+
+    fn selector(&mut self) -> Parsed<Vec<Matcher>> {
+        let at = self.position();
+        let matchers = self.matchers()?;
+        if matchers.iter().all(Matcher::matches_empty) {
+            return Err(ParseError::new(
+                at,
+                "queries require at least one regexp or equality matcher that does not have an empty-compatible value. \
+                 For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
+            ));
+        }
+        Ok(matchers)
+    }
+
+    fn matcher_on(&mut self, name: String) -> Parsed<Matcher> {
+        let op = match self.peek() {
+            TokenKind::Sign("=") => MatchOp::Equal,
+            TokenKind::Sign("!=") => MatchOp::NotEqual,
+            TokenKind::Sign("=~") => MatchOp::Regex,
+            TokenKind::Sign("!~") => MatchOp::NotRegex,
+            _ => return Err(self.unexpected("one of =, !=, =~, !~")),
+        };
+        self.advance();
+        let at = self.position();
+        let value = self.text("a quoted text")?;
+        Matcher::new(name, op, value).map_err(|error| ParseError::new(at, error.to_string()))
+    }
+
+    fn pipeline(&mut self, log: &mut LogExpr) -> Parsed<()> {
+        loop {
+            let at = self.position();
+            if let Some(filter) = self.line_filter()? {
+                log.stages.push(Arc::new(filter));
+            } else if self.eat("|") {
+                log.stages.push(self.stage()?.into());
+            } else {
+                return Ok(());
+            }
+            if log.stages.len() > STAGES_MAX {
+                return Err(ParseError::new(at, format!("more than {STAGES_MAX} stages")));
+            }
+        }
+    }
+
+    fn line_filter(&mut self) -> Parsed<Option<LineFilter>> {
+        let (kind, negated) = match self.peek() {
+            TokenKind::Sign("|=") => (FilterKind::Contains, false),
+            TokenKind::Sign("!=") => (FilterKind::Contains, true),
+            TokenKind::Sign("|~") => (FilterKind::Regex, false),
+            TokenKind::Sign("!~") => (FilterKind::Regex, true),
+            TokenKind::Sign("|>") => (FilterKind::Pattern, false),
+            TokenKind::Sign("!>") => (FilterKind::Pattern, true),
+            _ => return Ok(None),
+        };
+        let at = self.position();
+        self.advance();
+        let mut values = vec![self.filter_value(kind)?];
+        while self.eat_word("or") {
+            values.push(self.filter_value(kind)?);
+        }
+        LineFilter::new(kind, negated, values).map(Some).map_err(|error| ParseError::new(at, error))
+    }
+
+    fn filter_value(&mut self, kind: FilterKind) -> Parsed<FilterValue> {
+        if kind == FilterKind::Contains && self.is_word("ip") {
+            self.advance();
+            return self.ip_text().map(FilterValue::Ip);
+        }
+        self.text("a quoted text").map(FilterValue::Text)
+    }
+
+    fn ip_text(&mut self) -> Parsed<String> {
+        self.expect("(")?;
+        let text = self.text("a quoted address")?;
+        self.expect(")")?;
+        Ok(text)
+    }
+
+    fn stage(&mut self) -> Parsed<Box<dyn Stage>> {
+        let compared = matches!(self.peek_after(), TokenKind::Sign("=" | "==" | "!=" | ">" | ">=" | "<" | "<="))
+            && !matches!(self.peek(), TokenKind::Word(word) if matches!(word.as_str(), "logfmt" | "json" | "unpack" | "decolorize"));
+        if let TokenKind::Word(word) = self.peek()
+            && !compared
+            && let Some(row) = STAGES.iter().find(|row| row.name.eq_ignore_ascii_case(word))
+        {
+            self.advance();
+            return (row.parse)(self);
+        }
+        if !matches!(self.peek(), TokenKind::Word(_) | TokenKind::Sign("(")) {
+            return Err(self.unexpected("a stage or a label filter"));
+        }
+        Ok(Box::new(self.filter_or()?))
+    }
+
+    fn filter_or(&mut self) -> Parsed<LabelFilter> {
+        let mut filters = vec![self.filter_and()?];
+        while self.eat_word("or") {
+            filters.push(self.filter_and()?);
+        }
+        Ok(one_or(filters, LabelFilter::Or))
+    }
+
+    fn filter_and(&mut self) -> Parsed<LabelFilter> {
+        let mut filters = vec![self.filter_one()?];
+        loop {
+            let joined = self.eat_word("and") || self.eat(",");
+            let another = matches!(self.peek(), TokenKind::Word(word)
+                if !["or", "by", "without", "offset"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword)));
+            if !joined && !another {
+                return Ok(one_or(filters, LabelFilter::And));
+            }
+            filters.push(self.filter_one()?);
+        }
+    }
+
+    fn filter_one(&mut self) -> Parsed<LabelFilter> {
+        if self.eat("(") {
+            let inner = self.nested(Self::filter_or)?;
+            self.expect(")")?;
+            return Ok(inner);
+        }
+        let label = self.name("a label")?;
+        if matches!(self.peek_after(), TokenKind::Text(_)) {
+            return self.matcher_on(label).map(LabelFilter::Text);
+        }
+        let comparison = match self.peek() {
+            TokenKind::Sign(sign) => Comparison::of(sign),
+            _ => None,
+        };
+        let Some(comparison) = comparison else { return Err(self.unexpected("a comparison")) };
+        self.advance();
+        if self.is_word("ip") {
+            let at = self.position();
+            self.advance();
+            let text = self.ip_text()?;
+            let negated = match comparison {
+                Comparison::Equal => false,
+                Comparison::NotEqual => true,
+                _ => return Err(ParseError::new(at, "ip() compares with = and != only")),
+            };
+            let pattern = IpPattern::parse(&text).map_err(|error| ParseError::new(at, error))?;
+            return Ok(LabelFilter::Ip { label, negated, pattern, text });
+        }
+        let negative = self.eat("-");
+        let (unit, value, text) = match self.peek() {
+            TokenKind::Number(value, text) => (Unit::Number, *value, text.clone()),
+            TokenKind::Duration(nanos, text) => (Unit::Duration, *nanos as f64, text.clone()),
+            TokenKind::Bytes(value, text) => (Unit::Bytes, *value, text.clone()),
+            _ => return Err(self.unexpected("a quoted text, a number, a duration or an amount of bytes")),
+        };
+        self.advance();
+        let (value, text) = if negative { (-value, format!("-{text}")) } else { (value, text) };
+        Ok(LabelFilter::Amount { label, comparison, unit, value, text })
+    }
+}
+
+fn one_or(mut filters: Vec<LabelFilter>, many: impl Fn(Vec<LabelFilter>) -> LabelFilter) -> LabelFilter {
+    match filters.pop() {
+        Some(one) if filters.is_empty() => one,
+        Some(last) => {
+            filters.push(last);
+            many(filters)
+        }
+        None => many(filters),
+    }
+}
+
+fn metric(expr: Expr, at: Position, place: &str) -> Parsed<MetricExpr> {
+    match expr {
+        Expr::Metric(metric) => Ok(metric),
+        Expr::Log(_) => {
+            Err(ParseError::new(at, format!("a log query cannot be the {place}; aggregate it, as in count_over_time")))
+        }
+    }
+}
+
+fn check_range(op: RangeOp, log: &LogExpr, grouping: Option<&Grouping>) -> Result<(), String> {
+    let name = RANGE_OPS.iter().find(|(_, own)| *own == op).map_or("", |(name, _)| name);
+    let unwraps = log.unwraps();
+    let (takes_values, needs_values, groups) = match op {
+        RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate => (false, false, false),
+        RangeOp::AbsentOverTime | RangeOp::Rate => (true, false, false),
+        RangeOp::RateCounter | RangeOp::Sum => (true, true, false),
+        RangeOp::Avg
+        | RangeOp::Min
+        | RangeOp::Max
+        | RangeOp::First
+        | RangeOp::Last
+        | RangeOp::Stddev
+        | RangeOp::Stdvar
+        | RangeOp::Quantile => (true, true, true),
+    };
+    if unwraps && !takes_values {
+        return Err(format!("invalid aggregation {name} with unwrap"));
+    }
+    if !unwraps && needs_values {
+        return Err(format!("invalid aggregation {name} without unwrap"));
+    }
+    if grouping.is_some() && !groups {
+        return Err(format!("grouping not allowed for {name} aggregation"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ok(text: &str) -> String {
+        let written = parse_query(text).unwrap_or_else(|error| panic!("{text}: {error}")).to_string();
+        let again = parse_query(&written).unwrap_or_else(|error| panic!("{written}: {error}")).to_string();
+        assert_eq!(written, again, "{text}");
+        written
+    }
+
+    fn error(text: &str) -> String {
+        parse_query(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn what_grafana_writes_parses() {
+        for text in [
+            "vector(1)+vector(1)",
+            "sum by (level, detected_level) (count_over_time({app=\"x\"} | json | drop __error__ [1m0s]))",
+            "{service_name=\"x\"} | label_format log_line_contains_trace_id=`{{ contains \"4bf9\" __line__ }}` | log_line_contains_trace_id=\"true\" OR trace_id=\"4bf9\"",
+            "{a=\"b\",} | json | logfmt | drop __error__, __error_details__ | duration>=59ms | x=`v` | label!=\"\"",
+            "avg_over_time({a=\"b\"} | logfmt | unwrap duration(took) | __error__=`` [5m]) by (app)",
+            "sum(rate({a=~\".+\"} |~ `(?i)error` [1m15s]))",
+            "{a=\"b\"} |> `<_>x<_>` !> `y` |= \"a\" or \"b\"",
+        ] {
+            ok(text);
+        }
+    }
+
+    #[test]
+    fn the_tree_is_written_back_in_one_form() {
+        assert_eq!(ok("sum(rate({a=\"b\"}[5m]))by(x)"), "sum by (x) (rate({a=\"b\"} [5m]))");
+        assert_eq!(ok("1+2*3^2^1"), "(1 + (2 * (3 ^ (2 ^ 1))))");
+        assert_eq!(ok("rate({a=\"b\"}[1h] offset -5m |= `x`)"), "rate({a=\"b\"} |= \"x\" [1h] offset -5m)");
+        assert_eq!(ok("count_over_time(({a=\"b\"} |= `x`)[1d])"), "count_over_time({a=\"b\"} |= \"x\" [24h])");
+        assert_eq!(
+            ok("vector(1) == bool on(a) group_left(b) vector(2)"),
+            "(vector(1) == bool on (a) group_left (b) vector(2))"
+        );
+        assert_eq!(ok("{a=\"b\"} | x=\"1\" or (y>2 and z<3kb)"), "{a=\"b\"} | x=\"1\" or (y>2 and z<3kb)");
+    }
+
+    #[test]
+    fn errors_name_line_and_column() {
+        assert!(error("{a=\"b\"").starts_with("parse error at line 1, col 7: syntax error: unexpected end of query"));
+        assert!(error("{}").contains("at least one regexp or equality matcher"));
+        assert!(error("{a=~\".*\"}").contains("empty-compatible"));
+        assert!(error("{a=\"b\"}\n | logfmt | 3").starts_with("parse error at line 2, col 13"));
+        assert!(error("vector(-1)").contains("expecting a number"));
+        assert!(error("quantile_over_time(-1, {a=\"b\"} | unwrap x [1m])").contains("a quantile"));
+        assert!(error("sum_over_time({a=\"b\"}[1m])").contains("without unwrap"));
+        assert!(error("{a=\"b\"} | duration>=\"59ms\"").contains("one of ="));
+        assert!(error("{a=\"b\"} | unwrap x").contains("unwrap is only allowed"));
+        assert!(error("{a=\"b\"} + 1").contains("log query"));
+        assert!(error("{a=\"b\"} |~ \"(\"").contains("invalid regular expression"));
+    }
+
+    #[test]
+    fn depth_and_length_are_bounded() {
+        let deep = format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000));
+        assert!(error(&deep).contains("nested more than"));
+        let deep = format!("{{a=\"b\"}} | {}x=\"1\"", "(".repeat(10_000));
+        assert!(error(&deep).contains("nested more than"));
+        assert!(error(&"1+".repeat(10_000)).contains("operators"));
+        assert!(error(&"sum(".repeat(10_000)).contains("nested more than"));
+        assert!(error(&format!("count_over_time({}", "(".repeat(10_000))).contains("nested more than"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,200}") {
+            let _ = parse_query(&text);
+        }
+
+        #[test]
+        fn no_mix_of_tokens_panics(words in proptest::collection::vec(proptest::sample::select(&[
+            "{", "}", "(", ")", "[5m]", "a", "=", "\"b\"", "|", "|=", "json", "logfmt", "line_format", "`{{.a}}`", ",", "sum",
+            "by", "rate", "count_over_time", "unwrap", "1", "-", "or", "and", "offset", "1h", "label_format", "pattern", "`<a> `",
+            "{a=\"b\"}", "topk", "vector", "drop", "!=", ">", "ip", "bool", "on", "group_left", "label_replace", "--strict",
+        ][..]), 0..30)) {
+            if let Ok(expr) = parse_query(&words.join(" ")) {
+                let written = expr.to_string();
+                prop_assert!(parse_query(&written).is_ok(), "{written}");
+            }
+        }
+    }
+}

@@ -201,10 +201,7 @@ impl BinaryOp {
 
     /// The comparisons.
     pub fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            Self::Equal | Self::NotEqual | Self::Greater | Self::GreaterEqual | Self::Less | Self::LessEqual
-        )
+        matches!(self, Self::Equal | Self::NotEqual | Self::Greater | Self::GreaterEqual | Self::Less | Self::LessEqual)
     }
 
     fn name(self) -> &'static str {
@@ -407,7 +404,8 @@ impl fmt::Display for MetricExpr {
                 write!(f, " {right})")
             }
             Self::LabelReplace { inner, target, replacement, source, pattern, .. } => {
-                let [target, replacement, source, pattern] = [target, replacement, source, pattern].map(|text| quote(text));
+                let [target, replacement, source, pattern] =
+                    [target, replacement, source, pattern].map(|text| quote(text));
                 write!(f, "label_replace({inner}, {target}, {replacement}, {source}, {pattern})")
             }
             Self::VectorLiteral(value) => write!(f, "vector({value})"),

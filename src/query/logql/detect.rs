@@ -123,7 +123,8 @@ pub fn detected_labels(
     }
     let is_id = |value: &String| value.len() >= 32 && value.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     values.retain(|_, values| !values.iter().all(is_id));
-    let detected = |(label, values): (String, BTreeSet<String>)| DetectedLabel { label, cardinality: values.len() as u64 };
+    let detected =
+        |(label, values): (String, BTreeSet<String>)| DetectedLabel { label, cardinality: values.len() as u64 };
     Ok(values.into_iter().map(detected).collect())
 }
 
@@ -144,7 +145,11 @@ fn collect(
     let mut fields: BTreeMap<String, Field> = BTreeMap::new();
     for line in log_query(logs, expr, query, budget)?.lines {
         budget.check()?;
-        let add = |fields: &mut BTreeMap<String, Field>, name: &str, value: &str, parser: Option<&'static str>, path: Vec<String>| {
+        let add = |fields: &mut BTreeMap<String, Field>,
+                   name: &str,
+                   value: &str,
+                   parser: Option<&'static str>,
+                   path: Vec<String>| {
             let field = fields.entry(name.to_owned()).or_default();
             let kind = FieldKind::of(value);
             field.kind = Some(field.kind.map_or(kind, |own| own.join(kind)));

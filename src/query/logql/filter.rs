@@ -57,8 +57,14 @@ enum Test {
     Any,
     Literal(Finder<'static>),
     Literals(AhoCorasick),
-    Regex { regex: Regex, required: Option<Finder<'static>> },
-    Pattern { pattern: LinePattern, required: Option<Finder<'static>> },
+    Regex {
+        regex: Regex,
+        required: Option<Finder<'static>>,
+    },
+    Pattern {
+        pattern: LinePattern,
+        required: Option<Finder<'static>>,
+    },
     Ip(IpPattern),
     /// Any of several.
     Either(Vec<Test>),
@@ -105,7 +111,9 @@ impl LineFilter {
     pub fn rows(&self, lines: &TextColumn) -> Vec<u32> {
         let hits = match &self.test {
             Test::Any => Hits::All,
-            Test::Literal(finder) => Hits::Exact(search(lines, |text| finder.find(text).map(|at| (at, finder.needle().len())))),
+            Test::Literal(finder) => {
+                Hits::Exact(search(lines, |text| finder.find(text).map(|at| (at, finder.needle().len()))))
+            }
             Test::Literals(automaton) => {
                 Hits::Exact(search(lines, |text| automaton.find(text).map(|found| (found.start(), found.len()))))
             }
@@ -186,8 +194,10 @@ fn finder(text: &str) -> Finder<'static> {
 }
 
 fn compile(kind: FilterKind, values: &[FilterValue]) -> Result<Test, String> {
-    let texts: Vec<&str> =
-        values.iter().filter_map(|value| if let FilterValue::Text(text) = value { Some(text.as_str()) } else { None }).collect();
+    let texts: Vec<&str> = values
+        .iter()
+        .filter_map(|value| if let FilterValue::Text(text) = value { Some(text.as_str()) } else { None })
+        .collect();
     if kind == FilterKind::Contains && texts.len() == values.len() {
         return match texts.as_slice() {
             texts if texts.iter().any(|text| text.is_empty()) => Ok(Test::Any),
@@ -366,11 +376,11 @@ mod tests {
         let lines = ["", "ab", "c", "abc", "cab", "", "xabcab", "b\nc", "ü", "a", "bc", ""];
         let column = column(&lines);
         for kind in [FilterKind::Contains, FilterKind::Regex, FilterKind::Pattern] {
-            for values in [&["ab"][..], &["bc"], &["a", "c"], &[""], &["abc", "bca"], &["a<_>b", "c"], &["b.c"], &["ü"]] {
+            for values in [&["ab"][..], &["bc"], &["a", "c"], &[""], &["abc", "bca"], &["a<_>b", "c"], &["b.c"], &["ü"]]
+            {
                 for negated in [false, true] {
                     let filter = filter(kind, negated, values);
-                    let expected: Vec<u32> =
-                        (0..12).filter(|row| filter.keeps(lines[*row as usize])).collect();
+                    let expected: Vec<u32> = (0..12).filter(|row| filter.keeps(lines[*row as usize])).collect();
                     assert_eq!(filter.rows(&column), expected, "{filter}");
                 }
             }

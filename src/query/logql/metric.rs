@@ -165,7 +165,9 @@ impl Context<'_> {
                 }
                 let vectors = match self.eval(inner, stats)? {
                     Value::Vectors(vectors) => vectors,
-                    Value::Scalar(_) => return Err(LogqlError::Matching("an aggregation needs series, not a number".to_owned())),
+                    Value::Scalar(_) => {
+                        return Err(LogqlError::Matching("an aggregation needs series, not a number".to_owned()));
+                    }
                 };
                 Value::Vectors(self.aggregate(*op, parameter.unwrap_or(0), grouping.as_ref(), vectors)?)
             }
@@ -216,10 +218,7 @@ impl Context<'_> {
 
 /// Whether the sum over series is what the aggregation gives for all their lines together.
 fn adds_up(op: RangeOp) -> bool {
-    matches!(
-        op,
-        RangeOp::CountOverTime | RangeOp::Rate | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::Sum
-    )
+    matches!(op, RangeOp::CountOverTime | RangeOp::Rate | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::Sum)
 }
 
 /// What an operator gives for two numbers; comparisons give 0 or 1.

@@ -58,7 +58,10 @@ pub fn parse_query(text: &str) -> Parsed<Expr> {
     if let Expr::Log(log) = &expr
         && log.unwraps()
     {
-        return Err(ParseError::new(Position { line: 1, column: 1 }, "unwrap is only allowed within a range aggregation"));
+        return Err(ParseError::new(
+            Position { line: 1, column: 1 },
+            "unwrap is only allowed within a range aggregation",
+        ));
     }
     Ok(expr)
 }
@@ -306,7 +309,9 @@ impl Parser {
                 }
             }
             TokenKind::Sign("{") => self.log_expr().map(Expr::Log),
-            TokenKind::Sign("-" | "+") | TokenKind::Number(..) => self.number().map(|n| Expr::Metric(MetricExpr::Number(n))),
+            TokenKind::Sign("-" | "+") | TokenKind::Number(..) => {
+                self.number().map(|n| Expr::Metric(MetricExpr::Number(n)))
+            }
             TokenKind::Word(word) => self.call(&word).map(Expr::Metric),
             _ => Err(self.unexpected("a selector, a function or a number")),
         }
@@ -368,7 +373,8 @@ impl Parser {
         }
         self.expect(")")?;
         let [target, replacement, source, pattern] = texts;
-        let regex = super::filter::compile_regex(&format!("^(?:{pattern})$")).map_err(|error| ParseError::new(at, error))?;
+        let regex =
+            super::filter::compile_regex(&format!("^(?:{pattern})$")).map_err(|error| ParseError::new(at, error))?;
         if super::stages::clean_name(&target) != target.as_str() || target.is_empty() {
             return Err(ParseError::new(at, format!("invalid label name {target:?} in label_replace")));
         }
@@ -394,7 +400,10 @@ impl Parser {
             let at = self.position();
             let value = self.number()?;
             if !(1.0..=1e9).contains(&value) || value.fract() != 0.0 {
-                return Err(ParseError::new(at, format!("invalid parameter {value}: a whole number over zero is needed")));
+                return Err(ParseError::new(
+                    at,
+                    format!("invalid parameter {value}: a whole number over zero is needed"),
+                ));
             }
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
             let value = value as usize;

@@ -166,10 +166,8 @@ impl Gather<'_> {
             Keys::All | Keys::Without(_) => true,
             Keys::By(names) => names.iter().any(|name| chunk.labels().get(name).is_none()),
         };
-        let columns = LogColumns {
-            lines: self.plan.columns.lines,
-            metadata: self.plan.columns.metadata || key_needs_metadata,
-        };
+        let columns =
+            LogColumns { lines: self.plan.columns.lines, metadata: self.plan.columns.metadata || key_needs_metadata };
         let (rows, kept) = self.plan.read(chunk, columns, budget, &mut worker.stats)?;
         if self.plan.stages.is_empty() {
             return self.plain_rows(worker, chunk, &rows, &kept, range, key_needs_metadata);
@@ -294,7 +292,11 @@ impl Gather<'_> {
             Some(id) => id,
             None => {
                 let labels = self.labels_of_row(row);
-                let cells = if self.keeps_samples() { 0 } else { (self.windows.count + 1) * if self.counts_bytes { 16 } else { 8 } };
+                let cells = if self.keeps_samples() {
+                    0
+                } else {
+                    (self.windows.count + 1) * if self.counts_bytes { 16 } else { 8 }
+                };
                 budget.charge(labels.bytes() + key.len() + cells + 200)?;
                 worker.ids.insert(key.as_str().into(), worker.series.len());
                 worker.series.push((labels, self.gathered()));

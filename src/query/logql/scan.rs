@@ -54,8 +54,12 @@ pub(super) struct Plan<'q> {
 
 impl<'q> Plan<'q> {
     pub(super) fn new(log: &'q LogExpr) -> Self {
-        let mut plan =
-            Plan { filters: Vec::new(), stages: Vec::new(), columns: LogColumns::default(), hints: LineHints::default() };
+        let mut plan = Plan {
+            filters: Vec::new(),
+            stages: Vec::new(),
+            columns: LogColumns::default(),
+            hints: LineHints::default(),
+        };
         let mut changed = false;
         for stage in &log.stages {
             let needs = stage.needs();

@@ -89,9 +89,7 @@ fn rate_of_counter(window: &[(i64, f64)], start: i64, end: i64) -> f64 {
 fn group_of(labels: &Labels, grouping: Option<&Grouping>) -> Labels {
     match grouping {
         None => Labels::default(),
-        Some(Grouping { without, names }) => {
-            labels.filter(|name, _| names.iter().any(|own| own == name) != *without)
-        }
+        Some(Grouping { without, names }) => labels.filter(|name, _| names.iter().any(|own| own == name) != *without),
     }
 }
 
@@ -267,7 +265,8 @@ fn set(
         return Ok(left);
     }
     // A series that both sides have is one series.
-    let known: AHashMap<Labels, usize> = left.iter().enumerate().map(|(at, vector)| (vector.labels.clone(), at)).collect();
+    let known: AHashMap<Labels, usize> =
+        left.iter().enumerate().map(|(at, vector)| (vector.labels.clone(), at)).collect();
     for vector in right {
         match known.get(&vector.labels).and_then(|at| left.get_mut(*at)) {
             Some(own) => own.values.iter_mut().zip(vector.values).for_each(|(own, value)| {

@@ -217,7 +217,10 @@ mod tests {
     #[test]
     fn expressions_pick_fields_and_missing_ones_are_empty() {
         let line = r#"{"a":{"b c":[{"d":"x"}, 7]},"f":{"g":1}}"#;
-        assert_eq!(labels(r#"| json x="a[\"b c\"][0].d", y="f", z="nope", w="a[\"b c\"][1]""#, line), r#"w=7 x=x y={"g":1} z="#);
+        assert_eq!(
+            labels(r#"| json x="a[\"b c\"][0].d", y="f", z="nope", w="a[\"b c\"][1]""#, line),
+            r#"w=7 x=x y={"g":1} z="#
+        );
         assert_eq!(labels("| json f", line), r#"f={"g":1}"#);
         assert_eq!(parse_path("a..b"), None);
         assert_eq!(parse_path("a[x]"), None);

@@ -126,7 +126,9 @@ impl<'l> Scan<'l> {
         let bytes = self.text.as_bytes();
         loop {
             let rest = bytes.get(self.at..).unwrap_or_default();
-            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else { return self.error("text ends within a string") };
+            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+                return self.error("text ends within a string");
+            };
             self.at += found;
             if bytes.get(self.at) == Some(&b'"') {
                 let text = self.slice(from);

@@ -19,13 +19,17 @@ pub fn parse(parser: &mut Parser) -> Result<Box<dyn Stage>, ParseError> {
         let at = parser.position();
         let target = parser.name("a label")?;
         if formats.iter().any(|format| format.target == target) {
-            return Err(ParseError::new(at, format!("multiple label name '{target}' not allowed in a single format operation")));
+            return Err(ParseError::new(
+                at,
+                format!("multiple label name '{target}' not allowed in a single format operation"),
+            ));
         }
         parser.expect("=")?;
         let at = parser.position();
         let source = if let Ok(text) = parser.text("a label or a template") {
             let template = Template::parse(&text);
-            let template = template.map_err(|error| ParseError::new(at, format!("invalid template for label '{target}': {error}")))?;
+            let template = template
+                .map_err(|error| ParseError::new(at, format!("invalid template for label '{target}': {error}")))?;
             Source::Template(text, template)
         } else {
             Source::Label(parser.name("a label or a template")?)
@@ -112,7 +116,9 @@ mod tests {
     #[test]
     fn the_query_of_trace_to_logs_finds_ids_in_lines_and_metadata() {
         let stages = |id: &str| {
-            format!("| label_format log_line_contains_trace_id=`{{{{ contains \"{id}\" __line__ }}}}` | log_line_contains_trace_id=\"true\" OR trace_id=\"{id}\"")
+            format!(
+                "| label_format log_line_contains_trace_id=`{{{{ contains \"{id}\" __line__ }}}}` | log_line_contains_trace_id=\"true\" OR trace_id=\"{id}\""
+            )
         };
         assert!(outcome(&stages("abc"), "no id").is_some());
         assert!(outcome(&stages("f00"), "has f00 in it").is_some());

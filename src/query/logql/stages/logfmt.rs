@@ -198,7 +198,10 @@ mod tests {
 
     #[test]
     fn the_last_of_equal_keys_wins_and_quotes_are_removed() {
-        assert_eq!(labels("| logfmt", r#"a=1 b="x \"y\" z" a=2 c.d=3 app=4"#), r#"a=2 app_extracted=4 b=x "y" z c_d=3"#);
+        assert_eq!(
+            labels("| logfmt", r#"a=1 b="x \"y\" z" a=2 c.d=3 app=4"#),
+            r#"a=2 app_extracted=4 b=x "y" z c_d=3"#
+        );
     }
 
     #[test]

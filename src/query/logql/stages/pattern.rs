@@ -124,7 +124,10 @@ mod tests {
     #[test]
     fn captures_are_what_stands_between_literals() {
         let line = r#"10.0.0.1 - bob [now] "GET /x" 200"#;
-        assert_eq!(labels(r#"| pattern `<ip> - <_> [<_>] "<m> <path>" <status>`"#, line), "ip=10.0.0.1 m=GET path=/x status=200");
+        assert_eq!(
+            labels(r#"| pattern `<ip> - <_> [<_>] "<m> <path>" <status>`"#, line),
+            "ip=10.0.0.1 m=GET path=/x status=200"
+        );
         assert_eq!(labels("| pattern `x<ip> y`", line), "");
     }
 

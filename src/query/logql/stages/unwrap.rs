@@ -22,7 +22,9 @@ pub fn parse(parser: &mut Parser) -> Result<Box<dyn Stage>, ParseError> {
         "bytes" => Conversion::Bytes,
         "duration" => Conversion::Duration,
         "duration_seconds" => Conversion::DurationSeconds,
-        _ => return Err(ParseError::new(at, format!("unknown conversion {word:?}: bytes, duration, duration_seconds"))),
+        _ => {
+            return Err(ParseError::new(at, format!("unknown conversion {word:?}: bytes, duration, duration_seconds")));
+        }
     };
     let label = parser.name("a label to unwrap")?;
     parser.expect(")")?;

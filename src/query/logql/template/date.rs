@@ -109,7 +109,8 @@ pub(super) fn parse(text: &str, layout: &str) -> Option<i64> {
             Piece::Fraction(..) => chrono.push_str("%.f"),
         }
     }
-    let text = if zone && text.ends_with('Z') { format!("{}+00:00", text.trim_end_matches('Z')) } else { text.to_owned() };
+    let text =
+        if zone && text.ends_with('Z') { format!("{}+00:00", text.trim_end_matches('Z')) } else { text.to_owned() };
     if zone {
         return DateTime::parse_from_str(&text, &chrono).ok()?.timestamp_nanos_opt();
     }

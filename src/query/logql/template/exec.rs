@@ -28,8 +28,7 @@ struct Run<'a> {
 }
 
 pub(super) fn execute(template: &Template, scope: &dyn Scope) -> Result<String, String> {
-    let mut run =
-        Run { template, scope, variables: Vec::new(), dot: None, output: String::new(), steps: 0 };
+    let mut run = Run { template, scope, variables: Vec::new(), dot: None, output: String::new(), steps: 0 };
     run.nodes(&template.nodes)?;
     Ok(run.output)
 }
@@ -100,12 +99,20 @@ impl<'a> Run<'a> {
         result
     }
 
-    fn range(&mut self, names: &'a [String], pipe: &'a Pipe, body: &'a [Node], otherwise: &'a [Node]) -> Result<(), String> {
+    fn range(
+        &mut self,
+        names: &'a [String],
+        pipe: &'a Pipe,
+        body: &'a [Node],
+        otherwise: &'a [Node],
+    ) -> Result<(), String> {
         let items: Vec<(Value, Value)> = match self.pipe(pipe)? {
             Value::List(items) => (0..).map(Value::Int).zip(items).collect(),
             Value::Map(members) => members.into_iter().map(|(name, value)| (Value::Text(name), value)).collect(),
             Value::Nil => Vec::new(),
-            other => return Err(format!("range can't iterate over {}", other.print().chars().take(80).collect::<String>())),
+            other => {
+                return Err(format!("range can't iterate over {}", other.print().chars().take(80).collect::<String>()));
+            }
         };
         if items.is_empty() {
             return self.nodes(otherwise);

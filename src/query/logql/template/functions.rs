@@ -81,7 +81,9 @@ const FUNCTIONS: &[Function] = &[
     f("index", 1, ANY, index),
     f("slice", 1, 3, slice),
     f("print", 0, ANY, |c| Ok(Value::Text(print(c.args)))),
-    f("println", 0, ANY, |c| Ok(Value::Text(format!("{}\n", c.args.iter().map(Value::print).collect::<Vec<_>>().join(" "))))),
+    f("println", 0, ANY, |c| {
+        Ok(Value::Text(format!("{}\n", c.args.iter().map(Value::print).collect::<Vec<_>>().join(" "))))
+    }),
     f("printf", 1, ANY, |c| printf(&c.text(0), c.args.get(1..).unwrap_or_default())),
     f("html", 1, 1, |c| Ok(c.map(0, html))),
     f("js", 1, 1, |c| Ok(c.map(0, |text| text.escape_default().to_string()))),
@@ -124,7 +126,9 @@ const FUNCTIONS: &[Function] = &[
     f("unixEpochNanos", 1, 1, |c| Ok(Value::Text(c.nanos(0)?.to_string()))),
     f("unixToTime", 1, 1, unix_to_time),
     f("date", 2, 2, |c| Ok(Value::Text(date::format(c.nanos(1)?, &c.text(0))))),
-    f("toDate", 2, 2, |c| date::parse(&c.text(1), &c.text(0)).map(Value::Time).ok_or("the text is not in the layout".to_owned())),
+    f("toDate", 2, 2, |c| {
+        date::parse(&c.text(1), &c.text(0)).map(Value::Time).ok_or("the text is not in the layout".to_owned())
+    }),
     f("toDateInZone", 3, 3, |c| {
         if !matches!(c.text(1).as_str(), "UTC" | "" | "GMT" | "Etc/UTC") {
             return Err("only UTC is known as a zone".to_owned());
@@ -374,7 +378,8 @@ fn verb_text(flags: &str, verb: char, value: &Value) -> Result<String, String> {
     let (signs, numbers) = flags.split_at_checked(signs).unwrap_or((flags, ""));
     let (width, precision) = numbers.split_once('.').map_or((numbers, None), |(width, digits)| (width, Some(digits)));
     let width: usize = if width.is_empty() { 0 } else { width.parse().unwrap_or(usize::MAX) };
-    let precision: Option<usize> = precision.map(|digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(usize::MAX) });
+    let precision: Option<usize> =
+        precision.map(|digits| if digits.is_empty() { 0 } else { digits.parse().unwrap_or(usize::MAX) });
     fits(width.max(precision.unwrap_or(0)))?;
     let body = match (verb, value) {
         ('s' | 'v', value) => {
@@ -390,7 +395,9 @@ fn verb_text(flags: &str, verb: char, value: &Value) -> Result<String, String> {
         ('g', Value::Float(value)) => print_float(*value),
         ('e', Value::Float(value)) => format!("{value:.*e}", precision.unwrap_or(6).min(400)),
         ('t', Value::Bool(value)) => value.to_string(),
-        ('c', Value::Int(value)) => u32::try_from(*value).ok().and_then(char::from_u32).unwrap_or('\u{FFFD}').to_string(),
+        ('c', Value::Int(value)) => {
+            u32::try_from(*value).ok().and_then(char::from_u32).unwrap_or('\u{FFFD}').to_string()
+        }
         (verb, value) => format!("%!{verb}({})", value.print()),
     };
     let number = matches!(value, Value::Int(_) | Value::Float(_));

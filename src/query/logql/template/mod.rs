@@ -134,7 +134,10 @@ mod tests {
     }
 
     fn run(text: &str) -> String {
-        Template::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).execute(&Fixed).unwrap_or_else(|error| format!("ERR {error}"))
+        Template::parse(text)
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+            .execute(&Fixed)
+            .unwrap_or_else(|error| format!("ERR {error}"))
     }
 
     #[test]
@@ -162,13 +165,18 @@ mod tests {
             ("{{/* note */}}{{ and .a .n }}{{ or .b .n }}{{ gt 3 2 }}", "4242true"),
         ] {
             let got = run(template);
-            if expected == "ERR" { assert!(got.contains('%'), "{template}: {got}") } else { assert_eq!(got, expected, "{template}") }
+            if expected == "ERR" {
+                assert!(got.contains('%'), "{template}: {got}")
+            } else {
+                assert_eq!(got, expected, "{template}")
+            }
         }
     }
 
     #[test]
     fn output_has_an_end() {
-        let doubled = format!("{{{{ $x := repeat 1000 .a }}}}{}{{{{ $x }}}}", "{{ $x = print $x $x $x $x }}".repeat(20));
+        let doubled =
+            format!("{{{{ $x := repeat 1000 .a }}}}{}{{{{ $x }}}}", "{{ $x = print $x $x $x $x }}".repeat(20));
         for template in [
             "{{ repeat 1000000000 .a }}",
             "{{ repeat 9223372036854775807 .a }}",
@@ -187,7 +195,18 @@ mod tests {
 
     #[test]
     fn what_is_no_template_is_refused() {
-        for text in ["{{", "{{ .a", "{{ nosuch .a }}", "{{ if .a }}", "{{ end }}", "{{ \"x }}", "{{ .a | }}", "{{ ( .a }}", "{{ $x }}", "{{ sha256sum .a }}"] {
+        for text in [
+            "{{",
+            "{{ .a",
+            "{{ nosuch .a }}",
+            "{{ if .a }}",
+            "{{ end }}",
+            "{{ \"x }}",
+            "{{ .a | }}",
+            "{{ ( .a }}",
+            "{{ $x }}",
+            "{{ sha256sum .a }}",
+        ] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
         let deep = format!("{{{{ {}.a{} }}}}", "(".repeat(10_000), ")".repeat(10_000));

@@ -129,7 +129,9 @@ impl<'a> Reader<'a> {
                     nodes.push(Node::With { pipe, body, otherwise });
                 }
                 "range" => nodes.push(self.range_block(rest, depth)?),
-                "define" | "template" | "block" | "break" | "continue" => return Err(format!("{word} is not supported")),
+                "define" | "template" | "block" | "break" | "continue" => {
+                    return Err(format!("{word} is not supported"));
+                }
                 _ => nodes.push(Node::Print(self.pipe(action)?)),
             }
         }
@@ -163,7 +165,10 @@ impl<'a> Reader<'a> {
                     _ => return Err("a block has no {{end}}".to_owned()),
                 },
                 End::Else(next) => {
-                    condition = next.strip_prefix("if").filter(|next| next.starts_with(char::is_whitespace)).ok_or("unexpected text after else")?;
+                    condition = next
+                        .strip_prefix("if")
+                        .filter(|next| next.starts_with(char::is_whitespace))
+                        .ok_or("unexpected text after else")?;
                 }
                 End::Text => return Err("a block has no {{end}}".to_owned()),
             }
@@ -244,7 +249,9 @@ impl<'a> Reader<'a> {
                 tokens.skip(1);
                 Operand::Pipe(Box::new(pipe), tokens.fields())
             }
-            '.' if !tokens.rest.get(1..2).is_some_and(|c| c.as_bytes()[0].is_ascii_digit()) => Operand::Field(tokens.fields_or_dot()),
+            '.' if !tokens.rest.get(1..2).is_some_and(|c| c.as_bytes()[0].is_ascii_digit()) => {
+                Operand::Field(tokens.fields_or_dot())
+            }
             '$' => {
                 tokens.skip(1);
                 let name = tokens.word();
@@ -291,7 +298,11 @@ impl Tokens<'_> {
     /// `.a.b` directly behind something.
     fn fields(&mut self) -> Vec<String> {
         let mut fields = Vec::new();
-        while self.rest.strip_prefix('.').is_some_and(|tail| tail.starts_with(|c: char| c.is_alphanumeric() || c == '_')) {
+        while self
+            .rest
+            .strip_prefix('.')
+            .is_some_and(|tail| tail.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        {
             self.skip(1);
             fields.push(self.word());
         }

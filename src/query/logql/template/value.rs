@@ -30,7 +30,8 @@ impl Value {
                 format!("[{}]", items.join(" "))
             }
             Self::Map(members) => {
-                let members: Vec<String> = members.iter().map(|(name, value)| format!("{name}:{}", value.print())).collect();
+                let members: Vec<String> =
+                    members.iter().map(|(name, value)| format!("{name}:{}", value.print())).collect();
                 format!("map[{}]", members.join(" "))
             }
             Self::Time(nanos) => super::date::format(*nanos, "2006-01-02 15:04:05.999999999 -0700 MST"),

@@ -126,7 +126,7 @@ impl fmt::Display for Keep {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::labels;
+    use crate::query::logql::stages::testing::labels;
     use crate::query::logql::stages::testing::outcome;
 
     #[test]

@@ -192,8 +192,8 @@ pub(crate) fn write_extractions(f: &mut fmt::Formatter<'_>, wanted: &[Extraction
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::labels;
     use super::*;
+    use crate::query::logql::stages::testing::labels;
 
     #[test]
     fn nested_names_are_joined_and_numbers_kept_as_written() {

@@ -199,7 +199,7 @@ impl fmt::Display for LabelFilter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{labels, outcome};
+    use crate::query::logql::stages::testing::{labels, outcome};
 
     fn keeps(filter: &str, line: &str) -> bool {
         outcome(&format!("| logfmt {filter}"), line).is_some()

@@ -194,7 +194,7 @@ impl fmt::Display for Logfmt {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::labels;
+    use crate::query::logql::stages::testing::labels;
 
     #[test]
     fn the_last_of_equal_keys_wins_and_quotes_are_removed() {

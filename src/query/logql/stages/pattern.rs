@@ -118,8 +118,8 @@ impl fmt::Display for Pattern {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::labels;
     use super::*;
+    use crate::query::logql::stages::testing::labels;
 
     #[test]
     fn captures_are_what_stands_between_literals() {

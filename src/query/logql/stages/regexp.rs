@@ -69,8 +69,8 @@ impl fmt::Display for Regexp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::labels;
     use crate::query::logql::parse;
+    use crate::query::logql::stages::testing::labels;
 
     #[test]
     fn named_groups_become_labels_and_unmatched_ones_are_empty() {

@@ -63,7 +63,7 @@ impl fmt::Display for Unpack {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::outcome;
+    use crate::query::logql::stages::testing::outcome;
 
     #[test]
     fn the_packed_line_comes_back_and_later_filters_see_it() {

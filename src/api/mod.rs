@@ -2,6 +2,7 @@
 //! are relative to the dialect's base; `app::router` decides where bases lie.
 
 pub mod jaeger;
+pub mod loki;
 pub mod prometheus;
 pub mod tempo;
 

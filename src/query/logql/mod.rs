@@ -15,10 +15,14 @@ pub mod filter;
 mod ip;
 pub mod lexer;
 mod lines;
+#[cfg(test)]
+pub(crate) mod memory;
 mod metric;
 pub mod parser;
 mod range;
 mod scan;
+#[cfg(test)]
+mod scripts;
 pub mod stages;
 mod template;
 mod vector;

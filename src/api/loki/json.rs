@@ -1,0 +1,212 @@
+//! Answers as text. Keys come in the order that Grafana's streaming parser needs: `resultType` and
+//! `encodingFlags` before `result`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::model::labels::Labels;
+use crate::query::logql::{Line, Series, Stats};
+
+/// Adds a JSON string.
+pub(super) fn push_text(out: &mut String, text: &str) {
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(text.get(plain..at).unwrap_or_default());
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+        }
+    }
+    out.push_str(text.get(plain..).unwrap_or_default());
+    out.push('"');
+}
+
+/// Adds an object of texts.
+pub(super) fn push_object<'a>(out: &mut String, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    out.push('{');
+    for (at, (name, value)) in pairs.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_text(out, name);
+        out.push(':');
+        push_text(out, value);
+    }
+    out.push('}');
+}
+
+/// Adds a list of texts.
+pub(super) fn push_texts<S: AsRef<str>>(out: &mut String, texts: impl IntoIterator<Item = S>) {
+    out.push('[');
+    for (at, text) in texts.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_text(out, text.as_ref());
+    }
+    out.push(']');
+}
+
+/// Adds seconds, with as many digits as the nanoseconds need.
+pub(super) fn push_seconds(out: &mut String, nanos: i64) {
+    let _ = write!(out, "{}", nanos.div_euclid(1_000_000_000));
+    let fraction = nanos.rem_euclid(1_000_000_000) / 1_000_000;
+    if nanos >= 0 && fraction > 0 {
+        let digits = format!("{fraction:03}");
+        let _ = write!(out, ".{}", digits.trim_end_matches('0'));
+    }
+}
+
+/// A value as samples write it.
+pub(super) fn number(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+/// Adds `[seconds,"value"]`.
+pub(super) fn push_sample(out: &mut String, (t, value): (i64, f64)) {
+    out.push('[');
+    push_seconds(out, t);
+    out.push_str(",\"");
+    out.push_str(&number(value));
+    out.push_str("\"]");
+}
+
+/// A success with `resultType`, `result` and `stats`.
+pub(super) fn data(kind: &str, flags: &str, result: &str, stats: &str) -> String {
+    format!(
+        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",{flags}\"result\":{result},\"stats\":{stats}}}}}"
+    )
+}
+
+/// The numbers about a query that the query inspector shows.
+pub(super) fn stats(stats: Stats, elapsed: Duration, returned: usize) -> String {
+    let seconds = elapsed.as_secs_f64().max(1e-9);
+    format!(
+        "{{\"summary\":{{\"bytesProcessedPerSecond\":{:.0},\"linesProcessedPerSecond\":{:.0},\"totalBytesProcessed\":{},\
+         \"totalLinesProcessed\":{},\"execTime\":{seconds:.9},\"queueTime\":0,\"totalEntriesReturned\":{returned}}},\
+         \"querier\":{{\"store\":{{\"totalChunksRef\":{},\"totalChunksDownloaded\":{}}}}}}}",
+        stats.bytes as f64 / seconds,
+        stats.lines as f64 / seconds,
+        stats.bytes,
+        stats.lines,
+        stats.chunks,
+        stats.chunks,
+    )
+}
+
+/// A list of series, each with all its points or, at one instant, with its only one.
+pub(super) fn series(series: &[Series], instant: bool) -> String {
+    let mut out = String::from("[");
+    for (at, series) in series.iter().enumerate() {
+        out.push_str(if at > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+        push_object(&mut out, series.labels.iter());
+        match series.points.first() {
+            Some(point) if instant => {
+                out.push_str(",\"value\":");
+                push_sample(&mut out, *point);
+            }
+            _ => {
+                out.push_str(",\"values\":[");
+                for (at, point) in series.points.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    push_sample(&mut out, *point);
+                }
+                out.push(']');
+            }
+        }
+        out.push('}');
+    }
+    out.push(']');
+    out
+}
+
+/// A list of streams in the order of their labels, lines in the order given. With `categorize`,
+/// streams have index labels only and each line brings its others; without, all labels make streams.
+pub(super) fn streams(lines: &[Line], categorize: bool) -> String {
+    let mut by_labels: BTreeMap<Vec<(&str, &str)>, Vec<&Line>> = BTreeMap::new();
+    for line in lines {
+        let labels = if categorize { line.stream.iter().collect() } else { all_labels(line) };
+        by_labels.entry(labels).or_default().push(line);
+    }
+    let mut out = String::from("[");
+    for (at, (labels, lines)) in by_labels.into_iter().enumerate() {
+        out.push_str(if at > 0 { ",{\"stream\":" } else { "{\"stream\":" });
+        push_object(&mut out, labels);
+        out.push_str(",\"values\":[");
+        for (at, line) in lines.into_iter().enumerate() {
+            let _ = write!(out, "{}\"{}\",", if at > 0 { ",[" } else { "[" }, line.t);
+            push_text(&mut out, &line.line);
+            if categorize {
+                out.push(',');
+                push_categories(&mut out, &line.metadata, &line.parsed);
+            }
+            out.push(']');
+        }
+        out.push_str("]}");
+    }
+    out.push(']');
+    out
+}
+
+fn push_categories(out: &mut String, metadata: &Labels, parsed: &[(String, String)]) {
+    out.push('{');
+    if !metadata.is_empty() {
+        out.push_str("\"structuredMetadata\":");
+        push_object(out, metadata.iter());
+    }
+    if !parsed.is_empty() {
+        out.push_str(if metadata.is_empty() { "\"parsed\":" } else { ",\"parsed\":" });
+        push_object(out, parsed.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    }
+    out.push('}');
+}
+
+fn all_labels(line: &Line) -> Vec<(&str, &str)> {
+    let parsed = line.parsed.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut labels: Vec<(&str, &str)> = line.stream.iter().chain(line.metadata.iter()).chain(parsed).collect();
+    labels.sort_unstable();
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_survive_a_parser() {
+        for text in ["", "a\"b\\c\n\r\t\u{1}ü😀", "plain"] {
+            let mut out = String::new();
+            push_text(&mut out, text);
+            assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn seconds_have_no_needless_digits() {
+        let mut out = String::new();
+        push_seconds(&mut out, 4_000_000_000);
+        out.push(' ');
+        push_seconds(&mut out, 1_700_000_000_500_000_000);
+        assert_eq!(out, "4 1700000000.5");
+    }
+}

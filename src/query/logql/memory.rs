@@ -96,11 +96,21 @@ impl SelectLogs for MemoryLogs {
         self.hints.lock().push(hints.contains.clone());
         let mut chunks: Vec<Box<dyn LogChunk>> = Vec::new();
         for (labels, entries) in self.matching(matchers, range) {
-            for entries in entries.chunks(self.chunk_rows) {
+            // Chunks of a stream do not overlap: equal times stay together.
+            let mut groups: Vec<Vec<LogEntry>> = Vec::new();
+            for entry in entries {
+                match groups.last_mut() {
+                    Some(group) if group.len() < self.chunk_rows || group[group.len() - 1].t == entry.t => {
+                        group.push(entry);
+                    }
+                    _ => groups.push(vec![entry]),
+                }
+            }
+            for entries in groups {
                 // What an index would leave out.
                 let lacks = |hint: &String| !entries.iter().any(|entry| entry.line.contains(hint.as_str()));
                 if !hints.contains.iter().any(lacks) {
-                    let chunk = Chunk { labels: labels.clone(), entries: entries.to_vec(), reads: self.reads.clone() };
+                    let chunk = Chunk { labels: labels.clone(), entries, reads: self.reads.clone() };
                     chunks.push(Box::new(chunk));
                 }
             }

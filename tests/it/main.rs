@@ -5,6 +5,7 @@ mod agents;
 mod architecture;
 mod docker_files;
 mod doors;
+mod logql_store;
 mod metrics_store;
 mod nothing;
 mod power;

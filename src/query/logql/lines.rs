@@ -132,7 +132,7 @@ pub fn log_query(
             return Ok(false);
         }
         let columns = LogColumns { lines: true, metadata: true };
-        let (rows, kept) = plan.read(chunk.as_ref(), columns, budget, stats)?;
+        let (rows, kept, _held) = plan.read(chunk.as_ref(), columns, budget, stats)?;
         let empty = Labels::default();
         let mut bound = worst();
         let mut seen = 0_usize;
@@ -142,7 +142,7 @@ pub fn log_query(
                 break;
             }
             seen += 1;
-            if seen.is_multiple_of(4_096) {
+            if seen.is_multiple_of(64) {
                 budget.check()?;
             }
             let metadata = rows.metadata.get(at).unwrap_or(&empty);

@@ -168,13 +168,13 @@ impl Gather<'_> {
         };
         let columns =
             LogColumns { lines: self.plan.columns.lines, metadata: self.plan.columns.metadata || key_needs_metadata };
-        let (rows, kept) = self.plan.read(chunk, columns, budget, &mut worker.stats)?;
+        let (rows, kept, _held) = self.plan.read(chunk, columns, budget, &mut worker.stats)?;
         if self.plan.stages.is_empty() {
             return self.plain_rows(worker, chunk, &rows, &kept, range, key_needs_metadata);
         }
         let empty = Labels::default();
         for (seen, at) in kept.rows(rows.times.len(), false).enumerate() {
-            if seen % 4_096 == 4_095 {
+            if seen % 64 == 63 {
                 budget.check()?;
             }
             let Some(t) = rows.times.get(at).copied().filter(|t| range.contains(*t)) else { continue };

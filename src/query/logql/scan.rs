@@ -78,23 +78,24 @@ impl<'q> Plan<'q> {
     }
 
     /// Reads a chunk's rows and says which of them the line filters keep. Other columns than lines
-    /// are fetched only when a row is kept.
-    pub(super) fn read(
+    /// are fetched only when a row is kept. The store counts the rows it reads.
+    pub(super) fn read<'b>(
         &self,
         chunk: &dyn LogChunk,
         columns: LogColumns,
-        budget: &QueryBudget,
+        budget: &'b QueryBudget,
         stats: &mut Stats,
-    ) -> Result<(LogRows, Kept), LogqlError> {
+    ) -> Result<(LogRows, Kept, Held<'b>), LogqlError> {
         budget.check()?;
+        let mut held = Held { budget, bytes: 0 };
         let late = columns.metadata && !self.filters.is_empty();
         let mut rows = chunk.read(LogColumns { metadata: columns.metadata && !late, ..columns }, budget)?;
-        budget.touch(rows.times.len())?;
+        held.add(&rows)?;
         stats.chunks += 1;
         stats.lines += rows.times.len() as u64;
         stats.bytes += rows.line_bytes.iter().map(|bytes| u64::from(*bytes)).sum::<u64>();
         let Some((first, others)) = self.filters.split_first() else {
-            return Ok((rows, Kept::All));
+            return Ok((rows, Kept::All, held));
         };
         let mut kept = first.rows(&rows.lines);
         for filter in others {
@@ -102,6 +103,7 @@ impl<'q> Plan<'q> {
         }
         if late && !kept.is_empty() {
             let second = chunk.read(LogColumns { lines: false, metadata: true }, budget)?;
+            held.add(&second)?;
             if second.times == rows.times {
                 rows.metadata = second.metadata;
             } else {
@@ -112,7 +114,29 @@ impl<'q> Plan<'q> {
                     .collect();
             }
         }
-        Ok((rows, Kept::Some(kept)))
+        Ok((rows, Kept::Some(kept), held))
+    }
+}
+
+/// Memory of rows that were read, charged as long as they are held.
+pub(super) struct Held<'b> {
+    budget: &'b QueryBudget,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    fn add(&mut self, rows: &LogRows) -> Result<(), LogqlError> {
+        // A time, a length and an end for each row; label sets are mostly shared.
+        let bytes = rows.times.len() * 16 + rows.lines.text().len() + rows.metadata.len() * 32;
+        self.budget.charge(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
     }
 }
 

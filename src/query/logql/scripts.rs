@@ -216,3 +216,59 @@ fn every_stage_has_a_script() {
         assert!(!row.summary.is_empty());
     }
 }
+
+/// A store with a hundred lines of two streams, a second apart, in chunks of ten.
+fn hundred() -> MemoryLogs {
+    let logs = MemoryLogs::new(10);
+    for at in 0..100 {
+        let labels = Labels::from_pairs([("app", if at % 2 == 0 { "a" } else { "b" })]).unwrap();
+        let level = Labels::from_pairs([("detected_level", "info")]).unwrap();
+        logs.push(&labels, at * 1_000_000_000, &format!("line {at:02} of all"), &level);
+    }
+    logs
+}
+
+fn ask_lines(logs: &MemoryLogs, query: &str, limit: usize) -> usize {
+    let Expr::Log(expr) = parse(query).unwrap() else { panic!("{query}") };
+    let query = LogQuery { range: RangeNs::ALL, limit, direction: Direction::Backward, now_ns: 0 };
+    log_query(logs, &expr, query, &QueryBudget::unlimited()).unwrap().lines.len()
+}
+
+fn ask_number(logs: &MemoryLogs, query: &str) -> f64 {
+    let Expr::Metric(expr) = parse(query).unwrap() else { panic!("{query}") };
+    let at = 100_000_000_000;
+    let query = MetricQuery { start: at, end: at, step: 1, points_max: 11_000, series_max: 500, now_ns: 0 };
+    let answer = metric_query(logs, &expr, query, &QueryBudget::unlimited()).unwrap();
+    answer.series.iter().map(|series| series.points[0].1).sum()
+}
+
+#[test]
+fn counting_by_stream_labels_reads_neither_lines_nor_metadata() {
+    let reads = |query: &str| {
+        let logs = hundred();
+        assert!((ask_number(&logs, query) - 100.0).abs() < 1e-9, "{query}");
+        let reads = logs.reads.lock();
+        (reads.iter().any(|columns| columns.lines), reads.iter().any(|columns| columns.metadata))
+    };
+    assert_eq!(reads("sum by (app) (count_over_time({app=~\".+\"}[5m]))"), (false, false));
+    assert_eq!(reads("sum(count_over_time({app=~\".+\"}[5m]))"), (false, false));
+    assert_eq!(reads("sum by (detected_level) (count_over_time({app=~\".+\"}[5m]))"), (false, true));
+    assert_eq!(reads("sum(count_over_time({app=~\".+\"} |= \"line\" [5m]))"), (true, false));
+}
+
+#[test]
+fn a_limit_that_is_met_ends_the_reading() {
+    let logs = hundred();
+    assert_eq!(ask_lines(&logs, "{app=~\".+\"}", 5), 5);
+    let few = logs.reads.lock().len();
+    assert!(few <= 6, "{few} chunks of ten were read for five lines");
+    assert_eq!(ask_lines(&logs, "{app=~\".+\"}", 1_000), 100);
+}
+
+#[test]
+fn texts_that_lines_must_contain_go_to_the_index() {
+    let logs = hundred();
+    assert_eq!(ask_lines(&logs, "{app=\"a\"} |= \"line 4\" |~ \"4[02] of\" != \"x\" | decolorize |= \"late\"", 9), 0);
+    assert_eq!(ask_lines(&logs, "{app=\"a\"} |= \"x\" or \"line 4\" | json x=\"y\"", 9), 5);
+    assert_eq!(*logs.hints.lock(), [vec!["line 4".to_owned(), "4".into(), " of".into()], vec![]]);
+}

@@ -35,7 +35,7 @@ pub(super) fn execute(template: &Template, scope: &dyn Scope) -> Result<String, 
 
 impl<'a> Run<'a> {
     fn step(&mut self, cost: usize) -> Result<(), String> {
-        self.steps = self.steps.saturating_add(1 + cost / 4096);
+        self.steps = self.steps.saturating_add(1 + cost / 512);
         if self.steps > STEPS_MAX { Err(format!("the template takes more than {STEPS_MAX} steps")) } else { Ok(()) }
     }
 

@@ -24,7 +24,7 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// Most nodes and calls evaluated for one line.
 const STEPS_MAX: usize = 50_000;
 /// Most regular expressions that a template remembers.
-const REGEXES_MAX: usize = 32;
+const REGEXES_MAX: usize = 8;
 
 /// A template, parsed.
 #[derive(Clone, Debug)]

@@ -75,6 +75,9 @@ fn numbers(store: &dyn SelectLogs, query: &str) -> BTreeMap<String, Vec<(i64, f6
     answer.series.into_iter().map(|series| (series.labels.to_string(), series.points)).collect()
 }
 
+/// The group of a line, as an answer names it.
+type Group = fn(&Labels, &LogEntry) -> String;
+
 fn check(store: &LogsStore, count: i64) {
     let all: Vec<(Labels, LogEntry)> = (0..count).map(line).collect();
     for (filter, needle) in [("|= `00123`", "00123"), ("|= `absent`", "absent"), ("|~ `request 0.2.4`", "")] {
@@ -98,7 +101,7 @@ fn check(store: &LogsStore, count: i64) {
     assert_eq!(newest, times.iter().rev().take(50).copied().collect::<Vec<_>>());
     let oldest: Vec<i64> = lines(store, "{app=~\".+\"}", 50, Direction::Forward).iter().map(|(t, _)| *t).collect();
     assert_eq!(oldest, times.iter().take(50).copied().collect::<Vec<_>>());
-    let queries: [(&str, fn(&Labels, &LogEntry) -> String); 3] = [
+    let queries: [(&str, Group); 3] = [
         ("sum by (app) (count_over_time({app=~\".+\"}[10m]))", |labels, _| labels.to_string()),
         ("sum by (detected_level) (count_over_time({app=~\".+\"}[10m]))", |_, entry| entry.metadata.to_string()),
         ("sum by (level) (count_over_time({app=~\".+\"} | logfmt [10m]))", |_, entry| {

@@ -12,10 +12,12 @@ use crate::model::matcher::{Matcher, all_match};
 use crate::model::time::RangeNs;
 use crate::store::{LineHints, LogChunk, LogColumns, LogStats, SelectLogs, StoreError};
 
+type Streams = Vec<(Labels, Vec<LogEntry>)>;
+
 /// Streams with their lines, cut into chunks of so many rows. Says what was asked of it.
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryLogs {
-    streams: Arc<Mutex<Vec<(Labels, Vec<LogEntry>)>>>,
+    streams: Arc<Mutex<Streams>>,
     chunk_rows: usize,
     /// The columns of every read, in order.
     pub(crate) reads: Arc<Mutex<Vec<LogColumns>>>,

@@ -39,7 +39,7 @@ fn without_escapes(line: &str) -> String {
         text.push_str(before);
         let end = after.find(|c: char| !matches!(c, '\u{20}'..='\u{3f}'));
         match end.and_then(|end| after.get(end..)).and_then(|tail| tail.chars().next().map(|c| (tail, c))) {
-            Some((tail, c)) if matches!(c, '@'..='~') => rest = tail.get(1..).unwrap_or_default(),
+            Some((tail, '@'..='~')) => rest = tail.get(1..).unwrap_or_default(),
             Some((tail, _)) => rest = tail,
             None => rest = "",
         }

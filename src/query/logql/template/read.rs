@@ -76,7 +76,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Node>, String> {
     let (nodes, end) = reader.block(0)?;
     match end {
         End::Text => Ok(nodes),
-        End::End | End::Else(_) => Err("unexpected {{end}} or {{else}}".to_owned()),
+        End::Block | End::Else(_) => Err("unexpected {{end}} or {{else}}".to_owned()),
     }
 }
 
@@ -88,7 +88,7 @@ struct Reader<'a> {
 
 enum End<'a> {
     Text,
-    End,
+    Block,
     /// What stands behind `else`.
     Else(&'a str),
 }
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
             match word {
                 "end" if rest.is_empty() => {
                     self.variables.truncate(visible);
-                    return Ok((nodes, End::End));
+                    return Ok((nodes, End::Block));
                 }
                 "else" => {
                     self.variables.truncate(visible);
@@ -141,9 +141,9 @@ impl<'a> Reader<'a> {
     /// A body and what follows its `else`.
     fn body(&mut self, depth: usize) -> Result<(Vec<Node>, Vec<Node>), String> {
         match self.block(depth + 1)? {
-            (body, End::End) => Ok((body, Vec::new())),
+            (body, End::Block) => Ok((body, Vec::new())),
             (body, End::Else("")) => match self.block(depth + 1)? {
-                (otherwise, End::End) => Ok((body, otherwise)),
+                (otherwise, End::Block) => Ok((body, otherwise)),
                 _ => Err("a block has no {{end}}".to_owned()),
             },
             _ => Err("a block has no {{end}}".to_owned()),
@@ -159,9 +159,9 @@ impl<'a> Reader<'a> {
             let (body, end) = self.block(depth + 1)?;
             branches.push((pipe, body));
             match end {
-                End::End => break Vec::new(),
+                End::Block => break Vec::new(),
                 End::Else("") => match self.block(depth + 1)? {
-                    (otherwise, End::End) => break otherwise,
+                    (otherwise, End::Block) => break otherwise,
                     _ => return Err("a block has no {{end}}".to_owned()),
                 },
                 End::Else(next) => {

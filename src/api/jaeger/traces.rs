@@ -26,18 +26,23 @@ const SPAN_BYTES: usize = 2_048;
 /// `GET /api/traces/{id}`: over all time. Grafana sends a range in milliseconds, Jaeger reads
 /// microseconds, and neither is needed to find a trace.
 pub(super) async fn by_id(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Failure> {
-    let spans = spans_of(&context, &id).await?;
-    let data: Vec<_> = trace(&spans).into_iter().collect();
-    Ok(envelope(data, 0))
+    let answer = |spans: &[Span]| envelope(trace(spans).into_iter().collect::<Vec<_>>(), 0);
+    Ok(with_trace(&context, &id, answer).await?)
 }
 
-/// The spans of a trace, by its id as text.
-pub(super) async fn spans_of(context: &Context, id: &str) -> Result<Vec<Span>, Problem> {
+/// Answers with the spans of a trace, by its id as text; encoded where the query runs.
+pub(super) async fn with_trace<F>(context: &Context, id: &str, encode: F) -> Result<Response, Problem>
+where
+    F: FnOnce(&[Span]) -> Response + Send + 'static,
+{
     let Some(id) = trace_id(id) else {
         return Err(Problem::Bad("cannot parse trace id: expected 1 to 32 hexadecimal digits".to_owned()));
     };
-    let spans = run(context, move |context, budget| Ok(context.traces.trace(id, budget)?)).await?;
-    if spans.is_empty() { Err(Problem::NotFound("trace not found".to_owned())) } else { Ok(spans) }
+    let answer = run(context, move |context, budget| {
+        let spans = context.traces.trace(id, budget)?;
+        Ok((!spans.is_empty()).then(|| encode(&spans)))
+    });
+    answer.await?.ok_or_else(|| Problem::NotFound("trace not found".to_owned()))
 }
 
 /// `GET /api/traces`: by ids, or by service and what else is known of a span.
@@ -49,13 +54,15 @@ pub(super) async fn search(State(context): State<Context>, request: Request) -> 
         .collect::<Option<_>>()
         .ok_or_else(|| Problem::Bad("cannot parse traceID: expected 1 to 32 hexadecimal digits".to_owned()))?;
     let request = if ids.is_empty() { Some(request_of(&context, &params)?) } else { None };
-    let traces = run(&context, move |context, budget| match request {
-        Some(request) => found(context, &request, budget),
-        None => whole(context, ids.into_iter(), budget),
-    })
-    .await?;
-    let total = traces.len();
-    Ok(envelope(traces, total))
+    let answer = run(&context, move |context, budget| {
+        let traces = match request {
+            Some(request) => found(context, &request, budget)?,
+            None => whole(context, ids.into_iter(), budget)?,
+        };
+        let total = traces.len();
+        Ok(envelope(traces, total))
+    });
+    Ok(answer.await?)
 }
 
 fn found(context: &Context, request: &SearchRequest, budget: &QueryBudget) -> Result<Vec<Trace>, QueryError> {

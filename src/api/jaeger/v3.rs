@@ -1,15 +1,17 @@
 //! `/api/v3`: what Jaeger's own UI has asked since version 2. JSON over HTTP, traces as OTLP/JSON.
 
 use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::error::FailureV3;
 use super::services::{index, of_service, shown_kind};
-use super::traces::spans_of;
+use super::traces::with_trace;
 use crate::api::Context;
 use crate::api::tempo::error::Problem;
 use crate::api::tempo::json::Json;
 use crate::api::tempo::params::Params;
+use crate::model::span::Span;
 use crate::wire::otlp_trace_out::{JsonStyle, json as otlp_json};
 
 /// `GET /api/v3/services`
@@ -33,7 +35,9 @@ pub(super) async fn operations(State(context): State<Context>, request: Request)
 }
 
 /// `GET /api/v3/traces/{id}`
-pub(super) async fn by_id(State(context): State<Context>, Path(id): Path<String>) -> Result<Json<Value>, FailureV3> {
-    let spans = spans_of(&context, &id).await?;
-    Ok(Json(json!({ "result": { "resourceSpans": otlp_json(&spans, JsonStyle::Otlp) } })))
+pub(super) async fn by_id(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, FailureV3> {
+    let answer = |spans: &[Span]| {
+        Json(json!({ "result": { "resourceSpans": otlp_json(spans, JsonStyle::Otlp) } })).into_response()
+    };
+    Ok(with_trace(&context, &id, answer).await?)
 }

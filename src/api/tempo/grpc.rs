@@ -138,7 +138,7 @@ async fn asked_metrics(request: Request) -> Result<metrics::Asked, Problem> {
         start: time(asked.start)?,
         end: time(asked.end)?,
         step: (step > 0).then_some(step),
-        exemplars: u64::from(asked.exemplars),
+        exemplars: if asked.exemplars == 0 { metrics::EXEMPLARS } else { u64::from(asked.exemplars) },
     })
 }
 

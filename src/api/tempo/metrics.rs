@@ -18,7 +18,7 @@ use crate::wire::tempo::{
 };
 
 /// Exemplars when none are asked for, and most that can be.
-const EXEMPLARS: u64 = 100;
+pub(super) const EXEMPLARS: u64 = 100;
 /// Range when none is given, in nanoseconds: the last hour.
 const RANGE_NS: i64 = 3_600_000_000_000;
 /// Steps that the server chooses from, in seconds.

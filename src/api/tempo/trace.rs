@@ -26,11 +26,11 @@ pub(super) async fn v1(
     request: Request,
 ) -> Result<Response, Problem> {
     let protobuf = wants_protobuf(request.headers());
-    let (spans, _) = find(&context, &id, None).await?;
-    if protobuf {
-        return Ok(protobuf_response(encode_v1(&spans)));
-    }
-    Ok(Json(json!({ "batches": otlp_json(&spans, JsonStyle::Tempo) })).into_response())
+    find(&context, &id, None, move |spans, _| match protobuf {
+        true => protobuf_response(encode_v1(spans)),
+        false => Json(json!({ "batches": otlp_json(spans, JsonStyle::Tempo) })).into_response(),
+    })
+    .await
 }
 
 /// `GET /api/v2/traces/{id}`: a trace in an envelope; with `q`, only the spans that a filter keeps.
@@ -42,16 +42,18 @@ pub(super) async fn v2(
     let protobuf = wants_protobuf(request.headers());
     let params = Params::read(request).await?;
     let filter = params.get("q").map(filter_of).transpose()?.flatten();
-    let (spans, partial) = find(&context, &id, filter).await?;
-    if protobuf {
-        return Ok(protobuf_response(encode_v2(&spans, partial)));
-    }
-    let trace = json!({ "resourceSpans": otlp_json(&spans, JsonStyle::Tempo) });
-    let answer = match partial {
-        true => json!({ "trace": trace, "metrics": {}, "status": "PARTIAL" }),
-        false => json!({ "trace": trace, "metrics": {} }),
-    };
-    Ok(Json(answer).into_response())
+    find(&context, &id, filter, move |spans, partial| {
+        if protobuf {
+            return protobuf_response(encode_v2(spans, partial));
+        }
+        let trace = json!({ "resourceSpans": otlp_json(spans, JsonStyle::Tempo) });
+        let answer = match partial {
+            true => json!({ "trace": trace, "metrics": {}, "status": "PARTIAL" }),
+            false => json!({ "trace": trace, "metrics": {} }),
+        };
+        Json(answer).into_response()
+    })
+    .await
 }
 
 /// A filter that each span alone decides.
@@ -69,21 +71,25 @@ fn filter_of(text: &str) -> Result<Option<Expr>, Problem> {
     }
 }
 
-/// The spans of a trace, and whether a filter dropped some.
-async fn find(context: &Context, id: &str, filter: Option<Expr>) -> Result<(Vec<Span>, bool), Problem> {
+/// Answers with the spans of a trace, and whether a filter dropped some. The answer is encoded where
+/// the query runs: a trace may be large, and async tasks must not wait for it.
+async fn find<F>(context: &Context, id: &str, filter: Option<Expr>, encode: F) -> Result<Response, Problem>
+where
+    F: FnOnce(&[Span], bool) -> Response + Send + 'static,
+{
     let Some(trace_id) = trace_id(id) else {
         return Err(Problem::Bad("a trace id has 1 to 32 hexadecimal digits".to_owned()));
     };
-    let mut spans = run(context, move |context, budget| Ok(context.traces.trace(trace_id, budget)?)).await?;
-    if spans.is_empty() {
-        return Err(Problem::NotFound(format!("trace {trace_id} not found")));
-    }
-    let all = spans.len();
-    if let Some(filter) = &filter {
-        spans.retain(|span| Around::alone(span).truth(filter) == Truth::Yes);
-    }
-    let partial = spans.len() < all;
-    Ok((spans, partial))
+    let answer = run(context, move |context, budget| {
+        let mut spans = context.traces.trace(trace_id, budget)?;
+        let all = spans.len();
+        if let Some(filter) = &filter {
+            spans.retain(|span| Around::alone(span).truth(filter) == Truth::Yes);
+        }
+        let partial = spans.len() < all;
+        Ok((all > 0).then(|| encode(&spans, partial)))
+    });
+    answer.await?.ok_or_else(|| Problem::NotFound(format!("trace {trace_id} not found")))
 }
 
 /// Up to 32 hexadecimal digits; shorter ids have lost their leading zeros.

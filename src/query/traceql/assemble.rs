@@ -4,6 +4,7 @@
 //! than that is left out of it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::QueryError;
 use super::view::TraceView;
@@ -57,14 +58,13 @@ pub(super) fn gather(
         let spans = block.read(budget)?;
         budget.touch(spans.len())?;
         for span in spans {
-            if !taken.contains_key(&span.trace_id) {
-                if charged >= PASS_BYTES || open.remove(&span.trace_id).is_none() {
-                    continue;
-                }
-                taken.insert(span.trace_id, Vec::new());
-            }
+            let own = match taken.entry(span.trace_id) {
+                Entry::Occupied(own) => own.into_mut(),
+                Entry::Vacant(_) if charged >= PASS_BYTES || open.remove(&span.trace_id).is_none() => continue,
+                Entry::Vacant(place) => place.insert(Vec::new()),
+            };
             charge(size(&span), &mut charged, budget)?;
-            taken.entry(span.trace_id).or_default().push(span);
+            own.push(span);
         }
     }
     if taken.is_empty() {

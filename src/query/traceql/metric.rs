@@ -223,9 +223,8 @@ impl Scan<'_> {
                 (Truth::Yes, Some(at)) => self.sink.add(around, at, budget)?,
                 // A pipeline may count other spans of the trace than the one that led to it.
                 (Truth::Unknown, at) if at.is_some() || !self.alone => {
-                    if self.open.insert(span.trace_id, span.start).is_none() {
-                        budget.charge(SEEN_BYTES)?;
-                    }
+                    let known = self.open.insert(span.trace_id, span.start).is_some();
+                    budget.charge(if known { 0 } else { SEEN_BYTES })?;
                 }
                 _ => {}
             }

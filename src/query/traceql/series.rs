@@ -104,10 +104,9 @@ impl<'a> SeriesSink<'a> {
         let function = &self.metric.function;
         let mut series: Vec<_> = self.series.into_iter().collect();
         series.sort_by(|a, b| a.0.cmp(&b.0));
-        if series.is_empty() && self.metric.by.is_empty() {
-            if let MetricFunction::Rate | MetricFunction::Count = function {
-                series.push((String::new(), Counting::new(Vec::new(), function, self.grid.count)));
-            }
+        let dense = matches!(function, MetricFunction::Rate | MetricFunction::Count);
+        if dense && series.is_empty() && self.metric.by.is_empty() {
+            series.push((String::new(), Counting::new(Vec::new(), function, self.grid.count)));
         }
         let shown = series.into_iter().flat_map(|(_, own)| own.finish(function, self.grid, self.scale));
         shown.collect()

@@ -1,6 +1,7 @@
 //! Names and values of attributes for completion in editors. Without a filter they come from the
 //! index; with one, from the spans that satisfy it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::QueryError;
@@ -160,9 +161,10 @@ fn scanned(
         let values = value.elements().unwrap_or_else(|| vec![value.clone()]);
         for value in values.iter().filter_map(Value::to_attr) {
             let key = format!("{value:?}");
-            if !found.contains_key(&key) {
-                budget.charge(FOUND_BYTES + 2 * key.len())?;
-                found.insert(key, value);
+            let bytes = FOUND_BYTES + 2 * key.len();
+            if let Entry::Vacant(vacant) = found.entry(key) {
+                budget.charge(bytes)?;
+                vacant.insert(value);
             }
         }
         Ok(found.len() < limit)

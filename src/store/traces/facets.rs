@@ -20,6 +20,12 @@ const CATALOG_NAMES_MAX: usize = 1_000;
 const VALUES_MAX: usize = 500;
 /// Longest value that is listed, in bytes.
 const VALUE_BYTES_MAX: usize = 256;
+/// Bytes of all names and values that are listed ...
+const BYTES_MAX: usize = 4 << 20;
+/// ... and of those listed in the catalog.
+const CATALOG_BYTES_MAX: usize = 512 << 10;
+/// Bytes that a name or value takes beside its own.
+const ENTRY_BYTES: usize = 32;
 /// Most operations of all services that are listed.
 const OPERATIONS_MAX: usize = 10_000;
 /// The catalog's name for operations; attributes have a scope's letter and a dot before theirs.
@@ -61,6 +67,11 @@ impl Facet {
             AttrValue::Array(values) => values.iter().for_each(|value| Self::each(value, visit)),
             AttrValue::Empty | AttrValue::Bytes(_) | AttrValue::Map(_) => {}
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let text = if let Self::Str(text) = self { text.len() } else { 0 };
+        ENTRY_BYTES + text
     }
 
     fn to_text(&self) -> String {
@@ -123,11 +134,16 @@ pub(super) struct Values {
 }
 
 impl Values {
-    fn add(&mut self, facet: Facet) {
-        let long = matches!(&facet, Facet::Str(text) if text.len() > VALUE_BYTES_MAX);
-        if long || (self.listed.len() >= VALUES_MAX && !self.listed.contains(&facet)) {
+    /// Lists a value if there is room: `used` counts the bytes of all lists.
+    fn add(&mut self, facet: Facet, used: &mut usize) {
+        if self.listed.contains(&facet) {
+            return;
+        }
+        let bytes = facet.bytes();
+        if bytes > VALUE_BYTES_MAX + ENTRY_BYTES || self.listed.len() >= VALUES_MAX || *used + bytes > BYTES_MAX {
             self.more = true;
         } else {
+            *used += bytes;
             self.listed.insert(facet);
         }
     }
@@ -142,6 +158,10 @@ pub(super) struct Facets {
     attrs: BTreeMap<AttrScopeOrd, BTreeMap<String, Values>>,
     operations: BTreeSet<Operation>,
     names: usize,
+    /// There are more attributes than are listed.
+    more_names: bool,
+    /// Bytes of what is listed.
+    bytes: usize,
 }
 
 /// A scope's number, on disk too.
@@ -223,9 +243,9 @@ impl Facets {
             self.add_attrs(AttrScope::Instrumentation, &scope.attrs);
         }
         for column in set.columns() {
-            let Some(values) = self.attr(scope_of(column.owner), column.key) else { continue };
+            let Some((values, used)) = self.attr(scope_of(column.owner), column.key) else { continue };
             column.values(|value| {
-                Facet::each(value, &mut |facet| values.add(facet));
+                Facet::each(value, &mut |facet| values.add(facet, used));
                 // Once it is known that not all are listed, the rest of a column of many rows adds little.
                 !values.more
             })?;
@@ -236,27 +256,38 @@ impl Facets {
             if last != Some(this) && self.operations.len() < OPERATIONS_MAX {
                 last = Some(this);
                 let service = set.resources().get(row.resource).map_or("", |resource| resource.service_name());
-                self.operations.insert((service.to_owned(), row.name.to_owned(), row.kind.number()));
+                self.add_operation((service.to_owned(), row.name.to_owned(), row.kind.number()));
             }
         })
     }
 
-    fn attr(&mut self, scope: AttrScope, name: &str) -> Option<&mut Values> {
+    fn add_operation(&mut self, operation: Operation) {
+        let bytes = ENTRY_BYTES + operation.0.len() + operation.1.len();
+        if self.bytes + bytes <= BYTES_MAX && self.operations.insert(operation) {
+            self.bytes += bytes;
+        }
+    }
+
+    /// The values of an attribute and the count of bytes; `None` when there is no room for another.
+    fn attr(&mut self, scope: AttrScope, name: &str) -> Option<(&mut Values, &mut usize)> {
         let attrs = self.attrs.entry(number(scope)).or_default();
         if !attrs.contains_key(name) {
-            if self.names >= NAMES_MAX {
+            let bytes = ENTRY_BYTES + name.len();
+            if self.names >= NAMES_MAX || self.bytes + bytes > BYTES_MAX {
+                self.more_names = true;
                 return None;
             }
             self.names += 1;
+            self.bytes += bytes;
             attrs.insert(name.to_owned(), Values::default());
         }
-        attrs.get_mut(name)
+        attrs.get_mut(name).map(|values| (values, &mut self.bytes))
     }
 
     fn add_attrs(&mut self, scope: AttrScope, attrs: &Attrs) {
         for (name, value) in attrs {
-            if let Some(values) = self.attr(scope, name) {
-                Facet::each(value, &mut |facet| values.add(facet));
+            if let Some((values, used)) = self.attr(scope, name) {
+                Facet::each(value, &mut |facet| values.add(facet, used));
             }
         }
     }
@@ -274,7 +305,7 @@ impl Facets {
     pub(super) fn values(&self, scope: AttrScope, name: &str) -> Values {
         match self.attrs.get(&number(scope)).and_then(|attrs| attrs.get(name)) {
             Some(values) => values.clone(),
-            None => Values { listed: BTreeSet::new(), more: self.names >= NAMES_MAX },
+            None => Values { listed: BTreeSet::new(), more: self.more_names },
         }
     }
 
@@ -288,15 +319,19 @@ impl Facets {
         let mut names = Names::new();
         let operation = |(service, name, kind): &Operation| format!("{kind} {} {service}{name}", service.len());
         names.insert(OPERATIONS.to_owned(), self.operations.iter().map(operation).collect());
-        if self.names > CATALOG_NAMES_MAX {
+        if self.names > CATALOG_NAMES_MAX || self.more_names {
             names.insert(NOT_ALL.to_owned(), Vec::new());
             return names;
         }
+        let mut used = 0;
         for (scope, name) in self.names() {
             let values = self.values(scope, name);
             let mut texts: Vec<_> = values.listed.iter().map(Facet::to_text).collect();
-            if values.more {
+            let bytes: usize = texts.iter().map(String::len).sum();
+            if values.more || used + bytes > CATALOG_BYTES_MAX {
                 texts = vec![NOT_ALL.to_owned()];
+            } else {
+                used += bytes;
             }
             names.insert(catalog_name(scope, name), texts);
         }
@@ -306,6 +341,7 @@ impl Facets {
     /// As parts keep them.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
+        out.push(u8::from(self.more_names));
         put_varint(&mut out, self.names as u64);
         for (scope, attrs) in &self.attrs {
             for (name, values) in attrs {
@@ -331,7 +367,8 @@ impl Facets {
     /// [`Malformed`].
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let mut facets = Self { names: reader.count(bytes.len())?, ..Self::default() };
+        let more_names = reader.byte()? != 0;
+        let mut facets = Self { more_names, names: reader.count(bytes.len())?, bytes: bytes.len(), ..Self::default() };
         for _ in 0..facets.names {
             let scope = reader.byte()?;
             let name = reader.str()?.to_owned();

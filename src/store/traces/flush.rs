@@ -69,17 +69,19 @@ fn places(
 }
 
 fn slice(mut places: Vec<Place>) -> SliceSpan<Slice> {
-    places.sort_unstable_by_key(|place| (place.trace, place.start, place.chunk, place.row));
-    let mut runs: Vec<&[Place]> = places.chunk_by(|left, right| left.trace == right.trace).collect();
-    runs.sort_unstable_by_key(|run| run.first().map(|place| (place.start, place.trace)));
-    let ordered = runs.concat();
-    let starts = || ordered.iter().map(|place| place.start);
+    let mut firsts: AHashMap<u32, i64> = AHashMap::new();
+    for place in &places {
+        firsts.entry(place.trace).and_modify(|first| *first = place.start.min(*first)).or_insert(place.start);
+    }
+    let first = |place: &Place| firsts.get(&place.trace).copied().unwrap_or_default();
+    places.sort_unstable_by_key(|place| (first(place), place.trace, place.start, place.chunk, place.row));
+    let starts = || places.iter().map(|place| place.start);
     SliceSpan {
         min_t: starts().min().unwrap_or_default(),
         // By start, so that a span which ends in the far future does not keep its part for ever.
         max_t: starts().max().unwrap_or_default(),
-        rows: ordered.len() as u64,
-        slice: Slice(ordered),
+        rows: places.len() as u64,
+        slice: Slice(places),
     }
 }
 

@@ -36,9 +36,13 @@ use super::{AppendTraces, StoreError};
 use crate::base::clock::Clock;
 use crate::base::counters::Cell;
 use crate::model::batch::{Appended, Signal, TracesBatch};
+use crate::model::span::Span;
 
 /// Nanoseconds of a day.
 const DAY_NS: i64 = 86_400_000_000_000;
+
+/// A batch of more memory than this is logged as several records.
+const RECORD_MEMORY_MAX: usize = 64 << 20;
 
 /// How the store of spans behaves.
 #[derive(Clone, Copy, Debug)]
@@ -169,11 +173,10 @@ impl TracesStore {
         let mut surveyor = Surveyor::new(&kind.hashes);
         let mut entries = Vec::with_capacity(batch.spans.len());
         for span in &batch.spans {
-            let named = || format!("span {} of trace {}", span.span_id, span.trace_id);
             match surveyor.survey(span) {
-                Err(survey::TooDeep) => appended.rejected.add("attribute_too_deep", 1, named),
+                Err(survey::TooDeep) => appended.rejected.add("attribute_too_deep", 1, || named(span)),
                 Ok(survey) if survey.memory > kind.options.span_bytes_max => {
-                    appended.rejected.add("span_too_large", 1, named);
+                    appended.rejected.add("span_too_large", 1, || named(span));
                 }
                 Ok(survey) => entries.push((span, survey)),
             }
@@ -185,8 +188,26 @@ impl TracesStore {
 impl AppendTraces for TracesStore {
     fn append(&self, batch: &TracesBatch) -> Result<Appended, StoreError> {
         let mut appended = Appended::default();
+        let mut entries = self.survey(batch, &mut appended);
+        while !entries.is_empty() {
+            let mut memory = 0;
+            let over = |(_, survey): &Entry<'_>| {
+                memory += survey.memory;
+                memory > RECORD_MEMORY_MAX
+            };
+            let len = entries.iter().position(over).unwrap_or(entries.len()).max(1);
+            let rest = entries.split_off(len);
+            self.append_record(entries, &mut appended)?;
+            entries = rest;
+        }
+        Ok(appended)
+    }
+}
+
+impl TracesStore {
+    /// Logs and adds what is new of the entries.
+    fn append_record(&self, entries: Vec<Entry<'_>>, appended: &mut Appended) -> Result<(), StoreError> {
         let kind = self.lane.kind();
-        let entries = self.survey(batch, &mut appended);
         let taken = entries.len() as u64;
         let prepared = Prepared::new(entries);
         kind.recent.recall(&prepared.entries, &kind.hashes)?;
@@ -198,8 +219,7 @@ impl AppendTraces for TracesStore {
                 for (verdict, (span, _)) in verdicts.iter().zip(&prepared.entries) {
                     if *verdict == Verdict::TraceFull {
                         full += 1;
-                        rejected
-                            .add("trace_too_large", 1, || format!("span {} of trace {}", span.span_id, span.trace_id));
+                        rejected.add("trace_too_large", 1, || named(span));
                     }
                 }
                 let keep: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::New).collect();
@@ -209,9 +229,14 @@ impl AppendTraces for TracesStore {
             },
             |head, prepared| head.insert(prepared),
         )?;
-        appended.accepted = taken - full;
-        Ok(appended)
+        appended.accepted += taken - full;
+        Ok(())
     }
+}
+
+/// A span in a message to its sender.
+fn named(span: &Span) -> String {
+    format!("span {} of trace {}", span.span_id, span.trace_id)
 }
 
 impl TracesKind {

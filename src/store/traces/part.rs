@@ -31,8 +31,10 @@ const KIND_INDEX: u8 = 4;
 /// Entries of one page of the directory.
 const PAGE_ENTRIES: usize = 4096;
 const ENTRY_BYTES: usize = 12;
-/// Services, or names of spans, that are listed by block; with more of them neither is.
+/// Services, or names of spans, that are listed by block; with more of them, or longer ones, a block
+/// may have any.
 const LISTED_MAX: usize = 4096;
+const LISTED_BYTES_MAX: usize = 256;
 
 /// What the index says of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Listed {
         for text in texts {
             if let Some(number) = self.numbers.get(text) {
                 found.push(*number);
-            } else if self.numbers.len() < LISTED_MAX {
+            } else if self.numbers.len() < LISTED_MAX && text.len() <= LISTED_BYTES_MAX {
                 let number = self.numbers.len() as u16;
                 self.numbers.insert(text.to_owned(), number);
                 found.push(number);

@@ -192,6 +192,12 @@ fn scalar_result(binary: &Binary, a: f64, b: f64) -> f64 {
     }
 }
 
+fn ambiguous(key: &Labels) -> PromqlError {
+    PromqlError::Execution(format!(
+        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right): {key}"
+    ))
+}
+
 fn has_sample(vector: &[Series], places: &[usize], step: usize) -> bool {
     places.iter().any(|at| vector.get(*at).is_some_and(|series| series.column.get(step).is_some()))
 }
@@ -243,7 +249,7 @@ impl Join<'_> {
             }
             if matching.cardinality == Cardinality::OneToOne && members.len() > 1 && partner.is_some() {
                 // Which of them matches cannot be told; the error names the labels that they share.
-                return self.ambiguous(&members, key);
+                return Err(ambiguous(key));
             }
             for at in members {
                 let series = &self.many[at];
@@ -270,13 +276,6 @@ impl Join<'_> {
             }
         }
         Ok(found)
-    }
-
-    fn ambiguous(&self, members: &[usize], key: &Labels) -> Result<(), PromqlError> {
-        let _ = members;
-        Err(PromqlError::Execution(format!(
-            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right): {key}"
-        )))
     }
 
     #[expect(clippy::too_many_arguments, reason = "two sides, each with labels and a sample")]

@@ -512,7 +512,7 @@ impl Durations<'_, '_> {
             _ => self.literal()?,
         };
         let ms = (sign * seconds * 1000.0).round();
-        if !(ms.abs() < 9.2e18) {
+        if ms.is_nan() || ms.abs() >= 9.2e18 {
             return error(pos, format!("timestamp out of bounds for @ modifier: {}", sign * seconds));
         }
         self.at += usize::from(matches!(word.as_str(), "inf" | "nan"));

@@ -32,13 +32,9 @@ pub(super) fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
 pub(super) fn format(query: &str) -> Result<String, SyntaxError> {
-    on_deep_stack(query, Times::default(), |source, parsed| {
-        if source.edges.is_empty() && parser::parse(query).is_ok() {
-            let whole = parser::parse(query).map_err(|message| SyntaxError { pos: Pos(0), message })?;
-            return Ok(whole.prettify());
-        }
-        let _ = parsed;
-        Ok(query.trim().to_owned())
+    on_deep_stack(query, Times::default(), |_, _| {
+        // What the crate cannot say itself, as duration arithmetic, stays as it is written.
+        Ok(parser::parse(query).map_or_else(|_| query.trim().to_owned(), |whole| whole.prettify()))
     })
 }
 

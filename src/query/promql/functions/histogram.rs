@@ -367,10 +367,9 @@ fn classic_quantile(q: f64, buckets: &ClassicBuckets) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    let Some(((last_bound, total), finite)) = buckets.split_last().filter(|(last, _)| last.0 == f64::INFINITY) else {
+    let Some(((_, total), finite)) = buckets.split_last().filter(|(last, _)| last.0 == f64::INFINITY) else {
         return f64::NAN;
     };
-    let _ = last_bound;
     if finite.is_empty() || *total == 0.0 || total.is_nan() {
         return f64::NAN;
     }

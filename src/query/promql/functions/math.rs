@@ -65,7 +65,8 @@ fn clamp(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value,
     let vector = eval.map(vector, true, |_, step, cell| {
         let CellRef::Float(value) = cell else { return Ok(None) };
         let (low, high) = (at(&low, step), at(&high, step));
-        Ok((!(low > high)).then(|| Cell::Float(larger(low, smaller(high, value)))))
+        let crossed = low > high;
+        Ok((!crossed).then(|| Cell::Float(larger(low, smaller(high, value)))))
     })?;
     Ok(Value::Vector(vector))
 }

@@ -211,6 +211,6 @@ fn of_float(eval: &mut Eval<'_>, call: &Call, grid: &Grid, f: fn(f64, &[f64]) ->
     Ok(Value::Vector(vector))
 }
 
-fn arg<'c>(call: &'c Call, at: usize) -> Result<&'c Expr, PromqlError> {
+fn arg(call: &Call, at: usize) -> Result<&Expr, PromqlError> {
     call.args.get(at).ok_or_else(|| PromqlError::Execution(format!("{} needs argument {}", call.function.name, at + 1)))
 }

@@ -235,7 +235,8 @@ fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: 
             if per_second && (gauge(before) || gauge(now)) {
                 context.warn(NOT_A_COUNTER);
             }
-            if !per_second && !(gauge(before) && gauge(now)) {
+            let gauges = gauge(before) && gauge(now);
+            if !per_second && !gauges {
                 context.warn(NOT_A_GAUGE);
             }
             let (first, mut result) = (Work::from(before.histogram.as_ref()), Work::from(now.histogram.as_ref()));

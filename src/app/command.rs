@@ -33,13 +33,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    if let Some(run_as) =
-        config.run_as.filter(|_| matches!(config.invocation.command, Command::Serve | Command::Repair))
+    let writes = matches!(config.invocation.command, Command::Serve | Command::Repair);
+    if let Some(run_as) = config.run_as.filter(|_| writes)
+        && let Err(error) = user::give_up_root(run_as, &config.data_dir)
     {
-        if let Err(error) = user::give_up_root(run_as, &config.data_dir) {
-            say_error(&error.to_string());
-            return ExitCode::FAILURE;
-        }
+        say_error(&error.to_string());
+        return ExitCode::FAILURE;
     }
     match config.invocation.command {
         Command::Serve => serve(config),

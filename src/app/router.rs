@@ -9,7 +9,7 @@ use axum::response::Response;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
 
-use crate::api::{self, Endpoint, jaeger, prometheus, tempo};
+use crate::api::{self, Endpoint, jaeger, loki, prometheus, tempo};
 use crate::receive::{self, Listener};
 
 use super::admin::{self, Admin};
@@ -24,13 +24,15 @@ pub(super) const BASES: [&str; 3] = ["/loki", "/tempo", "/jaeger"];
 /// (`/loki/api`, `/api/prom`), so they can also lie at the root.
 const MAIN: &[(&str, &[Endpoint])] = &[
     ("", prometheus::ENDPOINTS),
+    ("", loki::ENDPOINTS),
+    ("/loki", loki::ENDPOINTS),
     ("/tempo", tempo::ENDPOINTS),
     ("", tempo::GRPC_ENDPOINTS),
     ("/jaeger", jaeger::ENDPOINTS),
 ];
 
 /// Tables of the Loki listener.
-const LOKI: &[(&str, &[Endpoint])] = &[];
+const LOKI: &[(&str, &[Endpoint])] = &[("", loki::ENDPOINTS)];
 
 /// Tables of the Tempo listener.
 const TEMPO: &[(&str, &[Endpoint])] = &[("", tempo::ENDPOINTS), ("", tempo::GRPC_ENDPOINTS)];

@@ -28,7 +28,10 @@ impl Telemetry {
         // A panic is a defect; it belongs into the log in the log's own format.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            let what = panic.payload_as_str().unwrap_or("a panic without words");
+            let payload = panic.payload();
+            let literal = payload.downcast_ref::<&str>().copied();
+            let what = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            let what = what.unwrap_or("a panic without words");
             tracing::error!(place, what, "panic");
         }));
         let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();

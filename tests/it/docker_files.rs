@@ -172,7 +172,7 @@ fn filled(query: &str) -> String {
 }
 
 /// Every query in the dashboards and in the links of data sources, with the type of its data source.
-pub(super) fn queries() -> Vec<(String, String)> {
+fn queries() -> Vec<(String, String)> {
     let mut queries = Vec::new();
     for (_, dashboard) in dashboards() {
         for target in all(&dashboard, "targets").iter().flat_map(|targets| targets.as_array().unwrap()) {
@@ -185,6 +185,19 @@ pub(super) fn queries() -> Vec<(String, String)> {
     queries.extend(linked.iter().map(|query| ("prometheus".to_owned(), filled(query.as_str().unwrap()))));
     assert!(queries.len() > 25, "only {} queries", queries.len());
     queries
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_in_dashboards_and_links_is_answered() {
+    let (server, _folder) = super::doors::server().await;
+    for (kind, query) in queries() {
+        let path = if kind == "loki" { "/loki/api/v1/query_range" } else { "/api/v1/query_range" };
+        let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("{path}?query={escaped}&start=1700000000&end=1700000600&step=60");
+        let answer = super::doors::get(server.addresses.main, &path).await;
+        assert_eq!(answer.status, 200, "{kind}: {query}: {}", answer.text());
+    }
+    server.stop().await;
 }
 
 #[test]

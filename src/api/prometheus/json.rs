@@ -61,12 +61,18 @@ pub(super) fn time(out: &mut String, ms: i64) {
     };
 }
 
-/// A float in plain digits, as a string.
+/// A float as a string, as Prometheus writes it: plain digits, but an exponent of two digits or more
+/// below a millionth and from 1e21 on.
 pub(super) fn float(out: &mut String, value: f64) {
     let _ = if value.is_nan() {
         write!(out, "\"NaN\"")
     } else if value.is_infinite() {
         write!(out, "\"{}Inf\"", if value > 0.0 { '+' } else { '-' })
+    } else if value != 0.0 && !(1e-6..1e21).contains(&value.abs()) {
+        let text = format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let sign = if exponent.starts_with('-') { '-' } else { '+' };
+        write!(out, "\"{digits}e{sign}{:0>2}\"", exponent.trim_start_matches('-'))
     } else {
         write!(out, "\"{value}\"")
     };
@@ -212,10 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn floats_are_plain_digits() {
-        assert_eq!(written(|out| float(out, 1e21)), "\"1000000000000000000000\"");
+    fn floats_are_plain_digits_but_for_the_very_small_and_the_very_large() {
+        assert_eq!(written(|out| float(out, 1e21)), "\"1e+21\"");
+        assert_eq!(written(|out| float(out, 1e20)), "\"100000000000000000000\"");
         assert_eq!(written(|out| float(out, f64::NEG_INFINITY)), "\"-Inf\"");
-        assert_eq!(written(|out| float(out, 5e-324)).len(), 328);
+        assert_eq!(written(|out| float(out, 5e-324)), "\"5e-324\"");
+        assert_eq!(written(|out| float(out, -8.82e-7)), "\"-8.82e-07\"");
+        assert_eq!(written(|out| float(out, 1e-6)), "\"0.000001\"");
+        assert_eq!(written(|out| float(out, -0.0)), "\"-0\"");
     }
 
     #[test]

@@ -198,6 +198,7 @@ pub trait LogChunk: Send {
     /// [`read`](Self::read) gives.
     fn span(&self) -> (i64, i64);
     /// The rows that lie in the select's range, in time order, equal times in the order they came.
+    /// What is charged to `budget` while reading is given back; the caller charges what it keeps.
     ///
     /// # Errors
     /// [`StoreError`].

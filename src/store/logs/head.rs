@@ -36,7 +36,7 @@ pub(super) struct Sealed {
     metadata: Option<Packed>,
 }
 
-/// Compressed bytes with their length before.
+/// Bytes, compressed unless that makes them longer, with their length before.
 struct Packed {
     bytes: Box<[u8]>,
     raw: usize,
@@ -44,11 +44,15 @@ struct Packed {
 
 impl Packed {
     fn new(raw: &[u8]) -> Self {
-        let bytes = zstd::bulk::compress(raw, LEVEL).unwrap_or_default().into_boxed_slice();
+        let packed = zstd::bulk::compress(raw, LEVEL).ok().filter(|packed| packed.len() < raw.len());
+        let bytes = packed.unwrap_or_else(|| raw.to_vec()).into_boxed_slice();
         Self { bytes, raw: raw.len() }
     }
 
     fn open(&self) -> Result<Vec<u8>, Malformed> {
+        if self.bytes.len() == self.raw {
+            return Ok(self.bytes.to_vec());
+        }
         zstd::bulk::decompress(&self.bytes, self.raw).map_err(|_| Malformed("a chunk in memory does not decompress"))
     }
 }

@@ -115,7 +115,10 @@ impl Narrower {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("logs-"));
-            if ours && !known.contains(&path) && text::remove(&path).is_err() {
+            // One that is being built has a name of its own, and whoever builds clears it first.
+            let of =
+                if path.extension().is_some_and(|name| name == "tmp") { path.with_extension("") } else { path.clone() };
+            if ours && !known.contains(&of) && text::remove(&path).is_err() {
                 tracing::warn!(?path, "cannot remove the text index of a part that is gone");
             }
         }
@@ -202,6 +205,7 @@ impl Worker {
                 tracing::warn!(%error, "a text index is damaged and is built anew");
             }
             self.build(&dir, part)?;
+            tracing::info!(path = ?dir, "built a text index");
             self.open(&dir, part)
         });
         match result {

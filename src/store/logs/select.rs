@@ -371,7 +371,6 @@ impl LogChunk for Window {
         self.span
     }
 
-    /// What is charged while reading is given back; whoever keeps rows charges them.
     fn read(&self, columns: LogColumns, budget: &QueryBudget) -> Result<LogRows, StoreError> {
         let mut charged = 0;
         let rows = self.rows(columns, budget, &mut charged);

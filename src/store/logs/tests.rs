@@ -463,3 +463,33 @@ fn a_query_over_its_memory_ends_with_an_error_and_gives_back_what_it_took() {
     budget.cancel();
     assert!(chunks[0].read(ALL, &budget).is_err());
 }
+
+#[test]
+fn appends_flushes_and_selects_at_the_same_time_lose_and_double_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), Options::default());
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|writer| {
+                let store = &store;
+                scope.spawn(move || {
+                    for n in 0..150 {
+                        let line = format!("writer={writer} n={n} {}", "x".repeat(40));
+                        append(store, &stream("shared"), vec![entry(n, &line, ""), entry(n, &line, "")]);
+                    }
+                })
+            })
+            .collect();
+        let mut seen = 0;
+        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            store.lane().flush().unwrap();
+            let found = all(&store).iter().map(|(_, entries)| entries.len()).sum::<usize>();
+            assert!((seen..=450).contains(&found), "{found} after {seen}");
+            seen = found;
+        }
+    });
+    let found = all(&store);
+    assert_eq!(found.iter().map(|(_, entries)| entries.len()).sum::<usize>(), 450);
+    drop(store);
+    assert_eq!(all(&open_with(dir.path(), Options::default())), found);
+}

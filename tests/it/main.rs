@@ -3,9 +3,12 @@
 
 mod agents;
 mod architecture;
+mod bodies;
+mod crash;
 mod docker_files;
 mod doors;
 mod logql_store;
+mod hostile;
 mod metrics_store;
 mod nothing;
 mod power;

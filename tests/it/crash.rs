@@ -1,7 +1,7 @@
 //! `kill -9` at random moments under load from all three signals: every acknowledged sample, line
 //! and span is answered after the restart, exactly once. A sender repeats what was not acknowledged,
 //! as agents do, so what it repeats must not be there twice either.
-//! `TRILITH_CRASH_ROUNDS=500 cargo test --test it crash` runs longer; the seed is printed.
+//! `CRASH_ROUNDS=500 cargo test --test it crash` runs longer; the seed is printed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -210,7 +210,7 @@ fn check_traces(address: SocketAddr, acknowledged: u64) {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_exactly_once() {
-    let rounds: u64 = std::env::var("TRILITH_CRASH_ROUNDS").map_or(50, |rounds| rounds.parse().unwrap());
+    let rounds: u64 = std::env::var("CRASH_ROUNDS").map_or(50, |rounds| rounds.parse().unwrap());
     let mut seed = now_ms() | 1;
     println!("{rounds} rounds, seed {seed}");
     let dir = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ mod architecture;
 mod bodies;
 mod crash;
 mod docker_files;
+mod docs;
 mod doors;
 mod logql_store;
 mod hostile;

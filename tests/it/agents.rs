@@ -27,6 +27,7 @@ fn program(name: &str) -> Option<PathBuf> {
     skipped_without(found, name)
 }
 
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn skipped_without<T>(found: Option<T>, what: &str) -> Option<T> {
     if found.is_none() {
         let required = std::env::var("AGENTS").is_ok_and(|value| value == "require");

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
+use trilith::base::clock::{Clock as _, SystemClock};
 
 use super::bodies::{self, Series};
 use super::doors::try_ask;
@@ -28,15 +29,17 @@ fn random(state: &mut u64) -> u64 {
 }
 
 fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(now.as_millis()).unwrap()
+    u64::try_from(SystemClock.now_ms()).unwrap()
 }
 
 /// Request `number` of the metrics sender: samples number*ROWS.. of two series, a millisecond apart.
 fn remote_write(base_ms: u64, number: u64) -> Vec<u8> {
     let samples: Vec<_> =
         (number * ROWS..(number + 1) * ROWS).map(|row| ((base_ms + row) as i64, row as f64)).collect();
-    let series = ["a", "b"].map(|series| Series { labels: vec![("__name__", "crash_total"), ("series", series)], samples: samples.clone() });
+    let series = ["a", "b"].map(|series| Series {
+        labels: vec![("__name__", "crash_total"), ("series", series)],
+        samples: samples.clone(),
+    });
     bodies::remote_write(&series)
 }
 
@@ -62,7 +65,9 @@ fn export(base_ms: u64, number: u64) -> Vec<u8> {
         })
         .collect();
     let resource = serde_json::json!({"attributes": [{"key": "service.name", "value": {"stringValue": "crash"}}]});
-    serde_json::json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).to_string().into_bytes()
+    serde_json::json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]})
+        .to_string()
+        .into_bytes()
 }
 
 struct Sender {
@@ -122,7 +127,7 @@ fn round(dir: &Path, base_ms: u64, senders: &mut [Sender; 3], seed: &mut u64) {
     wait_ready(address);
     let stop = AtomicBool::new(false);
     let pause = Duration::from_millis(random(seed) % 400);
-    let flushes = random(seed) % 2 == 0;
+    let flushes = random(seed).is_multiple_of(2);
     std::thread::scope(|scope| {
         for sender in senders.iter_mut() {
             scope.spawn(|| sender.run(address, base_ms, &stop));
@@ -198,7 +203,9 @@ fn check_traces(address: SocketAddr, acknowledged: u64) {
         let mut names: Vec<String> = Vec::new();
         for resource in answer["trace"]["resourceSpans"].as_array().unwrap() {
             for scope in resource["scopeSpans"].as_array().unwrap() {
-                names.extend(scope["spans"].as_array().unwrap().iter().map(|span| span["name"].as_str().unwrap().to_owned()));
+                names.extend(
+                    scope["spans"].as_array().unwrap().iter().map(|span| span["name"].as_str().unwrap().to_owned()),
+                );
             }
         }
         names.sort();

@@ -24,8 +24,10 @@ fn api_md_lists_every_door() {
          ## In\n\n| receiver | paths (POST) | takes | specification |\n| --- | --- | --- | --- |\n",
     );
     for receiver in RECEIVERS {
-        let paths: Vec<_> = receiver.paths.iter().copied().chain(receiver.grpc).map(|path| format!("`{path}`")).collect();
-        writeln!(text, "| {} | {} | {} | {} |", receiver.name, paths.join(" "), receiver.summary, receiver.spec).unwrap();
+        let paths: Vec<_> =
+            receiver.paths.iter().copied().chain(receiver.grpc).map(|path| format!("`{path}`")).collect();
+        writeln!(text, "| {} | {} | {} | {} |", receiver.name, paths.join(" "), receiver.summary, receiver.spec)
+            .unwrap();
     }
     let dialects: [(&str, &str, &[Endpoint]); 4] = [
         ("Prometheus", "", api::prometheus::ENDPOINTS),

@@ -4,9 +4,10 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use trilith::base::clock::{Clock as _, SystemClock};
 
 use super::bodies::{Series, field, remote_write, snappy, varint, write_request};
 use super::crash::wait_ready;
@@ -19,7 +20,7 @@ const JSON: &str = "Content-Type: application/json\r\n";
 const GROWTH_KIB_MAX: u64 = 256 << 10;
 
 fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    SystemClock.now_ms()
 }
 
 /// A server and what its peak memory was before the hostile requests.
@@ -111,7 +112,12 @@ fn broken_bodies_are_refused_at_every_door() {
         let truncated = if encoding == "snappy" { snappy(&truncated) } else { truncated };
         let answer = target.post(path, &headers, &truncated);
         target.refused(&format!("a cut body at {path}"), &answer);
-        let lie = { let mut bytes = Vec::new(); varint(u64::from(u32::MAX), &mut bytes); bytes.extend([0; 50]); bytes };
+        let lie = {
+            let mut bytes = Vec::new();
+            varint(u64::from(u32::MAX), &mut bytes);
+            bytes.extend([0; 50]);
+            bytes
+        };
         if encoding == "snappy" {
             let answer = target.post(path, &headers, &lie);
             target.refused(&format!("a snappy length that lies at {path}"), &answer);
@@ -154,7 +160,8 @@ fn bad_series_are_refused_alone() {
         target.refused(what, &answer);
     }
     let text = |bytes: &[u8]| {
-        let mut request = write_request(&[Series { labels: vec![("__name__", "bad"), ("a", "#")], samples: vec![(now, 1.0)] }]);
+        let mut request =
+            write_request(&[Series { labels: vec![("__name__", "bad"), ("a", "#")], samples: vec![(now, 1.0)] }]);
         let at = request.iter().position(|byte| *byte == b'#').unwrap();
         request.splice(at..=at, bytes.iter().copied());
         snappy(&request)
@@ -164,7 +171,10 @@ fn bad_series_are_refused_alone() {
     let mixed = remote_write(&[
         Series { labels: vec![("__name__", "good")], samples: vec![(now, 1.0), (now + 400 * 86_400_000, 2.0)] },
         Series { labels: vec![("__name__", "bad"), ("a", &long)], samples: vec![(now, 1.0)] },
-        Series { labels: vec![("z", "unsorted"), ("__name__", "good"), ("a", "1")], samples: vec![(now, f64::from_bits(0x7ff0_0000_dead_beef))] },
+        Series {
+            labels: vec![("z", "unsorted"), ("__name__", "good"), ("a", "1")],
+            samples: vec![(now, f64::from_bits(0x7ff0_0000_dead_beef))],
+        },
     ]);
     let answer = target.post("/api/v1/write", PROTOBUF, &mixed);
     target.refused("good and bad together", &answer);
@@ -190,7 +200,8 @@ fn bad_lines_and_spans_are_refused_alone() {
         json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).to_string()
     };
     let good = "0af7651916cd43dd8448eb211c80319c";
-    let many: Vec<_> = (0..10_000).map(|n| json!({"key": format!("k{n}"), "value": {"intValue": n.to_string()}})).collect();
+    let many: Vec<_> =
+        (0..10_000).map(|n| json!({"key": format!("k{n}"), "value": {"intValue": n.to_string()}})).collect();
     let cases = [
         ("a short trace id", span("0af7", json!([]))),
         ("a long trace id", span(&good.repeat(2), json!([]))),
@@ -204,14 +215,18 @@ fn bad_lines_and_spans_are_refused_alone() {
         assert!(partial || matches!(answer.status, 400 | 413), "{what}: {} {}", answer.status, answer.text());
         target.ordinary(what);
     }
-    let push = |time: String, line: &str| json!({"streams": [{"stream": {"a": "b"}, "values": [[time, line]]}]}).to_string();
+    let push =
+        |time: String, line: &str| json!({"streams": [{"stream": {"a": "b"}, "values": [[time, line]]}]}).to_string();
     let ns = now_ms() * 1_000_000;
     let cases = [
         ("a line a year ahead", push((ns + 365 * 86_400 * 1_000_000_000).to_string(), "x")),
         ("a line before retention", push("0".into(), "x")),
         ("a time that is no time", push("soon".into(), "x")),
         ("a line over 256 KiB", push(ns.to_string(), &"y".repeat(300 << 10))),
-        ("a label name that is none", json!({"streams": [{"stream": {"a b": "c"}, "values": [[ns.to_string(), "x"]]}]}).to_string()),
+        (
+            "a label name that is none",
+            json!({"streams": [{"stream": {"a b": "c"}, "values": [[ns.to_string(), "x"]]}]}).to_string(),
+        ),
     ];
     for (what, body) in cases {
         let answer = target.post("/loki/api/v1/push", JSON, body.as_bytes());
@@ -228,7 +243,10 @@ fn dear_queries_end_alone() {
     for batch in 0..60 {
         let series: Vec<_> = names
             .iter()
-            .map(|n| Series { labels: vec![("__name__", "many"), ("n", n)], samples: vec![(now - batch * 15_000, 1.0)] })
+            .map(|n| Series {
+                labels: vec![("__name__", "many"), ("n", n)],
+                samples: vec![(now - batch * 15_000, 1.0)],
+            })
             .collect();
         assert_eq!(target.post("/api/v1/write", PROTOBUF, &remote_write(&series)).status / 100, 2);
     }
@@ -240,18 +258,27 @@ fn dear_queries_end_alone() {
         (vec![everything; 200].join(" or "), "/api/v1/query?timeout=10s&query="),
         (format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000)), "/api/v1/query?timeout=10s&query="),
         (format!("{}1", "-".repeat(10_000)), "/api/v1/query?timeout=10s&query="),
-        ("{job=~\".+\"} | line_format `{{ range $i, $x := .x }}{{ end }}{{ repeat 1000000000 \"x\" }}`".to_owned(), "/loki/api/v1/query_range?query="),
+        (
+            "{job=~\".+\"} | line_format `{{ range $i, $x := .x }}{{ end }}{{ repeat 1000000000 \"x\" }}`".to_owned(),
+            "/loki/api/v1/query_range?query=",
+        ),
         ("(".repeat(10_000), "/loki/api/v1/query_range?query="),
         (format!("{{ {} }}", "(".repeat(10_000)), "/tempo/api/search?q="),
     ];
     for (query, path) in cases {
         let answer = target.get(&format!("{path}{}", encode(&query)));
         let shown: String = query.chars().take(60).collect();
-        assert!(matches!(answer.status, 200 | 400 | 413 | 414 | 422 | 503), "{shown}: {} {}", answer.status, answer.text());
+        assert!(
+            matches!(answer.status, 200 | 400 | 413 | 414 | 422 | 503),
+            "{shown}: {} {}",
+            answer.status,
+            answer.text()
+        );
         target.ordinary(&shown);
     }
     let (start, end) = (now / 1000 - 365 * 86_400, now / 1000);
-    let year = target.get(&format!("/api/v1/query_range?query={}&start={start}&end={end}&step=3600", encode(everything)));
+    let year =
+        target.get(&format!("/api/v1/query_range?query={}&start={start}&end={end}&step=3600", encode(everything)));
     assert!(matches!(year.status, 200 | 422), "{} {}", year.status, year.text());
     target.ordinary("everything over a year");
     let points = target.get(&format!("/api/v1/query_range?query=up&start={start}&end={end}&step=1"));

@@ -1,9 +1,10 @@
 //! The program as a process: commands, exit codes, signals.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use super::doors::ask;
 
@@ -28,8 +29,19 @@ fn output(args: &[&str]) -> (Output, String) {
 pub(super) struct Process {
     pub(super) child: Child,
     pub(super) main: SocketAddr,
-    /// What it has logged since, line by line.
-    log: BufReader<std::process::ChildStderr>,
+    /// Reads what it logs from then on, so that a full pipe never stops it.
+    log: Option<JoinHandle<String>>,
+}
+
+/// Reads the log up to the line that says where the program listens.
+fn listening(log: &mut impl BufRead) -> Option<SocketAddr> {
+    for line in log.lines() {
+        let event: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
+        if event["message"] == "listening" {
+            return event["address"].as_str()?.parse().ok();
+        }
+    }
+    None
 }
 
 impl Process {
@@ -39,16 +51,16 @@ impl Process {
         command.args(["--listen", "127.0.0.1:0", "--no-extra-listeners", "--log-format", "json", "--data-dir"]);
         let mut child = command.arg(data_dir).args(args).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the program ended before it listened");
-            let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) else { panic!("not JSON: {line}") };
-            if event["message"] == "listening" {
-                let main = event["address"].as_str().unwrap().parse().unwrap();
-                return Self { child, main, log };
-            }
-        }
+        let Some(main) = listening(&mut log) else {
+            child.kill().unwrap();
+            panic!("the program ended before it listened: {}", child.wait().unwrap());
+        };
+        let log = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            log.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self { child, main, log: Some(log) }
     }
 
     /// Sends a signal by name.
@@ -59,9 +71,7 @@ impl Process {
 
     /// The rest of its log, once it has ended.
     pub(super) fn rest_of_log(&mut self) -> String {
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut self.log, &mut text).unwrap();
-        text
+        self.log.take().unwrap().join().unwrap()
     }
 }
 

@@ -1,5 +1,4 @@
 //! The lines of Grafana's smoke checklist that touch Prometheus, against a store of vectors.
-#![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
 
 use std::sync::Arc;
 use std::time::Duration;

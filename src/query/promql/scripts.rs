@@ -10,7 +10,6 @@
 //! ```
 //! A line that begins with `expect fail`, `expect warn` or `expect info` names a part of the message,
 //! `expect ordered` makes the order count, a bare number is a scalar, `clear` empties the store.
-#![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

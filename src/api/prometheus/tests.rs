@@ -158,8 +158,8 @@ async fn a_range_is_a_matrix_of_strings_and_times() {
     let expected = concat!(
         r#"{"status":"success","data":{"resultType":"matrix","result":["#,
         r#"{"metric":{"__name__":"up","job":"a","service.name":"x"},"values":[[0,"0"],[10,"1"],[20,"2"]]},"#,
-        r#"{"metric":{"__name__":"up","job":"b"},"values":[[0,"1000000000000000000000"],"#,
-        r#"[10,"1000000000000000000000"],[20,"1000000000000000000000"]]}]}}"#
+        r#"{"metric":{"__name__":"up","job":"b"},"values":[[0,"1e+21"],"#,
+        r#"[10,"1e+21"],[20,"1e+21"]]}]}}"#
     );
     assert_eq!((status, body.as_str()), (StatusCode::OK, expected));
 }

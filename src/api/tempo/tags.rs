@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_shared_so_that_no_scope_vanishes() {
-        assert_eq!(shares(&[100, 2, 0, 5], 10), [5, 2, 0, 3]);
+        assert_eq!(shares(&[100, 2, 0, 5], 10), [4, 2, 0, 4]);
         assert_eq!(shares(&[1, 2], 10), [1, 2]);
     }
 

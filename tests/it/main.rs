@@ -8,6 +8,8 @@ mod crash;
 mod docker_files;
 mod docs;
 mod doors;
+mod endpoints;
+mod fixtures;
 mod hostile;
 mod logql_store;
 mod metrics_store;

@@ -29,10 +29,11 @@ fn api_md_lists_every_door() {
         writeln!(text, "| {} | {} | {} | {} |", receiver.name, paths.join(" "), receiver.summary, receiver.spec)
             .unwrap();
     }
-    let dialects: [(&str, &str, &[Endpoint]); 4] = [
+    let dialects: [(&str, &str, &[Endpoint]); 5] = [
         ("Prometheus", "", api::prometheus::ENDPOINTS),
         ("Loki", "", api::loki::ENDPOINTS),
         ("Tempo", "/tempo", api::tempo::ENDPOINTS),
+        ("Tempo over gRPC", "", api::tempo::GRPC_ENDPOINTS),
         ("Jaeger", "/jaeger", api::jaeger::ENDPOINTS),
     ];
     for (dialect, base, endpoints) in dialects {

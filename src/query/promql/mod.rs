@@ -1,4 +1,4 @@
-//! PromQL: text → `lex` and `parse` → tree (`ast`) → `eval` over a grid of steps → answer.
+//! PromQL: text → `lex` (with `durations`) and `parse` → tree (`ast`) → `eval` over a grid of steps → answer.
 //! An instant query is a range query of one step. Names that functions drop stay until the end, so
 //! that `label_replace` can still see them.
 //! Language: https://prometheus.io/docs/prometheus/latest/querying/basics/
@@ -7,6 +7,7 @@ mod aggregate;
 pub mod ast;
 mod binary;
 mod check;
+mod durations;
 mod eval;
 pub mod functions;
 mod info;

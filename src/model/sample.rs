@@ -8,9 +8,6 @@ use super::labels::Labels;
 /// The value that ends a series: one particular NaN (Prometheus, model/value).
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
-/// The NaN that computations give, as distinct from the stale marker.
-pub const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
-
 /// Whether `value` is the stale marker.
 pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS

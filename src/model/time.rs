@@ -15,13 +15,6 @@ impl TimestampNs {
     }
 }
 
-impl TimestampMs {
-    /// Exact, but for times outside 1677 to 2262, which become the nearest representable time.
-    pub fn to_ns(self) -> TimestampNs {
-        TimestampNs(self.0.saturating_mul(1_000_000))
-    }
-}
-
 /// Metrics between two times in milliseconds, both inclusive. Empty when `start > end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RangeMs {

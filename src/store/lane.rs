@@ -141,6 +141,26 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) ->
     move |source| StoreError::Io { action, path, source }
 }
 
+fn wal_dir(dir: &Path, signal: Signal) -> PathBuf {
+    dir.join("wal").join(signal.name())
+}
+
+/// Says how many bytes of log the lanes of all signals will go through, so that
+/// [`Progress`](super::env::Progress) only rises.
+///
+/// # Errors
+/// [`StoreError`] when a folder cannot be read.
+pub fn expect_replay(env: &Env) -> Result<(), StoreError> {
+    let mut total = 0;
+    for signal in Signal::ALL {
+        let dir = wal_dir(&env.dir, signal);
+        env.disk.create_dir_all(&dir).map_err(io_error("create", &dir))?;
+        total += wal::segments(&*env.disk, &dir)?.iter().map(|segment| segment.bytes).sum::<u64>();
+    }
+    env.progress.total.store(total, Ordering::Relaxed);
+    Ok(())
+}
+
 impl<K: Kind> Lane<K> {
     /// Opens parts, replays the log, starts a new segment. What is damaged is named in the log,
     /// counted, and moved aside or skipped.
@@ -149,7 +169,7 @@ impl<K: Kind> Lane<K> {
     /// [`StoreError`] when the folders cannot be read or written.
     pub fn open(env: &Env, kind: K, options: LaneOptions) -> Result<Self, StoreError> {
         let name = K::SIGNAL.name();
-        let (dir, wal_dir) = (env.dir.join(name), env.dir.join("wal").join(name));
+        let (dir, wal_dir) = (env.dir.join(name), wal_dir(&env.dir, K::SIGNAL));
         for path in [&dir, &wal_dir] {
             env.disk.create_dir_all(path).map_err(io_error("create", path))?;
         }
@@ -162,6 +182,7 @@ impl<K: Kind> Lane<K> {
         let head = kind.new_head();
         let (covered_segments, replayed): (Vec<_>, Vec<_>) =
             segments.into_iter().partition(|segment| covered.is_some_and(|covered| segment.seq <= covered));
+        env.progress.done.fetch_add(covered_segments.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
         replay_all(env, &kind, &head, &wal_dir, &replayed, &damaged)?;
         let wal = Wal::open(env.disk.clone(), &wal_dir, options.wal, newest + 1)?;
         if let Some(last) = covered_segments.last() {
@@ -441,7 +462,7 @@ impl<K: Kind> Maintain for Lane<K> {
             let start = to_ms::<K>(reader.info().min_t);
             stats.oldest_ms = Some(stats.oldest_ms.map_or(start, |oldest| oldest.min(start)));
         }
-        let wal_dir = self.env.dir.join("wal").join(K::SIGNAL.name());
+        let wal_dir = wal_dir(&self.env.dir, K::SIGNAL);
         let segments = wal::segments(&*self.env.disk, &wal_dir).unwrap_or_default();
         stats.wal_bytes = segments.iter().map(|segment| segment.bytes).sum();
         stats
@@ -521,16 +542,18 @@ fn replay_all<K: Kind>(
     damaged: &Cell,
 ) -> Result<(), StoreError> {
     let name = K::SIGNAL.name();
-    env.progress.total.fetch_add(segments.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
     for segment in segments {
         let mut malformed = 0u64;
+        let mut seen = 0u64;
         let report = wal::replay(&*env.disk, dir, segment, |record| {
             if kind.replay(head, record, segment.seq).is_err() {
                 malformed += 1;
             }
+            seen += record.len() as u64;
+            env.progress.done.fetch_add(record.len() as u64, Ordering::Relaxed);
             Ok(())
         })?;
-        env.progress.done.fetch_add(segment.bytes, Ordering::Relaxed);
+        env.progress.done.fetch_add(segment.bytes.saturating_sub(seen), Ordering::Relaxed);
         if report.bytes_lost > 0 || malformed > 0 {
             damaged.add(malformed.max(1));
             tracing::warn!(

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::StoreError;
 use super::catalog::{self, Catalog};
 use super::env::{Env, Gate, Progress};
-use super::lane::{LaneOptions, Maintain};
+use super::lane::{LaneOptions, Maintain, expect_replay};
 use super::logs::{self, LogsStore};
 use super::metrics::{self, MetricsStore};
 use super::migrate::{self, MigrateError};
@@ -141,6 +141,7 @@ impl Store {
             progress: options.progress,
         };
         env.gate.look(&env).map_err(|source| StoreError::Io { action: "look at", path: env.dir.clone(), source })?;
+        expect_replay(&env)?;
         let head_bytes = usize::try_from(options.memory_max / HEAD_SHARE).unwrap_or(usize::MAX);
         let lane = |own: LaneOptions| LaneOptions {
             wal: options.wal,

@@ -21,6 +21,7 @@ use crate::store::SelectTraces;
 use crate::store::SpanHint;
 use crate::store::catalog::Catalog;
 use crate::store::env::{Gate, Progress};
+use crate::store::lane::expect_replay;
 
 /// A time in the middle of a day.
 pub(super) const NOW: i64 = 20_000 * DAY_NS + DAY_NS / 2;
@@ -177,9 +178,13 @@ pub(super) fn open(dir: &Path) -> TracesStore {
 }
 
 pub(super) fn open_with(dir: &Path, options: Options) -> TracesStore {
+    TracesStore::open(&env(dir), options).unwrap()
+}
+
+pub(super) fn env(dir: &Path) -> Env {
     let counters = Counters::default();
     let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
-    let env = Env {
+    Env {
         dir: dir.to_owned(),
         disk: Arc::new(RealDisk),
         clock: Arc::new(ManualClock::at_ns(NOW)),
@@ -188,8 +193,7 @@ pub(super) fn open_with(dir: &Path, options: Options) -> TracesStore {
         catalog_is_new,
         gate: Arc::new(Gate::default()),
         progress: Arc::new(Progress::default()),
-    };
-    TracesStore::open(&env, options).unwrap()
+    }
 }
 
 pub(super) fn append(store: &TracesStore, spans: &[Span]) -> Appended {
@@ -204,4 +208,22 @@ pub(super) fn read_all(store: &TracesStore, range: RangeNs, hints: &[SpanHint]) 
 
 pub(super) fn all(store: &TracesStore) -> Vec<Span> {
     read_all(store, RangeNs::ALL, &[])
+}
+
+#[test]
+fn progress_counts_the_logs_of_all_signals_from_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut dice = Dice::new(8);
+    append(&store, &(0..20).map(|_| span(&mut dice)).collect::<Vec<_>>());
+    drop(store);
+    let log = |signal: &str| dir.path().join("wal").join(signal);
+    std::fs::create_dir_all(log("logs")).unwrap();
+    let file = std::fs::read_dir(log("traces")).unwrap().next().unwrap().unwrap();
+    std::fs::copy(file.path(), log("logs").join(file.file_name())).unwrap();
+    let env = env(dir.path());
+    expect_replay(&env).unwrap();
+    assert_eq!(env.progress.percent(), 0);
+    TracesStore::open(&env, Options::default()).unwrap();
+    assert_eq!(env.progress.percent(), 50, "the log of lines is still to come");
 }

@@ -119,6 +119,10 @@ fn serve(config: Config) -> ExitCode {
 
 /// Moves aside what is only an index, so that the next start builds it from parts and log.
 fn repair(config: &Config) -> ExitCode {
+    if !config.data_dir.exists() {
+        say_error(&format!("there is no data directory {:?}; name it with --data-dir", config.data_dir));
+        return ExitCode::FAILURE;
+    }
     let taken = match DataDir::take(&config.data_dir) {
         Ok(taken) => taken,
         Err(error) => {

@@ -111,6 +111,16 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// Where `key` stands, naming it once.
+    fn with_key(&self, key: &str) -> String {
+        match self {
+            Self::Flag(_) | Self::Variable(_) => self.to_string(),
+            Self::Default | Self::File { .. } => format!("{self}: {key}"),
+        }
+    }
+}
+
 /// What is wrong with a configuration. All problems are found at once.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
@@ -125,7 +135,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A value that its setting cannot have.
-    #[error("{origin}: {key}: {problem}")]
+    #[error("{}: {problem}", .origin.with_key(.key))]
     BadValue {
         /// Where it stands.
         origin: Origin,

@@ -44,8 +44,9 @@ enum Cause {
     Open { path: PathBuf, source: OpenError },
     #[error("the server could not be opened before")]
     OpenedBefore,
-    #[error("cannot listen on {address} (--{flag}): {source}; {advice}")]
-    Bind { address: SocketAddr, flag: &'static str, source: io::Error, advice: String },
+    // The reason stands before the advice, so it is not a source to be said again.
+    #[error("cannot listen on {address} (--{flag}): {reason}; {advice}")]
+    Bind { address: SocketAddr, flag: &'static str, reason: io::Error, advice: String },
 }
 
 /// Where a server listens.
@@ -59,8 +60,9 @@ pub struct Addresses {
 
 /// How long open requests may take to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// How long the last flush may take; what is not flushed is in the write-ahead log.
-const FLUSH_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// How long stopping may take in all: the last flush has what open requests leave of it. What is
+/// not flushed by then is in the write-ahead log.
+const STOP_TIMEOUT: Duration = Duration::from_millis(4_200);
 
 /// A server that runs until it is stopped.
 pub struct Server {
@@ -150,21 +152,31 @@ fn routers(doors: &[Door], build: impl Fn(Door) -> axum::Router) -> super::life:
     Box::new(move |door| built.get(&door).cloned().unwrap_or_default())
 }
 
+fn bind_error(address: SocketAddr, flag: &'static str, reason: io::Error) -> Cause {
+    let mut advice = match reason.kind() {
+        io::ErrorKind::AddrInUse => "free the port or name another".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "name an address of this machine, or 0.0.0.0 for all of them".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "name a port from 1024 up, or give the program the right to this one".to_owned()
+        }
+        _ => "name another address".to_owned(),
+    };
+    if flag != "listen" {
+        advice.push_str(&format!(", or turn it off with --{flag} off"));
+    }
+    Cause::Bind { address, flag, reason, advice }
+}
+
 async fn bind(config: &Config) -> Result<(Vec<(Door, TcpListener)>, Addresses), Cause> {
-    let advice = "free the port or name another address".to_owned();
-    let bind_error = |address, flag, source, advice| Cause::Bind { address, flag, source, advice };
     let main = TcpListener::bind(config.listen).await;
-    let main = main.map_err(|source| bind_error(config.listen, "listen", source, advice.clone()))?;
+    let main = main.map_err(|reason| bind_error(config.listen, "listen", reason))?;
     let main_address = main.local_addr().unwrap_or(config.listen);
     let mut sockets = vec![(Door::Main, main)];
     let mut extra_addresses = HashMap::new();
     for extra in Extra::ALL {
         let Some(address) = config.address(extra) else { continue };
         let flag = extra.flag();
-        let socket = TcpListener::bind(address).await.map_err(|source| {
-            let off = format!("{advice}, or turn it off with --{flag} off");
-            bind_error(address, flag, source, off)
-        })?;
+        let socket = TcpListener::bind(address).await.map_err(|reason| bind_error(address, flag, reason))?;
         extra_addresses.insert(extra, socket.local_addr().unwrap_or(address));
         sockets.push((Door::Extra(extra), socket));
     }
@@ -192,6 +204,7 @@ impl Server {
     /// Stops: takes nothing new, lets open requests end, makes everything durable. Takes less than
     /// five seconds; what could not be flushed by then is in the write-ahead log.
     pub async fn stop(mut self) {
+        let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
         self.life.set_stopping();
         let _ = self.stop.send(true);
         if let Some(inside) = self.inside.get() {
@@ -209,7 +222,7 @@ impl Server {
                 drop(held);
                 stopped
             });
-            match tokio::time::timeout(FLUSH_TIMEOUT, flush).await {
+            match tokio::time::timeout_at(deadline, flush).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => {
                     tracing::error!(%error, "the last flush failed; its data is in the write-ahead log")

@@ -113,6 +113,24 @@ fn check_config_says_each_value_and_where_it_comes_from() {
 }
 
 #[test]
+fn a_taken_port_is_said_once_and_repair_makes_no_data_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data_dir = folder.path().join("data");
+    let data_dir_text = data_dir.to_str().unwrap();
+    let (ended, text) = output(&["--listen", &address, "--no-extra-listeners", "--data-dir", data_dir_text]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(text.contains(&address) && text.contains("free the port"), "{text}");
+    assert_eq!(text.matches("Address already in use").count(), 1, "{text}");
+    std::fs::remove_dir_all(&data_dir).unwrap();
+    let (ended, text) = output(&["repair", "--data-dir", data_dir_text]);
+    assert_eq!(ended.status.code(), Some(1), "{text}");
+    assert!(text.contains("there is no data directory"), "{text}");
+    assert!(!data_dir.exists());
+}
+
+#[test]
 fn help_and_version_go_to_stdout_with_code_0() {
     let (help, _) = output(&["--help"]);
     assert_eq!(help.status.code(), Some(0));

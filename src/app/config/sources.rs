@@ -57,7 +57,7 @@ fn parser() -> clap::Command {
     let mut parser = clap::Command::new("trilith")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Metrics, logs and traces in one binary, answered over the APIs a stock Grafana speaks")
-        .override_usage("trilith [COMMAND] [--config FILE] [FLAGS]   (no command: serve)")
+        .override_usage("trilith [COMMAND] [--config FILE] [FLAGS]   (no command: it serves)")
         .after_help(
             "Each flag is also a variable (--data-dir: TRILITH_DATA_DIR) and a key of the file (data-dir: DIR).",
         )
@@ -174,5 +174,5 @@ fn nearest(key: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let key: String = key.chars().take(64).collect();
     let scored = names.map(|name| (strsim::jaro_winkler(&key, &name), name));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.7).then_some(best.1)
+    (best.0 > 0.75).then_some(best.1)
 }

@@ -73,6 +73,20 @@ fn a_bad_value_is_an_error_even_where_another_source_overrides_it() {
 }
 
 #[test]
+fn a_bad_value_names_its_flag_or_variable_once() {
+    let error = load(&["--retention-logs", "soon"], &[]).unwrap_err();
+    assert!(error.starts_with("--retention-logs: \"soon\" is not a duration"), "{error}");
+    let error = load(&[], &[("TRILITH_RETENTION_LOGS", "soon")]).unwrap_err();
+    assert!(error.starts_with("variable TRILITH_RETENTION_LOGS: \"soon\" is not a duration"), "{error}");
+}
+
+#[test]
+fn a_key_like_no_other_gets_no_suggestion() {
+    let (_folder, path) = yaml("a: 1\n");
+    assert_eq!(load(&["--config", &path], &[]).unwrap_err(), format!("{path}, line 1: unknown key \"a\""));
+}
+
+#[test]
 fn a_key_set_twice_names_both_lines() {
     let (_folder, path) = yaml("retention-logs: 1d\nretention:\n  logs: 2d\n");
     let error = load(&["--config", &path], &[]).unwrap_err();

@@ -10,7 +10,6 @@ const SIGNALS = {
   traces: { counter: "trilith_ingested_spans_total" },
 };
 const origin = location.origin;
-const host = location.hostname;
 
 const short = (value) => value.toLocaleString("en", { notation: value >= 10000 ? "compact" : "standard", maximumFractionDigits: value < 10 ? 1 : 0 });
 const bytes = (value) => {
@@ -73,7 +72,7 @@ function showRates(metrics) {
       if (line.length > POINTS) line.shift();
       document.querySelector(`#${signal} [data-rate]`).textContent = short(rate);
       const top = Math.max(...line, 1e-9);
-      const points = line.map((rate, at) => `${(at * 120) / (POINTS - 1)},${27 - (rate / top) * 25}`);
+      const points = line.map((rate, at) => `${((POINTS - line.length + at) * 120) / (POINTS - 1)},${27 - (rate / top) * 25}`);
       document.querySelector(`#${signal} polyline`).setAttribute("points", points.join(" "));
     }
   }
@@ -182,8 +181,9 @@ service:
     logs: { receivers: [otlp], exporters: [otlphttp] }
     traces: { receivers: [otlp], exporters: [otlphttp] }`],
     ["OpenTelemetry SDK", "environment", `OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\nOTEL_EXPORTER_OTLP_ENDPOINT=${origin}\nOTEL_SERVICE_NAME=my-service`],
-    ["OpenTelemetry SDK over gRPC", "environment", `OTEL_EXPORTER_OTLP_PROTOCOL=grpc\nOTEL_EXPORTER_OTLP_ENDPOINT=http://${host}:4317\nOTEL_SERVICE_NAME=my-service`],
-    ["curl", "a first log line", `curl -H 'Content-Type: application/json' ${origin}/loki/api/v1/push -d '{"streams":[{"stream":{"job":"try"},"values":[["'$(date +%s%N)'","hello"]]}]}'`],
+    ["OpenTelemetry SDK over gRPC", "environment", `OTEL_EXPORTER_OTLP_PROTOCOL=grpc\nOTEL_EXPORTER_OTLP_ENDPOINT=${origin}\nOTEL_SERVICE_NAME=my-service`],
+    ["curl", "a first log line", `curl -H 'Content-Type: application/json' ${origin}/loki/api/v1/push \\
+  -d '{"streams":[{"stream":{"job":"try"},"values":[["'$(date +%s%N)'","hello"]]}]}'`],
   ];
   document.getElementById("senders").replaceChildren(...senders.flatMap(([name, where, text]) => {
     const box = element("div", undefined, "copied");

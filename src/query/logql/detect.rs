@@ -12,7 +12,7 @@ use super::LogqlError;
 use super::ast::LogExpr;
 use super::lexer::{parse_bytes, parse_duration};
 use super::lines::{Line, LogQuery, log_query};
-use super::stages::ERROR;
+use super::stages::{ERROR, ERROR_DETAILS};
 
 /// Most distinct values that are counted for one field.
 const VALUES_MAX: usize = 1_000;
@@ -164,7 +164,7 @@ fn collect(
         for (name, value) in line.metadata.iter() {
             add(&mut fields, name, value, None, Vec::new());
         }
-        for (name, value) in line.parsed.iter().filter(|(name, _)| !name.starts_with(ERROR)) {
+        for (name, value) in line.parsed.iter().filter(|(name, _)| ![ERROR, ERROR_DETAILS].contains(&name.as_str())) {
             add(&mut fields, name, value, None, Vec::new());
         }
         let (parser, found) = parsed_fields(&line);

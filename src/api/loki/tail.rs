@@ -143,7 +143,12 @@ async fn run(socket: &mut WebSocket, tail: &mut Tail) -> Result<(), End> {
     loop {
         tokio::select! {
             incoming = socket.recv() => match incoming {
-                None | Some(Err(_) | Ok(Message::Close(_))) => return Err(End::Gone),
+                // Its close has an answer that is sent when the socket is read on.
+                Some(Ok(Message::Close(_))) => {
+                    let _ = tokio::time::timeout(SEND_MAX, socket.recv()).await;
+                    return Err(End::Gone);
+                }
+                None | Some(Err(_)) => return Err(End::Gone),
                 Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => {}
             },
             _ = pings.tick() => send(socket, Message::Ping(axum::body::Bytes::new())).await?,

@@ -91,12 +91,12 @@ async fn refused(path: &str, wanted: StatusCode) -> String {
 }
 
 /// Query text as part of a URL.
-fn q(text: &str) -> String {
+pub(super) fn q(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// Fails on a key that Grafana's strict decoder does not know.
-fn only_known_keys(answer: &Value) {
+pub(super) fn only_known_keys(answer: &Value) {
     fn check(value: &Value, known: &[&str]) {
         for key in value.as_object().unwrap().keys() {
             assert!(known.contains(&key.as_str()), "{key} is unknown in {value}");
@@ -140,12 +140,18 @@ async fn echo_and_buildinfo_answer() {
     assert!(json_of("/tempo/api/status/buildinfo").await["version"].is_string());
 }
 
+/// Nothing in it is counted.
 #[derive(Clone, PartialEq, prost::Message)]
-struct TraceByIdResponse {
+pub(super) struct TraceByIdMetrics {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct TraceByIdResponse {
     #[prost(message, optional, tag = "1")]
-    trace: Option<TracesData>,
+    pub(super) trace: Option<TracesData>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) metrics: Option<TraceByIdMetrics>,
     #[prost(int32, tag = "3")]
-    status: i32,
+    pub(super) status: i32,
 }
 
 fn complete(trace: &TracesData) {
@@ -370,7 +376,7 @@ async fn metrics_are_samples_on_a_grid() {
     refused("/tempo/api/metrics/query_range?q=%7B%7D", StatusCode::BAD_REQUEST).await;
 }
 
-fn frame(message: &impl wire::Encode) -> Vec<u8> {
+pub(super) fn frame(message: &impl wire::Encode) -> Vec<u8> {
     let bytes = wire::encode(message);
     let mut frame = vec![0];
     frame.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());

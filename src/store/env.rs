@@ -75,6 +75,11 @@ impl Gate {
         if free < needed { Err(StoreError::DiskFull { free, needed }) } else { Ok(()) }
     }
 
+    /// Room on the file system when last looked, in bytes.
+    pub fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
+    }
+
     /// Takes nothing any more.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);

@@ -275,6 +275,41 @@ impl<K: Kind> Lane<K> {
         Ok(())
     }
 
+    /// Writes the frozen heads, oldest first, as parts; what a failed try has begun is removed, so
+    /// that it does not take the room that the next try needs.
+    fn write_frozen(&self) -> Result<(), StoreError> {
+        loop {
+            let Some((seq, head)) = self.state.read().frozen.first().cloned() else { return Ok(()) };
+            let written = self.write_head(seq, &head).inspect_err(|_| self.remove_unfinished())?;
+            {
+                let mut state = self.state.write();
+                let mut parts = state.parts.to_vec();
+                parts.extend(written);
+                state.parts = Arc::new(parts);
+                state.frozen.remove(0);
+            }
+            self.env.catalog.flush();
+            self.wal.remove_upto(seq)?;
+        }
+    }
+
+    fn remove_unfinished(&self) {
+        for entry in self.env.disk.list(&self.dir).unwrap_or_default() {
+            let path = self.dir.join(&entry.name);
+            if entry.name.ends_with(".tmp")
+                && let Err(error) = self.env.disk.remove(&path)
+            {
+                tracing::warn!(%error, ?path, "cannot remove an unfinished part");
+            }
+        }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        let wal_dir = wal_dir(&self.env.dir, K::SIGNAL);
+        let segments = wal::segments(&*self.env.disk, &wal_dir).unwrap_or_default();
+        segments.iter().map(|segment| segment.bytes).sum()
+    }
+
     fn write_head(&self, seq: u64, head: &K::Head) -> Result<Vec<Arc<K::Part>>, StoreError> {
         let slices = self.kind.slices(head);
         let group = u32::try_from(slices.len()).unwrap_or(u32::MAX);
@@ -344,11 +379,11 @@ pub trait Maintain: Send + Sync {
     /// # Errors
     /// [`StoreError`]: heads and log are kept, the next flush tries again.
     fn flush(&self) -> Result<(), StoreError>;
-    /// Flushes when a head is large or old.
+    /// Flushes when a head is large or old, or its log on disk is larger than `log_bytes_max`.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
-    fn flush_if_due(&self) -> Result<(), StoreError>;
+    fn flush_if_due(&self, log_bytes_max: u64) -> Result<(), StoreError>;
     /// Makes everything acknowledged survive a power cut.
     ///
     /// # Errors
@@ -392,27 +427,17 @@ impl<K: Kind> Maintain for Lane<K> {
 
     fn flush(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock();
+        // What an earlier flush could not write comes first, so failing flushes freeze no more heads.
+        self.write_frozen()?;
         self.freeze()?;
-        loop {
-            let Some((seq, head)) = self.state.read().frozen.first().cloned() else { break };
-            let written = self.write_head(seq, &head)?;
-            {
-                let mut state = self.state.write();
-                let mut parts = state.parts.to_vec();
-                parts.extend(written);
-                state.parts = Arc::new(parts);
-                state.frozen.remove(0);
-            }
-            self.env.catalog.flush();
-            self.wal.remove_upto(seq)?;
-        }
-        Ok(())
+        self.write_frozen()
     }
 
-    fn flush_if_due(&self) -> Result<(), StoreError> {
+    fn flush_if_due(&self, log_bytes_max: u64) -> Result<(), StoreError> {
         let age = self.env.clock.now_ms() - self.head_since_ms.load(Ordering::Relaxed);
         let waiting = !self.state.read().frozen.is_empty();
-        if waiting || age >= self.options.head_age_ms_max || self.head_bytes() >= self.options.head_bytes_max {
+        let large = || self.head_bytes() >= self.options.head_bytes_max || self.log_bytes() > log_bytes_max;
+        if waiting || age >= self.options.head_age_ms_max || large() {
             self.flush()?;
         }
         Ok(())
@@ -462,9 +487,7 @@ impl<K: Kind> Maintain for Lane<K> {
             let start = to_ms::<K>(reader.info().min_t);
             stats.oldest_ms = Some(stats.oldest_ms.map_or(start, |oldest| oldest.min(start)));
         }
-        let wal_dir = wal_dir(&self.env.dir, K::SIGNAL);
-        let segments = wal::segments(&*self.env.disk, &wal_dir).unwrap_or_default();
-        stats.wal_bytes = segments.iter().map(|segment| segment.bytes).sum();
+        stats.wal_bytes = self.log_bytes();
         stats
     }
 }

@@ -36,6 +36,11 @@ const TICKS_PER_SWEEP: u64 = 30;
 const HEAD_SHARE: u64 = 12;
 /// Share of the file system that is the disk budget when none is set, in percent.
 const DISK_PERCENT: u64 = 80;
+/// A signal's log may take this share of the disk budget, or a quarter of the room left, before its
+/// head is flushed: as parts the same rows are smaller, and go one by one when the budget is over.
+const LOG_SHARE: u64 = 16;
+/// But not less than this, in bytes, so that a full disk does not make many tiny parts.
+const LOG_BYTES_MIN: u64 = 1 << 20;
 
 /// How long each signal is kept; `None` is forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,8 +201,9 @@ impl Store {
         if let Err(error) = self.env.gate.look(&self.env) {
             tracing::error!(%error, "cannot see how much room the disk has");
         }
+        let log_bytes_max = self.log_bytes_max();
         for lane in self.lanes() {
-            if let Err(error) = lane.flush_if_due() {
+            if let Err(error) = lane.flush_if_due(log_bytes_max) {
                 self.failed("flush", lane.signal(), &error);
             }
         }
@@ -231,14 +237,23 @@ impl Store {
             }
         }
         let Some(limit) = self.disk_limit() else { return };
-        let mut used = self.disk_used();
-        while used > limit {
+        loop {
+            // Measured anew each time: a text index goes with its part.
+            let used = self.disk_used();
+            if used <= limit {
+                return;
+            }
             let oldest =
                 self.lanes().into_iter().filter_map(|lane| Some((lane.oldest_end_ms()?, lane))).min_by_key(|it| it.0);
-            let Some(freed) = oldest.and_then(|(_, lane)| lane.remove_oldest()) else { break };
+            let Some(freed) = oldest.and_then(|(_, lane)| lane.remove_oldest()) else { return };
             tracing::warn!(used, limit, freed, "over the disk budget: removed the oldest part");
-            used = used.saturating_sub(freed.max(1));
         }
+    }
+
+    /// Bytes that a signal's log may have before its head is flushed.
+    fn log_bytes_max(&self) -> u64 {
+        let share = self.disk_limit().map_or(u64::MAX, |limit| limit / LOG_SHARE);
+        share.min(self.env.gate.free() / 4).max(LOG_BYTES_MIN)
     }
 
     /// The disk budget in bytes.

@@ -30,6 +30,14 @@ const NOW_MS: i64 = 1_800_000_000_000;
 const ROWS: i64 = 10;
 
 fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<Arc<Store>, trilith::store::stores::OpenError> {
+    open_within(dir, disk, u64::MAX)
+}
+
+fn open_within(
+    dir: &Path,
+    disk: Arc<dyn Disk>,
+    disk_max: u64,
+) -> Result<Arc<Store>, trilith::store::stores::OpenError> {
     Store::open(StoreOptions {
         dir: dir.to_owned(),
         disk,
@@ -37,7 +45,7 @@ fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<Arc<Store>, trilith::store::s
         counters: Counters::default(),
         progress: Arc::default(),
         memory_max: 1 << 30,
-        disk_max: Some(u64::MAX),
+        disk_max: Some(disk_max),
         retention: Retention { metrics: None, logs: None, traces: None },
         wal: WalOptions { segment_bytes_max: 2000, ..WalOptions::default() },
         background: false,
@@ -232,6 +240,69 @@ fn a_full_disk_refuses_writes_answers_queries_and_recovers() {
     let store = open(dir.path(), Arc::new(RealDisk)).unwrap();
     check("reopened", &found(&store), &acknowledged);
     assert_eq!(acknowledged.map(|batches| batches.len()), [3; 3]);
+}
+
+#[test]
+fn a_flush_that_fails_leaves_no_pieces_and_freezes_one_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
+    let store = open(dir.path(), Arc::new(disk.clone())).unwrap();
+    let mut acknowledged = Acknowledged::default();
+    append(&store, 0, &mut acknowledged);
+    for batch in 1..4 {
+        disk.set_room(Some(100));
+        assert!(store.flush().is_err());
+        disk.set_room(None);
+        let pieces = files(dir.path()).into_iter().filter(|path| path.extension().is_some_and(|it| it == "tmp"));
+        assert_eq!(pieces.count(), 0);
+        append(&store, batch, &mut acknowledged);
+    }
+    store.flush().unwrap();
+    let parts = files(&dir.path().join("logs"));
+    assert_eq!(parts.len(), 2, "one of the first batch, one of those after: {parts:?}");
+    check("flushed at last", &found(&store), &acknowledged);
+    drop(store);
+    check("reopened", &found(&open(dir.path(), Arc::new(RealDisk)).unwrap()), &acknowledged);
+}
+
+/// Lines that do not become smaller, 100 kB of them, later with each batch.
+fn noise(batch: i64) -> LogsBatch {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64 + batch.unsigned_abs();
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state >> 32) as u8 % 90)
+    };
+    let mut entry = |row: i64| LogEntry {
+        t: NOW_MS * 1_000_000 + batch * 1000 + row,
+        line: (0..1000).map(|_| letter()).collect(),
+        metadata: Labels::default(),
+    };
+    LogsBatch { streams: vec![StreamBatch { labels: labels("noise"), entries: (0..100).map(&mut entry).collect() }] }
+}
+
+#[test]
+fn a_log_over_its_share_of_the_budget_is_flushed_and_the_newest_rows_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = 6_000_000;
+    let store = open_within(dir.path(), Arc::new(RealDisk), budget).unwrap();
+    let batches = 100;
+    for batch in 0..batches {
+        store.logs.append(&noise(batch)).unwrap();
+        store.tick();
+    }
+    store.sweep();
+    assert!(store.disk_used() <= budget);
+    let chunks = store.logs.chunks(&[], RangeNs::ALL, &LineHints::default(), &QueryBudget::unlimited()).unwrap();
+    let mut kept = std::collections::BTreeSet::new();
+    for chunk in chunks {
+        let read = chunk.read(LogColumns { lines: true, metadata: true }, &QueryBudget::unlimited()).unwrap();
+        kept.extend(read.times.iter().map(|t| (t - NOW_MS * 1_000_000) / 1000));
+    }
+    let newest: std::collections::BTreeSet<_> = (batches - kept.len() as i64..batches).collect();
+    assert_eq!(kept, newest, "the oldest go first");
+    assert!(kept.len() > 25, "only {} of {batches} batches are left", kept.len());
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

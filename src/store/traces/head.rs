@@ -52,6 +52,11 @@ impl Seen {
     fn bytes(&self) -> usize {
         self.0.iter().map(|shard| shard.lock().len() * KEY_BYTES).sum()
     }
+
+    /// Hands the hashes of all keys to `visit`.
+    pub(super) fn each_hash(&self, mut visit: impl FnMut(u64)) {
+        self.0.iter().for_each(|shard| shard.lock().iter().for_each(|key| visit(key.hash)));
+    }
 }
 
 /// Spans that came together, encoded.

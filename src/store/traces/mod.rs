@@ -2,7 +2,8 @@
 //! Flow: `append` surveys and encodes a batch, logs it, adds it to the head as a chunk; `flush` orders
 //! spans by trace and time into blocks; `select` reads heads and parts as one.
 //! Invariants: a span sent again unchanged is stored once, while its first copy is in the head, in the
-//! head before, or in the newest parts found at start; spans that share their ids but differ are kept.
+//! head before, among the many before those (`past`), or in the newest parts found at start; spans
+//! that share their ids but differ are kept.
 //! Bytes: docs/format/traces.md.
 
 mod facets;
@@ -10,6 +11,7 @@ mod flush;
 mod head;
 mod narrow;
 mod part;
+mod past;
 mod recent;
 mod select;
 mod spanset;
@@ -19,12 +21,13 @@ mod terms;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::flush::Slice;
 use self::head::{Entry, Head, Prepared, Seen, Verdict};
 use self::narrow::Narrower;
 use self::part::{OpenPart, TracesPart};
+use self::past::Past;
 use self::recent::Recent;
 use self::survey::Surveyor;
 use super::catalog::Names;
@@ -70,8 +73,9 @@ pub struct TracesKind {
     clock: Arc<dyn Clock>,
     damaged: Cell,
     hashes: RandomState,
-    /// Keys of the newest head made.
-    newest: Mutex<Arc<Seen>>,
+    /// Keys of the newest head made, and of the one before.
+    newest: Mutex<[Arc<Seen>; 2]>,
+    past: RwLock<Past>,
     recent: Recent,
     narrower: Narrower,
 }
@@ -86,8 +90,10 @@ impl Kind for TracesKind {
     fn new_head(&self) -> Head {
         self.recent.clear();
         let mut newest = self.newest.lock();
-        let head = Head::new(newest.clone(), self.options.trace_bytes_max);
-        *newest = head.seen().clone();
+        let [last, before] = &mut *newest;
+        self.past.write().add(before);
+        let head = Head::new(last.clone(), self.options.trace_bytes_max);
+        *newest = [head.seen().clone(), last.clone()];
         head
     }
 
@@ -151,6 +157,7 @@ impl TracesStore {
             damaged: damaged.clone(),
             hashes: RandomState::new(),
             newest: Mutex::default(),
+            past: RwLock::new(Past::new(options.lane.head_bytes_max / 2)),
             recent: Recent::default(),
             narrower: Narrower::start(&env.dir.join("text"), options.index_spans_min, damaged),
         };
@@ -243,8 +250,9 @@ impl TracesKind {
     /// Says of each entry whether it is to be stored.
     fn admit(&self, head: &Head, entries: &[Entry<'_>]) -> Vec<Verdict> {
         let mut verdicts = head.admit(entries);
+        let past = self.past.read();
         for (verdict, (_, survey)) in verdicts.iter_mut().zip(entries) {
-            if *verdict == Verdict::New && self.recent.contains(survey.key) {
+            if *verdict == Verdict::New && (past.contains(survey.key.hash) || self.recent.contains(survey.key)) {
                 *verdict = Verdict::Known;
             }
         }

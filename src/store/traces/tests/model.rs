@@ -87,6 +87,24 @@ fn a_batch_that_is_flushed_and_sent_again_is_stored_once_also_after_a_restart() 
 }
 
 #[test]
+fn a_batch_that_is_sent_again_many_flushes_later_is_stored_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut dice = Dice::new(9);
+    let store = open(dir.path());
+    let mut spans: Vec<Span> = Vec::new();
+    for _ in 0..6 {
+        let more: Vec<_> = (0..20).map(|_| span(&mut dice)).collect();
+        append(&store, &more);
+        spans.extend(more);
+        store.lane().flush().unwrap();
+        append(&store, &spans);
+        assert_eq!(texts(&all(&store)), texts(&spans));
+    }
+    drop(store);
+    assert_eq!(texts(&all(&open(dir.path()))), texts(&spans));
+}
+
+#[test]
 fn spans_that_share_their_ids_but_differ_are_both_kept() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::api;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
+use crate::base::limits::MemoryBudget;
 use crate::ingest::{self, Ingestor};
 use crate::query::{self, Engine};
 use crate::receive;
@@ -28,6 +29,8 @@ pub(super) struct Inside {
 
 /// Share of the memory limit that one query may have at most.
 const QUERY_SHARE: u64 = 8;
+/// Share of the memory limit that all running queries have together.
+const QUERIES_SHARE: u64 = 4;
 
 impl Inside {
     /// Puts the parts together over an open store. `memory_max` is the limit of the whole process.
@@ -54,7 +57,7 @@ impl Inside {
             logs,
             traces,
             places: Arc::new(Semaphore::new(limits.concurrency)),
-            engine: Engine { options: limits },
+            engine: Engine { options: limits, memory: Some(MemoryBudget::new(memory_max / QUERIES_SHARE)) },
             clock,
             counters: counters.clone(),
             retention_logs: retention.logs,

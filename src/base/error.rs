@@ -24,8 +24,36 @@ pub enum ErrorClass {
     Internal,
 }
 
+/// Longest message that clients get, in bytes, give or take a character and the note in its middle.
+const MESSAGE_BYTES_MAX: usize = 4_096;
+
+/// A message without its middle when it is long, as when it repeats a query of a megabyte.
+pub fn brief(message: String) -> String {
+    if message.len() <= MESSAGE_BYTES_MAX {
+        return message;
+    }
+    let half = MESSAGE_BYTES_MAX / 2;
+    let head = (0..=half).rev().find(|at| message.is_char_boundary(*at)).unwrap_or_default();
+    let tail = (message.len() - half..message.len()).find(|at| message.is_char_boundary(*at)).unwrap_or(message.len());
+    let (begin, end) = (message.get(..head).unwrap_or_default(), message.get(tail..).unwrap_or_default());
+    format!("{begin} … {} bytes left out … {end}", tail - head)
+}
+
 /// Gives the class of an error. Implementations have no `_` arm: a new variant must decide.
 pub trait Classify {
     /// What the caller can do about it.
     fn class(&self) -> ErrorClass;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_keep_their_ends() {
+        assert_eq!(brief("short".to_owned()), "short");
+        let long = brief(format!("first {} last", "ä".repeat(1 << 20)));
+        assert!(long.starts_with("first ") && long.ends_with(" last"), "{long}");
+        assert!(long.len() < MESSAGE_BYTES_MAX + 100, "{}", long.len());
+    }
 }

@@ -25,6 +25,12 @@ pub enum LimitError {
         /// The share, in bytes.
         limit: u64,
     },
+    /// All running queries together have used up their memory.
+    #[error("running queries together need more than their {limit} bytes of memory; try again, or narrow the query")]
+    AllQueriesMemory {
+        /// What they share, in bytes.
+        limit: u64,
+    },
     /// The query touched too many samples, lines or spans.
     #[error("the query touches more than {limit} samples, lines or spans; narrow its selectors or its time range")]
     QueryRows {
@@ -38,19 +44,22 @@ impl Classify for LimitError {
         match self {
             Self::Deadline { .. } => ErrorClass::Timeout,
             Self::Canceled => ErrorClass::Canceled,
+            Self::AllQueriesMemory { .. } => ErrorClass::Unavailable,
             Self::QueryMemory { .. } | Self::QueryRows { .. } => ErrorClass::Execution,
         }
     }
 }
 
 /// What one query may use: time, memory, rows. Shared by all threads that work for it; a clone of
-/// the `Arc` lets the front cancel it.
+/// the `Arc` lets the front cancel it. What it took of the memory that all queries share goes back
+/// when it is dropped, at the latest.
 #[derive(Debug)]
 pub struct QueryBudget {
     started: Instant,
     timeout: Duration,
     memory_max: u64,
     rows_max: u64,
+    shared: Option<Arc<MemoryBudget>>,
     memory: AtomicU64,
     memory_peak: AtomicU64,
     rows: AtomicU64,
@@ -60,11 +69,17 @@ pub struct QueryBudget {
 impl QueryBudget {
     /// A budget that starts now.
     pub fn new(timeout: Duration, memory_max: u64, rows_max: u64) -> Arc<Self> {
+        Self::sharing(timeout, memory_max, rows_max, None)
+    }
+
+    /// A budget that starts now; its memory is also taken from `shared`.
+    pub fn sharing(timeout: Duration, memory_max: u64, rows_max: u64, shared: Option<Arc<MemoryBudget>>) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
             timeout,
             memory_max,
             rows_max,
+            shared,
             memory: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             rows: AtomicU64::new(0),
@@ -101,7 +116,8 @@ impl QueryBudget {
     /// Takes `bytes` of the query's share of memory, before they are allocated.
     ///
     /// # Errors
-    /// [`LimitError::QueryMemory`] when the share is used up; nothing is taken then.
+    /// [`LimitError::QueryMemory`] when the share is used up, [`LimitError::AllQueriesMemory`] when
+    /// that of all queries is; nothing is taken then.
     pub fn charge(&self, bytes: usize) -> Result<(), LimitError> {
         let bytes = bytes as u64;
         let used = self.memory.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
@@ -109,13 +125,21 @@ impl QueryBudget {
             self.memory.fetch_sub(bytes, Ordering::Relaxed);
             return Err(LimitError::QueryMemory { limit: self.memory_max });
         }
+        if let Some(shared) = self.shared.as_ref().filter(|shared| !shared.try_charge_u64(bytes)) {
+            self.memory.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(LimitError::AllQueriesMemory { limit: shared.limit() });
+        }
         self.memory_peak.fetch_max(used, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives back what was charged and is freed.
     pub fn release(&self, bytes: usize) {
-        self.memory.fetch_sub(bytes as u64, Ordering::Relaxed);
+        let less = |used: u64| Some(used.saturating_sub(bytes as u64));
+        let before = self.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
+        if let Some(shared) = &self.shared {
+            shared.used.fetch_sub(before.min(bytes as u64), Ordering::Relaxed);
+        }
     }
 
     /// Counts `rows` samples, lines or spans that the query touches.
@@ -146,8 +170,16 @@ impl QueryBudget {
     }
 }
 
+impl Drop for QueryBudget {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.used.fetch_sub(*self.memory.get_mut(), Ordering::Relaxed);
+        }
+    }
+}
+
 /// The memory of the process that heads and caches draw on. Queries have a share of their own
-/// ([`QueryBudget`]) that is left out of it.
+/// ([`QueryBudget`]), and a budget of this kind for all of them, that are left out of it.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: u64,
@@ -162,7 +194,10 @@ impl MemoryBudget {
 
     /// Takes `bytes` if they fit; says whether they did.
     pub fn try_charge(&self, bytes: usize) -> bool {
-        let bytes = bytes as u64;
+        self.try_charge_u64(bytes as u64)
+    }
+
+    fn try_charge_u64(&self, bytes: u64) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if used > self.limit {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
@@ -204,6 +239,24 @@ mod tests {
         budget.charge(40).unwrap();
         budget.release(100);
         assert_eq!(budget.memory_peak(), 100);
+    }
+
+    #[test]
+    fn queries_share_memory_and_give_it_back_when_they_end() {
+        let shared = MemoryBudget::new(100);
+        let query = || QueryBudget::sharing(Duration::from_secs(60), 80, 10, Some(shared.clone()));
+        let (one, other) = (query(), query());
+        one.charge(60).unwrap();
+        assert_eq!(other.charge(50), Err(LimitError::AllQueriesMemory { limit: 100 }));
+        assert_eq!(one.charge(30), Err(LimitError::QueryMemory { limit: 80 }));
+        one.release(20);
+        other.charge(50).unwrap();
+        assert_eq!(shared.used(), 90);
+        other.release(70);
+        assert_eq!(shared.used(), 40, "no more is given back than was taken");
+        drop(one);
+        drop(other);
+        assert_eq!(shared.used(), 0);
     }
 
     #[test]

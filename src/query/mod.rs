@@ -9,7 +9,7 @@ pub mod traceql;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::limits::QueryBudget;
+use crate::base::limits::{MemoryBudget, QueryBudget};
 
 /// Limits of one query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +46,14 @@ impl Default for Options {
 pub struct Engine {
     /// The limits.
     pub options: Options,
+    /// Memory that all running queries share; none for no bound but each query's own.
+    pub memory: Option<Arc<MemoryBudget>>,
 }
 
 impl Engine {
     /// A budget for one query that starts now; `timeout` can only shorten the configured one.
     pub fn budget(&self, timeout: Option<Duration>) -> Arc<QueryBudget> {
         let timeout = timeout.map_or(self.options.timeout, |asked| asked.min(self.options.timeout));
-        QueryBudget::new(timeout, self.options.memory_max, self.options.rows_max)
+        QueryBudget::sharing(timeout, self.options.memory_max, self.options.rows_max, self.memory.clone())
     }
 }

@@ -310,3 +310,15 @@ fn a_query_over_its_budget_ends_with_a_clear_error() {
         assert!(error.to_string().contains("memory"), "{error}");
     }
 }
+
+#[test]
+fn an_answer_larger_than_the_budget_is_not_made() {
+    let store = many(1_000);
+    let budget = QueryBudget::new(std::time::Duration::from_secs(60), 20_000_000, u64::MAX);
+    let quantiles = |count: usize| format!("{{}} | quantile_over_time(duration, {})", vec!["0.5"; count].join(", "));
+    let grid = Grid::range(0, 1_000_000_000_000, 1_000_000_000).unwrap();
+    let few = metric(&store, &parse(&quantiles(2)).unwrap(), grid, 0, &budget).unwrap();
+    assert_eq!(few.series.len(), 2);
+    let error = metric(&store, &parse(&quantiles(1_000)).unwrap(), grid, 0, &budget).unwrap_err();
+    assert!(error.to_string().contains("memory"), "{error}");
+}

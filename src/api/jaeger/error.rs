@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::api::tempo::error::{Problem, log, status};
 use crate::api::tempo::json::Json;
-use crate::base::error::Classify;
+use crate::base::error::{Classify, brief};
 
 /// `{"data":null,"errors":[{"code":404,"msg":"trace not found"}]}`
 pub(super) struct Failure(Problem);
@@ -21,7 +21,7 @@ impl From<Problem> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let code = code_of(&self.0);
-        let errors = json!([{ "code": code.as_u16(), "msg": self.0.to_string() }]);
+        let errors = json!([{ "code": code.as_u16(), "msg": brief(self.0.to_string()) }]);
         let body = json!({ "data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors });
         (code, Json(body)).into_response()
     }
@@ -46,7 +46,7 @@ impl IntoResponse for FailureV3 {
             StatusCode::SERVICE_UNAVAILABLE => 14,
             _ => 13,
         };
-        let error = json!({ "httpCode": code.as_u16(), "message": self.0.to_string(), "grpcCode": grpc });
+        let error = json!({ "httpCode": code.as_u16(), "message": brief(self.0.to_string()), "grpcCode": grpc });
         (code, Json(json!({ "error": error }))).into_response()
     }
 }

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
-use crate::base::error::{Classify, ErrorClass};
+use crate::base::error::{Classify, ErrorClass, brief};
 use crate::base::limits::LimitError;
 use crate::query::logql::{LogqlError, ParseError};
 use crate::store::StoreError;
@@ -21,6 +21,11 @@ impl ApiError {
     /// A wrong parameter.
     pub(super) fn bad_data(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::BadData, message: message.into() }
+    }
+
+    /// A body over a limit.
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::TooLarge, message: message.into() }
     }
 
     /// Too much of something at once.
@@ -41,7 +46,7 @@ impl ApiError {
     fn status(&self) -> (StatusCode, &'static str) {
         match self.class {
             ErrorClass::BadData => (StatusCode::BAD_REQUEST, "bad_data"),
-            ErrorClass::TooLarge => (StatusCode::BAD_REQUEST, "too_large"),
+            ErrorClass::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             ErrorClass::Execution => (StatusCode::BAD_REQUEST, "execution"),
             ErrorClass::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             ErrorClass::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
@@ -90,7 +95,7 @@ impl From<LimitError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status().0, Body::from(self.message)).into_response();
+        let mut response = (self.status().0, Body::from(brief(self.message))).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
         if matches!(self.class, ErrorClass::Throttled | ErrorClass::Unavailable) {

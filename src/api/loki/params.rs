@@ -41,6 +41,10 @@ impl FromRequest<Context> for Params {
         if is_form {
             let body: Bytes = match Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await {
                 Ok(body) => body.to_bytes(),
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                    let message = format!("the form is longer than {FORM_BYTES_MAX} bytes");
+                    return Err(ApiError::too_large(message).into_response());
+                }
                 Err(error) => return Err(ApiError::bad_data(format!("read the form: {error}")).into_response()),
             };
             params.decode(&String::from_utf8_lossy(&body));

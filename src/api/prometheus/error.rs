@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
 use super::json;
-use crate::base::error::{Classify, ErrorClass};
+use crate::base::error::{Classify, ErrorClass, brief};
 use crate::base::limits::LimitError;
 use crate::query::promql::PromqlError;
 use crate::store::StoreError;
@@ -84,7 +84,7 @@ impl IntoResponse for ApiError {
             tracing::error!(error = self.message, "a query failed");
         }
         let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
-        json::string(&mut body, &self.message);
+        json::string(&mut body, &brief(self.message));
         body.push('}');
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
         if matches!(self.class, ErrorClass::Unavailable | ErrorClass::Throttled) {

@@ -28,7 +28,7 @@ fn context(memory: Memory, options: Options) -> Context {
         metrics: Arc::new(memory),
         logs: Arc::new(Nothing),
         traces: Arc::new(Nothing),
-        engine: Engine { options },
+        engine: Engine { options, memory: None },
         clock: Arc::new(ManualClock::at_ns(100_000_000_000)),
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),

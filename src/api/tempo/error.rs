@@ -4,7 +4,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::base::error::{Classify, ErrorClass};
+use crate::base::error::{Classify, ErrorClass, brief};
 use crate::query::traceql::QueryError;
 
 /// Why a request has no answer.
@@ -62,7 +62,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         log(&self);
         let class = self.class();
-        let mut response = (status(class), self.to_string()).into_response();
+        let mut response = (status(class), brief(self.to_string())).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if let ErrorClass::Throttled | ErrorClass::Unavailable = class {

@@ -175,7 +175,7 @@ pub fn metric(
         budget.release(gathered.charged);
     }
     result.series = match scan.sink {
-        Sink::Series(sink) => sink.finish(),
+        Sink::Series(sink) => sink.finish(budget)?,
         Sink::Compare(sink) => sink.finish(),
     };
     for stage in &metric.then {

@@ -14,6 +14,8 @@ use crate::model::span::{AttrValue, Attrs, TraceId};
 
 /// Memory of a series beside its samples, in bytes.
 const SERIES_BYTES: usize = 512;
+/// Memory of a sample of the answer: as computed, as shown, and as text; in bytes.
+const SHOWN_SAMPLE_BYTES: usize = 48;
 /// Most exemplars of all series together, as a multiple of those asked for.
 const EXEMPLARS_FACTOR: usize = 10;
 
@@ -100,7 +102,7 @@ impl<'a> SeriesSink<'a> {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Vec<MetricSeries> {
+    pub(super) fn finish(self, budget: &QueryBudget) -> Result<Vec<MetricSeries>, QueryError> {
         let function = &self.metric.function;
         let mut series: Vec<_> = self.series.into_iter().collect();
         series.sort_by(|a, b| a.0.cmp(&b.0));
@@ -108,8 +110,14 @@ impl<'a> SeriesSink<'a> {
         if dense && series.is_empty() && self.metric.by.is_empty() {
             series.push((String::new(), Counting::new(Vec::new(), function, self.grid.count)));
         }
-        let shown = series.into_iter().flat_map(|(_, own)| own.finish(function, self.grid, self.scale));
-        shown.collect()
+        let mut shown = Vec::with_capacity(series.len());
+        for (_, own) in series {
+            let samples = own.series_shown(function).saturating_mul(self.grid.count);
+            budget.charge(samples.saturating_mul(SHOWN_SAMPLE_BYTES))?;
+            budget.check()?;
+            shown.extend(own.finish(function, self.grid, self.scale));
+        }
+        Ok(shown)
     }
 }
 
@@ -157,6 +165,15 @@ impl Counting {
             }
         }
         Ok(())
+    }
+
+    /// How many series the answer shows for this one.
+    fn series_shown(&self, function: &MetricFunction) -> usize {
+        match (&self.numbers, function) {
+            (Numbers::Counts(_) | Numbers::Folded(_), _) => 1,
+            (Numbers::Buckets(_), MetricFunction::Quantile(_, quantiles)) => quantiles.len(),
+            (Numbers::Buckets(buckets), _) => buckets.len(),
+        }
     }
 
     fn finish(self, function: &MetricFunction, grid: Grid, scale: f64) -> Vec<MetricSeries> {
@@ -214,11 +231,13 @@ fn quantile_series(
         let best = quantiles.iter().enumerate().min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)));
         best.map(|(place, _)| place)
     };
+    let places: Vec<_> = exemplars.iter().map(|(taken, at)| nearest(taken, *at)).collect();
     let one = |(place, quantile): (usize, &f64)| {
         let label = ("p".to_owned(), AttrValue::Double(*quantile));
         let labels = labels.iter().cloned().chain([label]).collect();
         let values: Vec<_> = (0..grid.count).map(|at| Some(at_sample(at, *quantile))).collect();
-        shown(labels, &values, grid, exemplars.iter().filter(|(taken, at)| nearest(taken, *at) == Some(place)))
+        let near = exemplars.iter().zip(&places).filter(|(_, nearest)| **nearest == Some(place));
+        shown(labels, &values, grid, near.map(|(exemplar, _)| exemplar))
     };
     quantiles.iter().enumerate().map(one).collect()
 }

@@ -18,6 +18,7 @@ use trilith::model::sample::{HistogramSample, Sample, SeriesColumns};
 use trilith::model::time::RangeMs;
 use trilith::store::catalog::Catalog;
 use trilith::store::env::{Env, Gate, Progress};
+use trilith::store::lane::expect_replay;
 use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::{AppendMetrics, SelectMetrics};
 
@@ -323,6 +324,7 @@ fn what_was_not_flushed_is_replayed_once_also_with_a_torn_tail() {
     bytes.extend_from_slice(&[0xF7, b'T', b'L', b'W', 200, 0, 0, 0, 1, 2, 3]);
     std::fs::write(last, bytes).unwrap();
     let env = env(dir.path());
+    expect_replay(&env).unwrap();
     let store = MetricsStore::open(&env, options()).unwrap();
     assert_eq!(everything(&store), model.select(&[], RangeMs::ALL));
     assert_eq!(env.progress.percent(), 100);

@@ -43,8 +43,8 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
-    use super::super::survey::SpanKey;
     use super::*;
+    use crate::store::traces::survey::SpanKey;
 
     #[test]
     fn the_newest_hashes_are_known_and_old_ones_go() {

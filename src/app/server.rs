@@ -62,7 +62,7 @@ pub struct Addresses {
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// How long stopping may take in all: the last flush has what open requests leave of it. What is
 /// not flushed by then is in the write-ahead log.
-const STOP_TIMEOUT: Duration = Duration::from_millis(4_200);
+const STOP_TIMEOUT: Duration = Duration::from_millis(3_800);
 
 /// A server that runs until it is stopped.
 pub struct Server {

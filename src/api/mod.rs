@@ -1,6 +1,7 @@
 //! What clients see: one folder per dialect, each with its table of endpoints. Paths in a table
 //! are relative to the dialect's base; `app::router` decides where bases lie.
 
+mod form;
 pub mod jaeger;
 pub mod loki;
 pub mod prometheus;

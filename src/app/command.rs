@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::base::error::chain;
 use crate::store::stores;
 
 use super::config::{Command, Config, SETTINGS, command_line, variables};
@@ -54,20 +55,6 @@ fn say(text: &str) {
 
 fn say_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn check_config(config: &Config) -> ExitCode {

@@ -45,6 +45,20 @@ pub trait Classify {
     fn class(&self) -> ErrorClass;
 }
 
+/// An error and what caused it on one line, each cause said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +69,16 @@ mod tests {
         let long = brief(format!("first {} last", "ä".repeat(1 << 20)));
         assert!(long.starts_with("first ") && long.ends_with(" last"), "{long}");
         assert!(long.len() < MESSAGE_BYTES_MAX + 100, "{}", long.len());
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Error(&'static str, #[source] Option<Box<Error>>);
+
+    #[test]
+    fn a_chain_says_each_cause_once() {
+        let disk = Error("disk full", None);
+        let write = Error("write: disk full", Some(Box::new(disk)));
+        assert_eq!(chain(&Error("flush", Some(Box::new(write)))), "flush: write: disk full");
     }
 }

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 use super::DecodeError;
-use crate::base::error::{Classify, ErrorClass};
+use crate::base::error::{Classify, ErrorClass, chain};
 use crate::ingest::IngestError;
 use crate::wire::decompress::DecompressError;
 
@@ -98,15 +98,6 @@ impl Failure {
 
     /// The error with its causes, for the sender and the log.
     pub fn text(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            let cause = error.to_string();
-            if !text.contains(&cause) {
-                text = format!("{text}: {cause}");
-            }
-            source = error.source();
-        }
-        text
+        chain(self)
     }
 }

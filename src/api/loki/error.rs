@@ -5,7 +5,8 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
-use crate::base::error::{Classify, ErrorClass, brief};
+use crate::api::form::FormError;
+use crate::base::error::{Classify, ErrorClass, brief, chain};
 use crate::base::limits::LimitError;
 use crate::query::logql::{LogqlError, ParseError};
 use crate::store::StoreError;
@@ -21,11 +22,6 @@ impl ApiError {
     /// A wrong parameter.
     pub(super) fn bad_data(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::BadData, message: message.into() }
-    }
-
-    /// A body over a limit.
-    pub(super) fn too_large(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::TooLarge, message: message.into() }
     }
 
     /// Too much of something at once.
@@ -59,19 +55,9 @@ impl ApiError {
     }
 }
 
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 impl From<LogqlError> for ApiError {
     fn from(error: LogqlError) -> Self {
-        Self { class: error.class(), message: with_sources(&error) }
+        Self { class: error.class(), message: chain(&error) }
     }
 }
 
@@ -83,7 +69,13 @@ impl From<ParseError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Self { class: error.class(), message: with_sources(&error) }
+        Self { class: error.class(), message: chain(&error) }
+    }
+}
+
+impl From<FormError> for ApiError {
+    fn from(error: FormError) -> Self {
+        Self { class: error.class(), message: error.to_string() }
     }
 }
 

@@ -1,14 +1,12 @@
 //! Parameters of a request: those of the URL and those of a form in the body, as one list.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
-use http::header;
-use http_body_util::{BodyExt, Limited};
 
 use super::error::ApiError;
 use crate::api::Context;
+use crate::api::form::{self, Pairs};
 use crate::model::time::RangeNs;
 use crate::query::logql::Direction;
 use crate::query::logql::lexer::parse_duration;
@@ -25,60 +23,20 @@ const DAY: i64 = 24 * HOUR;
 
 /// The parameters, in the order URL, body.
 #[derive(Debug, Default)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(super) struct Params(Pairs);
 
 impl FromRequest<Context> for Params {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &Context) -> Result<Self, Response> {
-        let mut params = Self::default();
-        params.decode(request.uri().query().unwrap_or_default());
-        let is_form = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-        if is_form {
-            let body: Bytes = match Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await {
-                Ok(body) => body.to_bytes(),
-                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                    let message = format!("the form is longer than {FORM_BYTES_MAX} bytes");
-                    return Err(ApiError::too_large(message).into_response());
-                }
-                Err(error) => return Err(ApiError::bad_data(format!("read the form: {error}")).into_response()),
-            };
-            params.decode(&String::from_utf8_lossy(&body));
-        }
-        Ok(params)
-    }
-}
-
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, more)) = rest.split_first() {
-        rest = more;
-        let hex = more.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match (first, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = more.get(2..).unwrap_or_default();
-            }
-            (b'+', _) => bytes.push(b' '),
-            (byte, _) => bytes.push(*byte),
+        match form::read(request, FORM_BYTES_MAX).await {
+            Ok(pairs) => Ok(Self(pairs)),
+            Err(error) => Err(ApiError::from(error).into_response()),
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Params {
-    fn decode(&mut self, text: &str) {
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            self.0.push((unescaped(name), unescaped(value)));
-        }
-    }
-
     /// The first value of a name that is not empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(own, value)| own == name && !value.is_empty()).map(|(_, value)| value.as_str())

@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
 use super::json;
-use crate::base::error::{Classify, ErrorClass, brief};
+use crate::api::form::FormError;
+use crate::base::error::{Classify, ErrorClass, brief, chain};
 use crate::base::limits::LimitError;
 use crate::query::promql::PromqlError;
 use crate::store::StoreError;
@@ -21,11 +22,6 @@ impl ApiError {
     /// A wrong parameter.
     pub(super) fn bad_data(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::BadData, message: message.into() }
-    }
-
-    /// A body over a limit.
-    pub(super) fn too_large(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::TooLarge, message: message.into() }
     }
 
     /// The `errorType`.
@@ -51,13 +47,19 @@ impl ApiError {
 
 impl From<PromqlError> for ApiError {
     fn from(error: PromqlError) -> Self {
-        Self { class: error.class(), message: with_sources(&error) }
+        Self { class: error.class(), message: chain(&error) }
     }
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Self { class: error.class(), message: with_sources(&error) }
+        Self { class: error.class(), message: chain(&error) }
+    }
+}
+
+impl From<FormError> for ApiError {
+    fn from(error: FormError) -> Self {
+        Self { class: error.class(), message: error.to_string() }
     }
 }
 
@@ -65,16 +67,6 @@ impl From<LimitError> for ApiError {
     fn from(error: LimitError) -> Self {
         Self { class: error.class(), message: error.to_string() }
     }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 impl IntoResponse for ApiError {

@@ -4,6 +4,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::api::form::FormError;
 use crate::base::error::{Classify, ErrorClass, brief};
 use crate::query::traceql::QueryError;
 
@@ -13,9 +14,12 @@ pub enum Problem {
     /// A parameter is wrong.
     #[error("{0}")]
     Bad(String),
-    /// The body is too large.
-    #[error("the body is over the limit of {0} bytes")]
+    /// The message is too large.
+    #[error("the message is longer than {0} bytes; ask for less at once")]
     TooLarge(usize),
+    /// The form was not read.
+    #[error(transparent)]
+    Form(#[from] FormError),
     /// Nothing by that name.
     #[error("{0}")]
     NotFound(String),
@@ -29,6 +33,7 @@ impl Classify for Problem {
         match self {
             Self::Bad(_) => ErrorClass::BadData,
             Self::TooLarge(_) => ErrorClass::TooLarge,
+            Self::Form(form) => form.class(),
             Self::NotFound(_) => ErrorClass::NotFound,
             Self::Query(query) => query.class(),
         }

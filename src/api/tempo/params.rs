@@ -1,9 +1,9 @@
 //! Parameters of requests: of the URL, and of a form in the body of a POST, which add up.
 
-use axum::body::to_bytes;
 use axum::extract::Request;
 
 use super::error::Problem;
+use crate::api::form::{self, Pairs};
 use crate::query::traceql::lexer::duration;
 
 /// Largest form in a body, in bytes.
@@ -11,7 +11,7 @@ const FORM_BYTES_MAX: usize = 1 << 20;
 
 /// Parameters in the order they came; unknown ones are ignored by not being asked for.
 #[derive(Debug, Default)]
-pub struct Params(Vec<(String, String)>);
+pub struct Params(Pairs);
 
 impl Params {
     /// Those of a request.
@@ -19,17 +19,7 @@ impl Params {
     /// # Errors
     /// [`Problem`] when the body is too large or broke off.
     pub async fn read(request: Request) -> Result<Self, Problem> {
-        let mut pairs = decode(request.uri().query().unwrap_or_default());
-        let headers = request.headers();
-        let form = headers.get(axum::http::header::CONTENT_TYPE).is_some_and(|value| {
-            value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
-        });
-        if form {
-            let body = to_bytes(request.into_body(), FORM_BYTES_MAX).await;
-            let body = body.map_err(|_| Problem::TooLarge(FORM_BYTES_MAX))?;
-            pairs.extend(decode(&String::from_utf8_lossy(&body)));
-        }
-        Ok(Self(pairs))
+        Ok(Self(form::read(request, FORM_BYTES_MAX).await?))
     }
 
     /// The parameter, when it is there and not empty.
@@ -112,43 +102,14 @@ fn bad(name: &str, text: &str, wanted: &str) -> Problem {
     Problem::Bad(format!("invalid {name}: expected {wanted}, got {text:?}"))
 }
 
-/// Pairs of `application/x-www-form-urlencoded`.
-fn decode(text: &str) -> Vec<(String, String)> {
-    let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(a, b)| (unescape(a), unescape(b))).collect()
-}
-
-/// Percent escapes and `+`; a broken escape stays as it is.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = tail.get(..2).filter(|_| *first == b'%');
-        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(match (byte, first) {
-            (Some(byte), _) => byte,
-            (None, b'+') => b' ',
-            (None, other) => *other,
-        });
-        rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn params(text: &str) -> Params {
-        Params(decode(text))
-    }
-
-    #[test]
-    fn escapes_are_undone_and_broken_ones_stay() {
-        let params = params("q=%7B.a+%3D+%22x%22%7D&b=%zz%&c");
-        assert_eq!(params.get("q"), Some("{.a = \"x\"}"));
-        assert_eq!(params.get("b"), Some("%zz%"));
-        assert_eq!(params.get("c"), None);
+        let mut pairs = Pairs::new();
+        form::decode(text, &mut pairs);
+        Params(pairs)
     }
 
     #[test]

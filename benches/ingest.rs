@@ -18,6 +18,7 @@ use trilith::model::time::RangeMs;
 use trilith::store::catalog::Catalog;
 use trilith::store::env::{Env, Gate, Progress};
 use trilith::store::metrics::{MetricsStore, Options};
+use trilith::store::series_set;
 use trilith::store::{AppendMetrics, SelectMetrics};
 
 const STEP_MS: i64 = 15_000;
@@ -125,8 +126,8 @@ fn queries(store: &MetricsStore) {
     let any = Matcher::new("__name__", MatchOp::Regex, ".+").unwrap();
     for matchers in [vec![host.clone(), name.clone()], vec![name], vec![any]] {
         timed(&format!("select {matchers:?}").chars().take(60).collect::<String>(), || {
-            let found = store.select(&matchers, RangeMs::ALL, &QueryBudget::unlimited()).unwrap();
-            println!("  {} series, {} samples", found.len(), found.iter().map(|own| own.len()).sum::<usize>());
+            let found = series_set::select(store, &matchers, RangeMs::ALL, &QueryBudget::unlimited()).unwrap();
+            println!("  {} series, {} samples", found.len(), found.iter().map(|own| own.1.len()).sum::<usize>());
         });
     }
     timed("label values", || store.label_values("instance", &[], RangeMs::ALL, &QueryBudget::unlimited()).unwrap());

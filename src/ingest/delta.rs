@@ -286,8 +286,8 @@ mod tests {
         let mut batch = batch(&[("h", 0, 0.0)]);
         batch.series[0].samples.clear();
         batch.series[0].histograms = vec![
-            HistogramSample { t: 2, histogram: histogram(1.0) },
-            HistogramSample { t: 1, histogram: histogram(2.0) },
+            HistogramSample { t: 2, start: 0, histogram: histogram(1.0) },
+            HistogramSample { t: 1, start: 0, histogram: histogram(2.0) },
         ];
         accumulator.apply(&mut batch, &[0], 0, &mut Rejections::default());
         let counts: Vec<_> = batch.series[0].histograms.iter().map(|sample| sample.histogram.count).collect();

@@ -40,6 +40,9 @@ pub struct SeriesBatch {
     pub labels: Labels,
     /// Float samples, in the order sent.
     pub samples: Vec<Sample>,
+    /// When counting began, for each float sample, milliseconds since the Unix epoch, 0 where not
+    /// known; empty when known of none.
+    pub starts: Vec<i64>,
     /// Native histogram samples, in the order sent.
     pub histograms: Vec<HistogramSample>,
     /// Exemplars.

@@ -1,9 +1,10 @@
 //! Samples of metrics, and the columns in which series come out of the store.
 
+use std::fmt;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::histogram::Histogram;
-use super::labels::Labels;
 
 /// The value that ends a series: one particular NaN (Prometheus, model/value).
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -27,32 +28,95 @@ pub struct Sample {
 pub struct HistogramSample {
     /// Milliseconds since the Unix epoch.
     pub t: i64,
+    /// When counting began, milliseconds since the Unix epoch; 0 when not known.
+    pub start: i64,
     /// The histogram; a stale marker is one whose sum is the stale NaN.
     pub histogram: Arc<Histogram>,
 }
 
-/// One series over a time range, in columns. `times` and `values` have the same length; both they
-/// and `histograms` are in time order without equal times. A time is in one of the two only.
+/// Ascending times that several series may share: those scraped together have one column of them.
+/// A clone shares the memory.
+#[derive(Clone, Default)]
+pub struct Times {
+    all: Arc<Vec<i64>>,
+    range: Range<usize>,
+}
+
+impl Times {
+    /// The part of `all` at the places `range`; what lies outside `all` is left out.
+    pub fn part(all: Arc<Vec<i64>>, range: Range<usize>) -> Self {
+        let end = range.end.min(all.len());
+        Self { range: range.start.min(end)..end, all }
+    }
+
+    /// Whether both are the same part of the same column, so that what was computed of the one
+    /// holds for the other. Equal times in different memory are not the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.all, &other.all) && self.range == other.range
+    }
+}
+
+impl Deref for Times {
+    type Target = [i64];
+
+    fn deref(&self) -> &[i64] {
+        self.all.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl From<Vec<i64>> for Times {
+    fn from(times: Vec<i64>) -> Self {
+        let range = 0..times.len();
+        Self { all: Arc::new(times), range }
+    }
+}
+
+impl FromIterator<i64> for Times {
+    fn from_iter<I: IntoIterator<Item = i64>>(times: I) -> Self {
+        times.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl PartialEq for Times {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Samples of one series over a time range, in columns. `times` and `values` have the same length;
+/// both they and `histograms` are in time order without equal times. A time is in one of the two only.
 #[derive(Clone, Debug, Default)]
-pub struct SeriesColumns {
-    /// Who the series is, `__name__` included.
-    pub labels: Labels,
+pub struct Columns {
     /// Milliseconds since the Unix epoch of each float sample.
-    pub times: Vec<i64>,
+    pub times: Times,
     /// The float samples, stale markers included.
     pub values: Vec<f64>,
+    /// When counting began, for each float sample, milliseconds since the Unix epoch, 0 where not
+    /// known; empty when known of none.
+    pub starts: Vec<i64>,
     /// The native histogram samples.
     pub histograms: Vec<HistogramSample>,
 }
 
-impl SeriesColumns {
+impl Columns {
     /// Samples of both kinds.
     pub fn len(&self) -> usize {
         self.times.len() + self.histograms.len()
     }
 
-    /// Whether the range holds no sample.
+    /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// When counting began for the float at a place; 0 when not known.
+    pub fn start(&self, place: usize) -> i64 {
+        self.starts.get(place).copied().unwrap_or_default()
     }
 }

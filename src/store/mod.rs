@@ -12,12 +12,14 @@ pub mod logs;
 pub mod metrics;
 pub mod migrate;
 pub mod part;
+pub mod series_set;
 pub mod stores;
 pub mod text;
 pub mod traces;
 pub mod wal;
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::base::error::{Classify, ErrorClass};
@@ -27,7 +29,7 @@ use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::log::LogRows;
 use crate::model::matcher::Matcher;
-use crate::model::sample::SeriesColumns;
+use crate::model::sample::Columns;
 use crate::model::span::{AttrValue, Span, SpanKind, TraceId};
 use crate::model::time::{RangeMs, RangeNs};
 
@@ -111,10 +113,30 @@ pub trait AppendTraces: Send + Sync {
     fn append(&self, batch: &TracesBatch) -> Result<Appended, StoreError>;
 }
 
+/// What is done with the samples of the series at a place of a [`SeriesSet`]. What it wants to keep
+/// it takes out of the columns, and charges.
+pub type VisitColumns<'a> = dyn FnMut(usize, &mut Columns) -> Result<(), StoreError> + 'a;
+
+/// Series that a select has found, sorted by labels, each once. Samples are read when they are
+/// asked for; parts and heads that they lie in stay as they were when the select was made.
+pub trait SeriesSet: Send + Sync {
+    /// Who the series are. A series may turn out to have no sample in the range.
+    fn labels(&self) -> &[Labels];
+
+    /// Reads the samples of the series at `places`, in that order, each handed to `visit` once, also
+    /// when there is none in the range. Several threads may read different places at once;
+    /// neighbours are best read by one thread. What is held while reading is charged to `budget`
+    /// and given back, samples read are counted with its `touch`.
+    ///
+    /// # Errors
+    /// [`StoreError`], or what `visit` returns.
+    fn read(&self, places: Range<usize>, budget: &QueryBudget, visit: &mut VisitColumns<'_>) -> Result<(), StoreError>;
+}
+
 /// Finds series. `matchers` must all hold; an empty list matches every series.
 pub trait SelectMetrics: Send + Sync {
-    /// The samples of matching series that lie in `range`, series without any left out, sorted by
-    /// labels. Memory is charged to `budget` before it is allocated and stays charged.
+    /// The series that match and may have samples in `range`. What the set holds stays charged to
+    /// `budget`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -123,7 +145,7 @@ pub trait SelectMetrics: Send + Sync {
         matchers: &[Matcher],
         range: RangeMs,
         budget: &QueryBudget,
-    ) -> Result<Vec<SeriesColumns>, StoreError>;
+    ) -> Result<Box<dyn SeriesSet>, StoreError>;
 
     /// Label sets of matching series that may have samples in `range`, sorted.
     ///

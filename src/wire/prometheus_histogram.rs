@@ -147,7 +147,7 @@ fn check(raw: Raw) -> Result<HistogramSample, Refusal> {
         return Err(refuse("the zero bucket is negative or not a number"));
     }
     check_count(&histogram, is_float)?;
-    Ok(HistogramSample { t, histogram: Arc::new(histogram) })
+    Ok(HistogramSample { t, start: 0, histogram: Arc::new(histogram) })
 }
 
 /// Absolute counts of one side, as many as its spans say.

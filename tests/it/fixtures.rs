@@ -22,6 +22,7 @@ use trilith::model::span::Span;
 use trilith::model::time::{RangeMs, RangeNs};
 use trilith::store::env::Progress;
 use trilith::store::migrate::migrate;
+use trilith::store::series_set;
 use trilith::store::stores::{Retention, Store, StoreOptions};
 use trilith::store::wal::WalOptions;
 use trilith::store::{
@@ -73,7 +74,9 @@ fn half(number: i64) -> Half {
     };
     let native = SeriesBatch {
         labels: named("request_seconds"),
-        histograms: (0..ROWS).map(|row| HistogramSample { t: at(row), histogram: Arc::new(histogram(row)) }).collect(),
+        histograms: (0..ROWS)
+            .map(|row| HistogramSample { t: at(row), start: 0, histogram: Arc::new(histogram(row)) })
+            .collect(),
         ..SeriesBatch::default()
     };
     let metadata = MetricMetadata {
@@ -143,11 +146,11 @@ fn append(store: &Store, half: &Half) {
 
 fn check_metrics(store: &Store, halves: &[Half]) {
     let budget = QueryBudget::unlimited();
-    let found = store.metrics.select(&[], RangeMs::ALL, &budget).unwrap();
-    let [native, floats] = found.as_slice() else { panic!("{} series", found.len()) };
+    let found = series_set::select(&*store.metrics, &[], RangeMs::ALL, &budget).unwrap();
+    let [(native_labels, native), (float_labels, floats)] = found.as_slice() else { panic!("{} series", found.len()) };
     let sent = |at: usize| halves.iter().map(move |half| &half.metrics.series[at]);
     assert_eq!(
-        (&floats.labels, &native.labels),
+        (float_labels, native_labels),
         (&halves[0].metrics.series[0].labels, &halves[0].metrics.series[1].labels)
     );
     let samples: Vec<_> = floats.times.iter().zip(&floats.values).map(|(t, value)| (*t, value.to_bits())).collect();

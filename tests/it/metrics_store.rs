@@ -14,12 +14,13 @@ use trilith::model::exemplar::Exemplar;
 use trilith::model::histogram::{BucketSpan, Histogram};
 use trilith::model::labels::Labels;
 use trilith::model::matcher::{MatchOp, Matcher, all_match};
-use trilith::model::sample::{HistogramSample, Sample, SeriesColumns};
+use trilith::model::sample::{Columns, HistogramSample, Sample};
 use trilith::model::time::RangeMs;
 use trilith::store::catalog::Catalog;
 use trilith::store::env::{Env, Gate, Progress};
 use trilith::store::lane::expect_replay;
 use trilith::store::metrics::{MetricsStore, Options};
+use trilith::store::series_set;
 use trilith::store::{AppendMetrics, SelectMetrics};
 
 const NOW_MS: i64 = 1_760_000_000_000;
@@ -112,10 +113,9 @@ impl Model {
     }
 }
 
-fn lines(answer: &[SeriesColumns]) -> Vec<String> {
+fn lines(answer: &[(Labels, Columns)]) -> Vec<String> {
     let mut lines = Vec::new();
-    for series in answer {
-        let labels = &series.labels;
+    for (labels, series) in answer {
         assert!(!series.is_empty());
         assert!(series.times.is_sorted_by(|a, b| a < b));
         let floats = series.times.iter().zip(&series.values);
@@ -127,8 +127,8 @@ fn lines(answer: &[SeriesColumns]) -> Vec<String> {
 }
 
 fn select(store: &MetricsStore, matchers: &[Matcher], range: RangeMs) -> Vec<String> {
-    let answer = store.select(matchers, range, &QueryBudget::unlimited()).unwrap();
-    assert!(answer.is_sorted_by(|a, b| a.labels < b.labels));
+    let answer = series_set::select(store, matchers, range, &QueryBudget::unlimited()).unwrap();
+    assert!(answer.is_sorted_by(|a, b| a.0 < b.0));
     lines(&answer)
 }
 
@@ -171,7 +171,11 @@ fn random_batch(random: &mut Random) -> MetricsBatch {
             series.samples.push(Sample { t: start + at * step, value: (at * 3) as f64 });
         }
         for _ in 0..random.below(4) * random.below(4) {
-            series.histograms.push(HistogramSample { t: random_time(random), histogram: Arc::new(histogram(random)) });
+            series.histograms.push(HistogramSample {
+                t: random_time(random),
+                start: 0,
+                histogram: Arc::new(histogram(random)),
+            });
         }
         batch.series.push(series);
     }
@@ -471,13 +475,13 @@ fn a_query_over_its_memory_or_rows_ends_with_an_error() {
     }
     for _ in 0..2 {
         let small = QueryBudget::new(std::time::Duration::from_secs(60), 100_000, u64::MAX);
-        assert!(store.select(&[], RangeMs::ALL, &small).is_err());
+        assert!(series_set::select(&store, &[], RangeMs::ALL, &small).is_err());
         assert!(small.memory_peak() <= 100_000);
         let few = QueryBudget::new(std::time::Duration::from_secs(60), u64::MAX, 5_000);
-        assert!(store.select(&[], RangeMs::ALL, &few).is_err());
+        assert!(series_set::select(&store, &[], RangeMs::ALL, &few).is_err());
         let canceled = QueryBudget::unlimited();
         canceled.cancel();
-        assert!(store.select(&[], RangeMs::ALL, &canceled).is_err());
+        assert!(series_set::select(&store, &[], RangeMs::ALL, &canceled).is_err());
         store.lane().flush().unwrap();
     }
 }

@@ -5,16 +5,16 @@ use trilith::model::batch::MetricMetadata;
 use trilith::model::exemplar::Exemplar;
 use trilith::model::labels::Labels;
 use trilith::model::matcher::Matcher;
-use trilith::model::sample::SeriesColumns;
 use trilith::model::time::{RangeMs, RangeNs};
-use trilith::store::{LineHints, LogChunk, LogStats, SelectLogs, SelectMetrics, StoreError};
+use trilith::store::series_set::InMemory;
+use trilith::store::{LineHints, LogChunk, LogStats, SelectLogs, SelectMetrics, SeriesSet, StoreError};
 
 /// It holds nothing.
 pub(super) struct Nothing;
 
 impl SelectMetrics for Nothing {
-    fn select(&self, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<SeriesColumns>, StoreError> {
-        Ok(Vec::new())
+    fn select(&self, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Box<dyn SeriesSet>, StoreError> {
+        Ok(Box::new(InMemory::default()))
     }
 
     fn series(&self, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<Labels>, StoreError> {

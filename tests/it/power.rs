@@ -19,10 +19,11 @@ use trilith::model::log::LogEntry;
 use trilith::model::sample::Sample;
 use trilith::model::span::{Span, SpanId, TraceId};
 use trilith::model::time::{RangeMs, RangeNs};
+use trilith::store::series_set;
 use trilith::store::stores::{Retention, Store, StoreOptions};
 use trilith::store::wal::WalOptions;
 use trilith::store::{
-    AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectMetrics, SelectTraces, StoreError,
+    AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectTraces, StoreError,
 };
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -96,8 +97,8 @@ type Found = [BTreeMap<i64, u32>; 3];
 fn found(store: &Store) -> Found {
     let budget = QueryBudget::unlimited();
     let mut found = Found::default();
-    for series in store.metrics.select(&[], RangeMs::ALL, &budget).unwrap() {
-        assert_eq!(series.labels, labels("power"));
+    for (own, series) in series_set::select(&*store.metrics, &[], RangeMs::ALL, &budget).unwrap() {
+        assert_eq!(own, labels("power"));
         for (t, value) in series.times.iter().zip(&series.values) {
             assert_eq!(*value, (*t - NOW_MS + 100_000) as f64, "a false sample");
             *found[0].entry(*value as i64).or_default() += 1;

@@ -17,9 +17,9 @@ use super::value::{Cell, CellRef, Column, Series, Value, Vector};
 use crate::base::limits::QueryBudget;
 use crate::model::histogram::ResetHint;
 use crate::model::labels::Labels;
-use crate::model::sample::{SeriesColumns, is_stale};
+use crate::model::sample::{Columns, is_stale};
 use crate::model::time::RangeMs;
-use crate::store::SelectMetrics;
+use crate::store::{SelectMetrics, series_set};
 
 /// Work units between two looks at the clock.
 const CHECK_EVERY: usize = 20_000;
@@ -264,14 +264,14 @@ impl<'a> Eval<'a> {
     ///
     /// # Errors
     /// What the store says.
-    pub fn fetch(&mut self, selector: &Selector, range: RangeMs) -> Result<Vec<SeriesColumns>, PromqlError> {
+    pub fn fetch(&mut self, selector: &Selector, range: RangeMs) -> Result<Vec<(Labels, Columns)>, PromqlError> {
         if range.start > range.end {
             return Ok(Vec::new());
         }
-        let series = self.store.select(&selector.matchers, range, self.budget)?;
-        let samples: usize = series.iter().map(SeriesColumns::len).sum();
+        let found = self.store.select(&selector.matchers, range, self.budget)?;
+        let series = series_set::collect(found.as_ref(), self.budget)?;
+        let samples: usize = series.iter().map(|(_, columns)| columns.len()).sum();
         self.samples += samples as u64;
-        self.budget.touch(samples)?;
         Ok(series)
     }
 
@@ -297,7 +297,7 @@ impl<'a> Eval<'a> {
         let start = first.saturating_sub(self.lookback).saturating_add(1);
         let range = RangeMs { start, end: last.saturating_add(beyond) };
         let mut vector = Vec::new();
-        for series in self.fetch(selector, range)? {
+        for (labels, series) in self.fetch(selector, range)? {
             let mut column = self.column(grid)?;
             let (mut floats, mut histograms) = (0, 0);
             self.spend(grid.steps)?;
@@ -310,14 +310,14 @@ impl<'a> Eval<'a> {
                 if time > after {
                     let cell = match cell {
                         Some(cell) if selector.edges == Edges::Smoothed && time != until => {
-                            self.smoothed(&series, (floats, histograms), (time, cell), until, pos)
+                            self.smoothed((&labels, &series), (floats, histograms), (time, cell), until, pos)
                         }
                         cell => cell,
                     };
                     column.set(step, cell.map(|cell| if stamps { Cell::Float(time as f64 / 1000.0) } else { cell }));
                 }
             }
-            vector.push(Series { labels: series.labels, drop_name: false, column });
+            vector.push(Series { labels, drop_name: false, column });
         }
         Ok(self.without_empty(vector))
     }
@@ -325,7 +325,7 @@ impl<'a> Eval<'a> {
     /// The value between a sample and the one after it; without one after it, the sample itself.
     fn smoothed(
         &mut self,
-        series: &SeriesColumns,
+        (labels, series): (&Labels, &Columns),
         (floats, histograms): (usize, usize),
         (time, cell): (i64, Cell),
         until: i64,
@@ -336,7 +336,7 @@ impl<'a> Eval<'a> {
         let float = float.filter(|(t, value)| in_reach(*t) && !is_stale(*value));
         let histogram = series.histograms.get(histograms).filter(|sample| in_reach(sample.t));
         let share = |next: i64| (until - time) as f64 / (next - time) as f64;
-        let name = series.labels.metric_name();
+        let name = labels.metric_name();
         match (cell, float, histogram) {
             (Cell::Float(value), Some((t, next)), other) if other.is_none_or(|sample| sample.t > t) => {
                 Some(Cell::Float(value + (next - value) * share(t)))
@@ -421,7 +421,7 @@ fn advance<T>(items: &[T], from: usize, until: i64, time: impl Fn(&T) -> i64) ->
 }
 
 /// The later of the samples before two indexes; no cell when it ends the series.
-fn latest(series: &SeriesColumns, floats: usize, histograms: usize) -> Option<(i64, Option<Cell>)> {
+fn latest(series: &Columns, floats: usize, histograms: usize) -> Option<(i64, Option<Cell>)> {
     let float = floats.checked_sub(1).and_then(|at| Some((*series.times.get(at)?, *series.values.get(at)?)));
     let histogram = histograms.checked_sub(1).and_then(|at| series.histograms.get(at));
     match (float, histogram) {

@@ -8,28 +8,28 @@ use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::matcher::{Matcher, all_match};
-use crate::model::sample::{HistogramSample, SeriesColumns};
+use crate::model::sample::{Columns, HistogramSample};
 use crate::model::time::RangeMs;
-use crate::store::{SelectLogs, SelectMetrics, SelectTraces, StoreError};
+use crate::store::series_set::InMemory;
+use crate::store::{SelectLogs, SelectMetrics, SelectTraces, SeriesSet, StoreError};
 
 /// Series by their labels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
-    pub(crate) series: BTreeMap<Labels, SeriesColumns>,
+    pub(crate) series: BTreeMap<Labels, Columns>,
     pub(crate) metadata: Vec<MetricMetadata>,
     pub(crate) exemplars: Vec<(Labels, Vec<Exemplar>)>,
 }
 
 impl Memory {
-    fn entry(&mut self, labels: &Labels) -> &mut SeriesColumns {
-        let new = || SeriesColumns { labels: labels.clone(), ..SeriesColumns::default() };
-        self.series.entry(labels.clone()).or_insert_with(new)
+    fn entry(&mut self, labels: &Labels) -> &mut Columns {
+        self.series.entry(labels.clone()).or_default()
     }
 
     /// Adds a float; times of a series must go up.
     pub(crate) fn float(&mut self, labels: &Labels, t: i64, value: f64) {
         let columns = self.entry(labels);
-        columns.times.push(t);
+        columns.times = columns.times.iter().copied().chain([t]).collect();
         columns.values.push(value);
     }
 
@@ -38,39 +38,27 @@ impl Memory {
         self.entry(labels).histograms.push(sample);
     }
 
-    fn matching<'m>(&'m self, matchers: &'m [Matcher]) -> impl Iterator<Item = &'m SeriesColumns> {
-        self.series.values().filter(|series| all_match(matchers, &series.labels))
+    fn matching<'m>(&'m self, matchers: &'m [Matcher]) -> impl Iterator<Item = (&'m Labels, &'m Columns)> {
+        self.series.iter().filter(|(labels, _)| all_match(matchers, labels))
     }
 
-    fn cut(series: &SeriesColumns, range: RangeMs) -> SeriesColumns {
+    fn cut(series: &Columns, range: RangeMs) -> Columns {
         let floats = series.times.iter().copied().zip(series.values.iter().copied());
-        let (times, values) = floats.filter(|(t, _)| range.contains(*t)).unzip();
+        let (times, values): (Vec<_>, _) = floats.filter(|(t, _)| range.contains(*t)).unzip();
         let histograms = series.histograms.iter().filter(|sample| range.contains(sample.t)).cloned().collect();
-        SeriesColumns { labels: series.labels.clone(), times, values, histograms }
+        Columns { times: times.into(), values, starts: Vec::new(), histograms }
     }
 }
 
 impl SelectMetrics for Memory {
-    fn select(
-        &self,
-        matchers: &[Matcher],
-        range: RangeMs,
-        budget: &QueryBudget,
-    ) -> Result<Vec<SeriesColumns>, StoreError> {
-        let mut found = Vec::new();
-        for series in self.matching(matchers) {
-            let series = Self::cut(series, range);
-            budget.charge(16 * series.len())?;
-            if !series.is_empty() {
-                found.push(series);
-            }
-        }
-        Ok(found)
+    fn select(&self, matchers: &[Matcher], range: RangeMs, _: &QueryBudget) -> Result<Box<dyn SeriesSet>, StoreError> {
+        let found = self.matching(matchers).map(|(labels, series)| (labels.clone(), Self::cut(series, range)));
+        Ok(Box::new(InMemory::new(found.filter(|(_, series)| !series.is_empty()).collect())))
     }
 
     fn series(&self, matchers: &[Matcher], range: RangeMs, _: &QueryBudget) -> Result<Vec<Labels>, StoreError> {
-        let all = self.matching(matchers).filter(|series| !Self::cut(series, range).is_empty());
-        Ok(all.map(|series| series.labels.clone()).collect())
+        let all = self.matching(matchers).filter(|(_, series)| !Self::cut(series, range).is_empty());
+        Ok(all.map(|(labels, _)| labels.clone()).collect())
     }
 
     fn label_names(&self, matchers: &[Matcher], range: RangeMs, b: &QueryBudget) -> Result<Vec<String>, StoreError> {

@@ -8,7 +8,7 @@ use super::eval::{Eval, Grid};
 use super::value::{CellRef, Value};
 use crate::model::histogram::{Histogram, ResetHint};
 use crate::model::labels::Labels;
-use crate::model::sample::{HistogramSample, SeriesColumns, is_stale};
+use crate::model::sample::{Columns, HistogramSample, Times, is_stale};
 use crate::model::time::RangeMs;
 
 /// Samples of one series, without stale markers.
@@ -19,9 +19,11 @@ pub struct RangeSeries {
     /// Whether the name goes at the end of the query.
     pub drop_name: bool,
     /// Times of the float samples.
-    pub times: Vec<i64>,
+    pub times: Times,
     /// The float samples.
     pub values: Vec<f64>,
+    /// When counting began for each float sample; empty when known of none.
+    pub starts: Vec<i64>,
     /// The histogram samples.
     pub histograms: Vec<HistogramSample>,
 }
@@ -90,15 +92,19 @@ pub(super) fn of_selector(
     Ok(Matrix { series, range, offset, at, edges, beyond: eval.lookback })
 }
 
-fn alive(mut series: SeriesColumns) -> RangeSeries {
-    if series.values.iter().any(|value| is_stale(*value)) {
-        let keep: Vec<(i64, f64)> =
-            series.times.iter().copied().zip(series.values.iter().copied()).filter(|(_, v)| !is_stale(*v)).collect();
-        (series.times, series.values) = keep.into_iter().unzip();
+fn alive((labels, mut columns): (Labels, Columns)) -> RangeSeries {
+    if columns.values.iter().any(|value| is_stale(*value)) {
+        let keep: Vec<bool> = columns.values.iter().map(|value| !is_stale(*value)).collect();
+        let mut kept = keep.iter().copied();
+        columns.times =
+            columns.times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(t, _)| *t).collect::<Vec<_>>().into();
+        columns.values.retain(|_| kept.next().unwrap_or_default());
+        let mut kept = keep.iter().copied();
+        columns.starts.retain(|_| kept.next().unwrap_or_default());
     }
-    series.histograms.retain(|sample| !is_stale(sample.histogram.sum));
-    let SeriesColumns { labels, times, values, histograms } = series;
-    RangeSeries { labels, drop_name: false, times, values, histograms }
+    columns.histograms.retain(|sample| !is_stale(sample.histogram.sum));
+    let Columns { times, values, starts, histograms } = columns;
+    RangeSeries { labels, drop_name: false, times, values, starts, histograms }
 }
 
 /// Evaluates a subquery over all its windows at once.
@@ -122,19 +128,21 @@ pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid)
             let mut range = RangeSeries { labels: one.labels, drop_name: one.drop_name, ..RangeSeries::default() };
             eval.spend(inner.steps)?;
             eval.budget.charge(8 * inner.steps)?;
+            let mut times = Vec::new();
             for step in 0..inner.steps {
                 match one.column.get(step) {
                     CellRef::None => {}
                     CellRef::Float(value) => {
-                        range.times.push(inner.time(step));
+                        times.push(inner.time(step));
                         range.values.push(value);
                     }
                     CellRef::Histogram(histogram) => {
                         let histogram = without_hint(histogram);
-                        range.histograms.push(HistogramSample { t: inner.time(step), histogram });
+                        range.histograms.push(HistogramSample { t: inner.time(step), start: 0, histogram });
                     }
                 }
             }
+            range.times = times.into();
             series.push(range);
         }
     }

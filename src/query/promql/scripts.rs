@@ -270,7 +270,7 @@ fn load(store: &mut Memory, gap: i64, line: &str) {
         match cell {
             None => {}
             Some(Cell::Float(value)) => store.float(&labels, t, value),
-            Some(Cell::Histogram(histogram)) => store.histogram(&labels, HistogramSample { t, histogram }),
+            Some(Cell::Histogram(histogram)) => store.histogram(&labels, HistogramSample { t, start: 0, histogram }),
         }
     }
 }

@@ -188,7 +188,7 @@ mod tests {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]).unwrap();
         let exemplar = Exemplar { labels: labels.clone(), value: 0.5, t: -7 };
         let samples = vec![Sample { t: i64::MIN, value: -0.0 }, Sample { t: i64::MAX, value: 1.0 }];
-        let batch = SeriesBatch { labels, samples, histograms: vec![], exemplars: vec![exemplar] };
+        let batch = SeriesBatch { labels, samples, starts: vec![], histograms: vec![], exemplars: vec![exemplar] };
         let mut out = Vec::new();
         put_series(&mut out, 77, Some(&batch.labels), &batch);
         let entry = take_series(&mut Reader::new(&out)).unwrap();

@@ -140,7 +140,7 @@ mod tests {
         rows.push(2, 200.0);
         for (t, sum) in [(3, 1.0), (9, 2.0), (3, 4.0)] {
             let histogram = crate::model::histogram::Histogram { sum, ..Default::default() };
-            rows.push_histogram(HistogramSample { t, histogram: Arc::new(histogram) });
+            rows.push_histogram(HistogramSample { t, start: 0, histogram: Arc::new(histogram) });
         }
         rows.settle();
         assert_eq!((rows.times, rows.values), (vec![0, 1, 2], vec![0.0, 1.0, 200.0]));

@@ -21,11 +21,12 @@ use crate::model::batch::{MetricMetadata, Signal};
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
-use crate::model::sample::{HistogramSample, SeriesColumns};
+use crate::model::sample::{Columns, HistogramSample};
 use crate::model::time::RangeMs;
 use crate::store::codec::{Malformed, Reader};
 use crate::store::lane::View;
-use crate::store::{SelectMetrics, StoreError};
+use crate::store::series_set::InMemory;
+use crate::store::{SelectMetrics, SeriesSet, StoreError};
 
 /// Charged for a series or a string beside its text.
 const ITEM_BYTES: usize = 160;
@@ -132,7 +133,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<SeriesColumns>, StoreError> {
+    fn finish(mut self) -> Result<Box<dyn SeriesSet>, StoreError> {
         drop(self.numbers);
         let mut answer = Vec::with_capacity(self.found.len());
         for mut found in self.found.drain(..) {
@@ -142,12 +143,12 @@ impl<'a> Collector<'a> {
             self.budget.release(bytes);
             if !found.rows.is_empty() {
                 let Rows { times, values, histograms, .. } = found.rows;
-                answer.push(SeriesColumns { labels: found.labels, times, values, histograms });
+                let columns = Columns { times: times.into(), values, starts: Vec::new(), histograms };
+                answer.push((found.labels, columns));
             }
         }
         self.budget.check()?;
-        answer.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer)
+        Ok(Box::new(InMemory::new(answer)))
     }
 }
 
@@ -221,7 +222,7 @@ impl SelectMetrics for MetricsStore {
         matchers: &[Matcher],
         range: RangeMs,
         budget: &QueryBudget,
-    ) -> Result<Vec<SeriesColumns>, StoreError> {
+    ) -> Result<Box<dyn SeriesSet>, StoreError> {
         let view = self.lane.view();
         let mut collector = Collector::new(range, budget);
         for part in overlapping(&view, range) {

@@ -309,7 +309,7 @@ impl Building<'_> {
         let histogram = if point.is_stale { exponential::stale() } else { exponential::convert(sent, self.options)? };
         let labels = self.labels(&family.name, &point, None)?;
         let exemplars = self.exemplars(&sent.exemplars)?;
-        let histograms = vec![HistogramSample { t: point.t, histogram }];
+        let histograms = vec![HistogramSample { t: point.t, start: 0, histogram }];
         self.push(SeriesBatch { labels, histograms, exemplars, ..SeriesBatch::default() }, family.is_delta)
     }
 

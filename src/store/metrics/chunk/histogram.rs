@@ -105,7 +105,7 @@ pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<HistogramSample>, Malfor
         take_numbers(&mut reader, &mut histogram, &last)?;
         last = Arc::new(histogram);
         last_t = t;
-        samples.push(HistogramSample { t, histogram: last.clone() });
+        samples.push(HistogramSample { t, start: 0, histogram: last.clone() });
     }
     if reader.is_empty() { Ok(samples) } else { Err(Malformed("bytes behind histograms")) }
 }
@@ -186,7 +186,7 @@ mod tests {
             negative: vec![1.0],
             custom_bounds: vec![0.5, f64::MAX],
         };
-        HistogramSample { t, histogram: Arc::new(histogram) }
+        HistogramSample { t, start: 0, histogram: Arc::new(histogram) }
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
             sample(i64::MIN, &[1.0, 2.0, 3.0], 5.5),
             sample(i64::MAX, &[2.0, 2.0, 9.0], stale),
             sample(0, &[1.0], -0.0),
-            HistogramSample { t: 1, histogram: Arc::new(Histogram::default()) },
+            HistogramSample { t: 1, start: 0, histogram: Arc::new(Histogram::default()) },
             sample(0, &[1e300, 4.0], f64::INFINITY),
         ];
         let mut bytes = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Options;
 use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, SeriesBatch, Signal, TracesBatch};
 use crate::model::labels::Labels;
+use crate::model::sample::retain;
 
 /// The times that are let in, nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +64,7 @@ pub(super) fn holds_something(series: &SeriesBatch) -> bool {
 /// their positions are names.
 pub(super) fn metrics(batch: &mut MetricsBatch, window: &Window, rejected: &mut Rejections) {
     for series in &mut batch.series {
-        let labels = &series.labels;
+        let SeriesBatch { labels, samples, starts, histograms, exemplars } = series;
         let mut admit = |t: i64| match window.refuse_ms(t) {
             None => true,
             Some(reason) => {
@@ -71,10 +72,10 @@ pub(super) fn metrics(batch: &mut MetricsBatch, window: &Window, rejected: &mut 
                 false
             }
         };
-        series.samples.retain(|sample| admit(sample.t));
-        series.histograms.retain(|sample| admit(sample.t));
+        retain(samples, starts, |sample| admit(sample.t));
+        histograms.retain(|sample| admit(sample.t));
         // Exemplars are no data of their own: one without its sample is left out without a word.
-        series.exemplars.retain(|exemplar| window.refuse_ms(exemplar.t).is_none());
+        exemplars.retain(|exemplar| window.refuse_ms(exemplar.t).is_none());
     }
 }
 

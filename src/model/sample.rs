@@ -34,6 +34,18 @@ pub struct HistogramSample {
     pub histogram: Arc<Histogram>,
 }
 
+/// Keeps the samples that `keep` wants, with their starts; `starts` may be empty.
+pub fn retain(samples: &mut Vec<Sample>, starts: &mut Vec<i64>, mut keep: impl FnMut(&Sample) -> bool) {
+    if starts.is_empty() {
+        return samples.retain(keep);
+    }
+    let kept: Vec<bool> = samples.iter().map(&mut keep).collect();
+    let mut flags = kept.iter().copied();
+    samples.retain(|_| flags.next().unwrap_or_default());
+    let mut flags = kept.into_iter();
+    starts.retain(|_| flags.next().unwrap_or_default());
+}
+
 /// Ascending times that several series may share: those scraped together have one column of them.
 /// A clone shares the memory.
 #[derive(Clone, Default)]

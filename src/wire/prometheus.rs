@@ -84,6 +84,31 @@ impl Building {
         Ok(())
     }
 
+    /// Takes a sample and when its counting began; 0 when that is not known.
+    pub(super) fn started(&mut self, (sample, start): (Sample, i64), meter: &mut Meter) -> Result<(), WireError> {
+        if start != 0 || !self.series.starts.is_empty() {
+            let series = &mut self.series;
+            meter.take(size_of::<i64>() * (series.samples.len() + 1 - series.starts.len()))?;
+            series.starts.resize(series.samples.len(), 0);
+            series.starts.push(start);
+        }
+        self.sample(sample, meter)
+    }
+
+    /// Takes when counting began for all samples that do not say so themselves, as senders of the
+    /// specification's third draft tell it; 0 when that is not known.
+    pub(super) fn created(&mut self, start: i64, meter: &mut Meter) -> Result<(), WireError> {
+        if start == 0 {
+            return Ok(());
+        }
+        let series = &mut self.series;
+        meter.take(size_of::<i64>() * (series.samples.len() - series.starts.len()))?;
+        series.starts.resize(series.samples.len(), 0);
+        let starts = series.histograms.iter_mut().map(|sample| &mut sample.start).chain(&mut series.starts);
+        starts.filter(|own| **own == 0).for_each(|own| *own = start);
+        Ok(())
+    }
+
     pub(super) fn exemplar(&mut self, exemplar: Exemplar, meter: &mut Meter) -> Result<(), WireError> {
         meter.take(2 * size_of::<Exemplar>())?;
         self.series.exemplars.push(exemplar);
@@ -140,8 +165,7 @@ fn label(message: &[u8]) -> Result<RawPair<'_>, WireError> {
     Ok(pair)
 }
 
-/// A sample; the same fields in 1.0 and 2.0.
-pub(super) fn sample(message: &[u8]) -> Result<Sample, WireError> {
+fn sample(message: &[u8]) -> Result<Sample, WireError> {
     let mut sample = Sample { t: 0, value: 0.0 };
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.field()? {

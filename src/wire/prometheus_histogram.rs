@@ -26,6 +26,8 @@ struct Raw {
     negative: Side,
     is_float: bool,
     t: i64,
+    /// Sent by remote write 2.0 only.
+    start: i64,
 }
 
 fn refuse(text: impl Into<String>) -> Refusal {
@@ -68,6 +70,7 @@ fn read(message: &[u8], options: &Options) -> Result<Result<Raw, Refusal>, WireE
             14 => raw.histogram.reset_hint = reset_hint(value.varint()?),
             15 => raw.t = value.int()?,
             16 => doubles(value, &mut raw.histogram.custom_bounds, options)?,
+            17 => raw.start = value.int()?,
             _ => {}
         }
         if raw.is_over(options.buckets_max) {
@@ -132,7 +135,7 @@ fn doubles(value: Value<'_>, out: &mut Vec<f64>, options: &Options) -> Result<()
 }
 
 fn check(raw: Raw) -> Result<HistogramSample, Refusal> {
-    let Raw { mut histogram, positive, negative, is_float, t } = raw;
+    let Raw { mut histogram, positive, negative, is_float, t, start } = raw;
     histogram.positive = counts(&positive, is_float, "positive")?;
     histogram.negative = counts(&negative, is_float, "negative")?;
     histogram.positive_spans = positive.spans;
@@ -147,7 +150,7 @@ fn check(raw: Raw) -> Result<HistogramSample, Refusal> {
         return Err(refuse("the zero bucket is negative or not a number"));
     }
     check_count(&histogram, is_float)?;
-    Ok(HistogramSample { t, start: 0, histogram: Arc::new(histogram) })
+    Ok(HistogramSample { t, start, histogram: Arc::new(histogram) })
 }
 
 /// Absolute counts of one side, as many as its spans say.

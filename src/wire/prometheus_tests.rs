@@ -246,6 +246,33 @@ fn version_two_reads_symbols_samples_exemplars_and_metadata() {
 }
 
 #[test]
+fn version_two_tells_when_counting_began() {
+    let series = |created: u64| {
+        let mut body = Vec::new();
+        SYMBOLS.iter().for_each(|symbol| put_bytes(&mut body, 4, symbol));
+        put_message(&mut body, 5, |out| {
+            put_message(out, 1, |out| [1, 2].iter().for_each(|reference| put_varint(out, *reference)));
+            put_sample(out, 10, 1.5);
+            put_message(out, 2, |out| {
+                put_double(out, 1, 2.5);
+                put_uint(out, 2, 20);
+                put_uint(out, 3, (-5i64).cast_unsigned());
+            });
+            put_message(out, 3, |out| {
+                put_uint(out, 15, 30);
+                put_uint(out, 17, 25);
+            });
+            put_uint(out, 6, created);
+        });
+        decode_v2(&body, &DEFAULT).unwrap().batch.series.remove(0)
+    };
+    let (own, created) = (series(0), series(7));
+    assert_eq!((own.starts, own.histograms[0].start), (vec![0, -5], 25));
+    assert_eq!((created.starts, created.histograms[0].start), (vec![7, -5], 25));
+    assert_eq!(decode_v2(&v2(&SYMBOLS, &[1, 2]), &DEFAULT).unwrap().batch.series[0].starts.len(), 0);
+}
+
+#[test]
 fn version_two_refuses_series_with_wrong_references() {
     for refs in [&[1, 2, 3][..], &[1, 99], &[1, u64::MAX]] {
         let decoded = decode_v2(&v2(&SYMBOLS, refs), &DEFAULT).unwrap();

@@ -10,11 +10,12 @@ use super::Decoded;
 use super::error::WireError;
 use super::label_check::{RawPair, Refusal, named, raw_labels};
 use super::limits::{Meter, Options};
-use super::prometheus::{Building, kind, sample};
+use super::prometheus::{Building, kind};
 use super::protobuf::{Reader, Value};
 use crate::model::batch::{MetricMetadata, MetricsBatch};
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
+use crate::model::sample::Sample;
 
 const FORMAT: &str = "remote write 2.0 request";
 
@@ -76,11 +77,12 @@ impl<'a> Request<'a> {
         let mut building = Building::default();
         let mut refs = Vec::new();
         let mut metadata = Metadata::default();
+        let mut created = 0;
         let mut reader = Reader::new(message);
         while let Some((number, value)) = reader.field()? {
             match number {
                 1 => self.references(value, &mut refs)?,
-                2 => building.sample(sample(value.bytes()?)?, &mut self.meter)?,
+                2 => building.started(sample(value.bytes()?)?, &mut self.meter)?,
                 3 => {
                     building.histogram(value.bytes()?, self.options, &mut self.meter, &mut self.decoded.rejected)?;
                 }
@@ -92,9 +94,11 @@ impl<'a> Request<'a> {
                     }
                 },
                 5 => metadata = read_metadata(value.bytes()?)?,
+                6 => created = value.int()?,
                 _ => {}
             }
         }
+        building.created(created, &mut self.meter)?;
         let labels = self.labels(&refs)?.and_then(named);
         if let Ok(labels) = &labels {
             self.metadata(&metadata, labels)?;
@@ -173,6 +177,21 @@ impl<'a> Request<'a> {
         self.decoded.batch.metadata.push(MetricMetadata { name, kind, help, unit });
         Ok(())
     }
+}
+
+/// A sample and when its counting began, 0 when that is not known.
+fn sample(message: &[u8]) -> Result<(Sample, i64), WireError> {
+    let (mut sample, mut start) = (Sample { t: 0, value: 0.0 }, 0);
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.field()? {
+        match number {
+            1 => sample.value = value.double()?,
+            2 => sample.t = value.int()?,
+            3 => start = value.int()?,
+            _ => {}
+        }
+    }
+    Ok((sample, start))
 }
 
 /// The family that a series' metadata describes: a classic histogram's series have suffixes.

@@ -1,6 +1,8 @@
 //! Samples of one series gathered from chunks, parts and heads, and the one rule for samples of
 //! equal time: a histogram outranks a float, and of two of a kind the one written last counts.
 //! Flow: whoever gathers pushes what was written earlier first; [`Rows::settle`] applies the rule.
+//! Start timestamps are pairs of their own, (time, start), since most series have none; a sample of
+//! either kind has the start that was written last for its time, 0 when that is not known.
 
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::sample::HistogramSample;
@@ -14,6 +16,8 @@ pub struct Rows {
     pub values: Vec<f64>,
     /// The histograms.
     pub histograms: Vec<HistogramSample>,
+    /// Times of samples of either kind and when counting began for them.
+    starts: Vec<(i64, i64)>,
     floats_disordered: bool,
     histograms_disordered: bool,
 }
@@ -39,6 +43,30 @@ impl Rows {
     pub fn push_histogram(&mut self, sample: HistogramSample) {
         self.histograms_disordered |= self.histograms.last().is_some_and(|last| sample.t <= last.t);
         self.histograms.push(sample);
+    }
+
+    /// Adds when counting began for the sample of a time, written after those added before.
+    pub fn push_start(&mut self, t: i64, start: i64) {
+        self.starts.push((t, start));
+    }
+
+    /// How many starts there are.
+    pub fn starts(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// When counting began for each float, of settled rows; empty when known of none.
+    pub fn float_starts(&self) -> Vec<i64> {
+        if self.starts.is_empty() {
+            return Vec::new();
+        }
+        let mut pairs = self.starts.iter().peekable();
+        let start_at = |t: &i64| {
+            while pairs.next_if(|pair| pair.0 < *t).is_some() {}
+            pairs.peek().filter(|pair| pair.0 == *t).map_or(0, |pair| pair.1)
+        };
+        let starts: Vec<i64> = self.times.iter().map(start_at).collect();
+        if starts.iter().all(|start| *start == 0) { Vec::new() } else { starts }
     }
 
     /// Makes room for `count` more floats, charged before it is taken and exactly.
@@ -71,6 +99,7 @@ impl Rows {
         self.times.clear();
         self.values.clear();
         self.histograms.clear();
+        self.starts.clear();
         (self.floats_disordered, self.histograms_disordered) = (false, false);
     }
 
@@ -95,6 +124,20 @@ impl Rows {
         }
         if !self.histograms.is_empty() && !self.times.is_empty() {
             self.drop_outranked();
+        }
+        if !self.starts.is_empty() {
+            self.settle_starts();
+        }
+    }
+
+    fn settle_starts(&mut self) {
+        if !self.starts.is_sorted_by(|a, b| a.0 < b.0) {
+            self.starts.sort_by_key(|pair| pair.0);
+            keep_last(&mut self.starts, |pair| pair.0);
+        }
+        for sample in &mut self.histograms {
+            let place = self.starts.binary_search_by_key(&sample.t, |pair| pair.0);
+            sample.start = place.ok().and_then(|place| self.starts.get(place)).map_or(0, |pair| pair.1);
         }
     }
 
@@ -146,5 +189,18 @@ mod tests {
         assert_eq!((rows.times, rows.values), (vec![0, 1, 2], vec![0.0, 1.0, 200.0]));
         let sums: Vec<_> = rows.histograms.iter().map(|sample| (sample.t, sample.histogram.sum)).collect();
         assert_eq!(sums, [(3, 4.0), (9, 2.0)]);
+    }
+
+    #[test]
+    fn a_sample_has_the_start_that_was_written_last_for_its_time() {
+        let mut rows = Rows::default();
+        rows.extend(&[1, 2, 3, 5], &[1.0, 2.0, 3.0, 5.0]);
+        rows.push_histogram(HistogramSample { t: 4, start: 0, histogram: Arc::default() });
+        for (t, start) in [(2, -7), (4, 44), (3, 30), (2, 20), (3, 0)] {
+            rows.push_start(t, start);
+        }
+        rows.settle();
+        assert_eq!(rows.float_starts(), [0, 20, 0, 0]);
+        assert_eq!(rows.histograms[0].start, 44);
     }
 }

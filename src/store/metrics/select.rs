@@ -126,8 +126,9 @@ impl<'a> Collector<'a> {
         put_labels(key, &series.labels);
         let found = self.slot(key)?.map_err(damaged)?;
         found.rows.reserve(count, budget)?;
-        let before = found.rows.histograms.len();
+        let (before, starts) = (found.rows.histograms.len(), found.rows.starts());
         series.read(range, &mut found.rows).map_err(damaged)?;
+        budget.charge(16 * (found.rows.starts() - starts))?;
         let histograms = found.rows.histograms.get(before..).unwrap_or_default();
         budget.charge(histograms.iter().map(histogram_bytes).sum())?;
         Ok(())
@@ -142,8 +143,10 @@ impl<'a> Collector<'a> {
             found.rows.settle();
             self.budget.release(bytes);
             if !found.rows.is_empty() {
+                let starts = found.rows.float_starts();
+                self.budget.charge(8 * starts.len())?;
                 let Rows { times, values, histograms, .. } = found.rows;
-                let columns = Columns { times: times.into(), values, starts: Vec::new(), histograms };
+                let columns = Columns { times: times.into(), values, starts, histograms };
                 answer.push((found.labels, columns));
             }
         }

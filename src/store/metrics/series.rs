@@ -1,6 +1,7 @@
 //! One series in the head: its labels and its samples of the last hours.
 //! Flow: a float newer than all before goes to the open chunk, which is sealed when full; any other
 //! goes to `late`, raw, sorted when full. Histograms are kept as they came and sealed likewise.
+//! Start timestamps, which few series have, are kept like floats of their own whose bits they are.
 //! Invariants: sealed chunks and the open one are in time order and do not overlap; a late sample
 //! was written after any sample of its time, so in the order sealed, open, late the last one counts.
 //! Locks: `data`, held for one batch or one read.
@@ -39,11 +40,17 @@ pub struct Series {
 
 #[derive(Default)]
 struct Data {
+    floats: Floats,
+    histograms: Option<Box<Histograms>>,
+    /// When counting began for samples of either kind, as bits of floats.
+    starts: Option<Box<Floats>>,
+}
+
+#[derive(Default)]
+struct Floats {
     sealed: Vec<Chunk>,
     open: Appender,
     late: Option<Box<Late>>,
-    histograms: Option<Box<Histograms>>,
-    /// Bytes of the sealed chunks of all kinds.
     sealed_bytes: usize,
 }
 
@@ -58,6 +65,7 @@ struct Histograms {
     sealed: Vec<HistogramChunk>,
     open: Vec<HistogramSample>,
     open_bytes: usize,
+    sealed_bytes: usize,
 }
 
 struct HistogramChunk {
@@ -82,11 +90,13 @@ impl Series {
     pub fn push(&self, batch: &SeriesBatch) -> isize {
         let mut data = self.data.lock();
         let before = data.bytes();
-        for sample in &batch.samples {
-            data.push(sample.t, sample.value);
+        for (at, sample) in batch.samples.iter().enumerate() {
+            data.floats.push(sample.t, sample.value);
+            data.push_start(sample.t, batch.starts.get(at).copied().unwrap_or_default());
         }
         for sample in batch.histograms.iter().filter(|sample| fits(sample)) {
             data.push_histogram(sample.clone());
+            data.push_start(sample.t, sample.start);
         }
         data.bytes() as isize - before as isize
     }
@@ -119,11 +129,15 @@ fn in_range(chunk: &Chunk, range: RangeMs) -> bool {
     chunk.count > 0 && range.overlaps(chunk.first_t, chunk.last_t)
 }
 
-impl Data {
+impl Floats {
     fn bytes(&self) -> usize {
         let late = self.late.as_ref().map_or(0, |late| size_of::<Late>() + 16 * late.open.capacity());
-        let histograms = self.histograms.as_ref().map_or(0, |own| size_of::<Histograms>() + own.open_bytes);
-        self.open.heap_bytes() + self.sealed_bytes + late + histograms
+        self.open.heap_bytes() + self.sealed_bytes + late
+    }
+
+    /// Time of the newest sample that is not late.
+    fn newest(&self) -> Option<i64> {
+        self.open.last().map(|last| last.0).or_else(|| self.sealed.last().map(|chunk| chunk.last_t))
     }
 
     fn push(&mut self, t: i64, value: f64) {
@@ -160,28 +174,10 @@ impl Data {
         }
     }
 
-    fn push_histogram(&mut self, sample: HistogramSample) {
-        let own = self.histograms.get_or_insert_default();
-        own.open_bytes += sample.histogram.bytes() + size_of::<HistogramSample>();
-        own.open.push(sample);
-        if own.open.len() >= CHUNK_HISTOGRAMS || own.open_bytes > HISTOGRAM_BYTES_MAX {
-            own.open.sort_by_key(|sample| sample.t);
-            keep_last(&mut own.open, |sample| sample.t);
-            let mut bytes = Vec::new();
-            histogram::encode(&mut bytes, &own.open);
-            let span = (own.open.first().map_or(0, |sample| sample.t), own.open.last().map_or(0, |sample| sample.t));
-            let chunk = HistogramChunk { span, count: own.open.len(), bytes: bytes.into_boxed_slice() };
-            self.sealed_bytes += size_of::<HistogramChunk>() + chunk.bytes.len();
-            own.sealed.push(chunk);
-            own.open.clear();
-            own.open_bytes = 0;
-        }
-    }
-
-    fn read(&self, range: RangeMs, rows: &mut Rows) -> Result<(), Malformed> {
+    fn read(&self, range: RangeMs, mut visit: impl FnMut(i64, f64)) -> Result<(), Malformed> {
         let mut keep = |t: i64, value: f64| {
             if range.contains(t) {
-                rows.push(t, value);
+                visit(t, value);
             }
         };
         for chunk in self.sealed.iter().filter(|chunk| in_range(chunk, range)) {
@@ -197,14 +193,6 @@ impl Data {
             }
             late.open.iter().for_each(|(t, value)| keep(*t, *value));
         }
-        if let Some(own) = &self.histograms {
-            for chunk in own.sealed.iter().filter(|chunk| range.overlaps(chunk.span.0, chunk.span.1)) {
-                let samples = histogram::decode(&chunk.bytes, chunk.count)?;
-                samples.into_iter().filter(|sample| range.contains(sample.t)).for_each(|one| rows.push_histogram(one));
-            }
-            let open = own.open.iter().filter(|sample| range.contains(sample.t));
-            open.for_each(|sample| rows.push_histogram(sample.clone()));
-        }
         Ok(())
     }
 
@@ -218,12 +206,67 @@ impl Data {
             .late
             .as_ref()
             .map_or(0, |late| chunks(&late.sealed) + late.open.iter().filter(|(t, _)| range.contains(*t)).count());
+        chunks(&self.sealed) + open + late
+    }
+}
+
+impl Data {
+    fn bytes(&self) -> usize {
+        let histograms =
+            self.histograms.as_ref().map_or(0, |own| size_of::<Histograms>() + own.open_bytes + own.sealed_bytes);
+        let starts = self.starts.as_ref().map_or(0, |own| size_of::<Floats>() + own.bytes());
+        self.floats.bytes() + histograms + starts
+    }
+
+    /// Keeps a start that is known, and one that is not where it may take the place of one that is.
+    fn push_start(&mut self, t: i64, start: i64) {
+        let known = start != 0 || self.starts.as_ref().is_some_and(|own| own.newest().is_some_and(|last| t <= last));
+        if known {
+            self.starts.get_or_insert_default().push(t, f64::from_bits(start as u64));
+        }
+    }
+
+    fn push_histogram(&mut self, sample: HistogramSample) {
+        let own = self.histograms.get_or_insert_default();
+        own.open_bytes += sample.histogram.bytes() + size_of::<HistogramSample>();
+        own.open.push(sample);
+        if own.open.len() >= CHUNK_HISTOGRAMS || own.open_bytes > HISTOGRAM_BYTES_MAX {
+            own.open.sort_by_key(|sample| sample.t);
+            keep_last(&mut own.open, |sample| sample.t);
+            let mut bytes = Vec::new();
+            histogram::encode(&mut bytes, &own.open);
+            let span = (own.open.first().map_or(0, |sample| sample.t), own.open.last().map_or(0, |sample| sample.t));
+            let chunk = HistogramChunk { span, count: own.open.len(), bytes: bytes.into_boxed_slice() };
+            own.sealed_bytes += size_of::<HistogramChunk>() + chunk.bytes.len();
+            own.sealed.push(chunk);
+            own.open.clear();
+            own.open_bytes = 0;
+        }
+    }
+
+    fn read(&self, range: RangeMs, rows: &mut Rows) -> Result<(), Malformed> {
+        self.floats.read(range, |t, value| rows.push(t, value))?;
+        if let Some(own) = &self.histograms {
+            for chunk in own.sealed.iter().filter(|chunk| range.overlaps(chunk.span.0, chunk.span.1)) {
+                let samples = histogram::decode(&chunk.bytes, chunk.count)?;
+                samples.into_iter().filter(|sample| range.contains(sample.t)).for_each(|one| rows.push_histogram(one));
+            }
+            let open = own.open.iter().filter(|sample| range.contains(sample.t));
+            open.for_each(|sample| rows.push_histogram(sample.clone()));
+        }
+        if let Some(starts) = &self.starts {
+            starts.read(range, |t, bits| rows.push_start(t, bits.to_bits() as i64))?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, range: RangeMs) -> usize {
         let histograms = self.histograms.as_ref().map_or(0, |own| {
             let sealed = own.sealed.iter().filter(|chunk| range.overlaps(chunk.span.0, chunk.span.1));
             let open = own.open.iter().filter(|sample| range.contains(sample.t)).count();
             sealed.map(|chunk| chunk.count).sum::<usize>() + open
         });
-        chunks(&self.sealed) + open + late + histograms
+        self.floats.count(range) + histograms
     }
 }
 
@@ -272,5 +315,19 @@ mod tests {
         let series = Series::new(Labels::default(), 0);
         let grown = series.push(&batch((0..2400).map(|at| (at * 15_000, (at * 3) as f64))));
         assert!(grown < 2400 * 5, "{grown} bytes");
+    }
+
+    #[test]
+    fn starts_of_both_kinds_come_back_and_can_be_taken_away() {
+        let series = Series::new(Labels::default(), 0);
+        let samples: Vec<_> = (0..600).map(|at| Sample { t: at * 1000, value: at as f64 }).collect();
+        let starts = (0..600).map(|at| at * 1000 - 500).collect();
+        let histograms = vec![HistogramSample { t: 1, start: -3, histogram: Default::default() }];
+        series.push(&SeriesBatch { samples, starts, histograms, ..SeriesBatch::default() });
+        series.push(&batch([(7000, 1.0), (600_000, 2.0)]));
+        let rows = settled(&series, RangeMs::ALL);
+        assert_eq!(rows.histograms[0].start, -3);
+        let expected = (0..601).map(|at| if at == 7 || at == 600 { 0 } else { at * 1000 - 500 });
+        assert_eq!(rows.float_starts(), expected.collect::<Vec<_>>());
     }
 }

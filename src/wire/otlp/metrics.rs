@@ -1,7 +1,8 @@
 //! Metrics of OTLP to series of Prometheus: names and labels by `names.rs`, one series for a number,
 //! `_bucket`, `_sum` and `_count` for a histogram, a native histogram for an exponential one, and
 //! `target_info` for each resource. A bad data point is refused by itself. Points of delta
-//! temporality become series that are marked as such; `ingest` sums them up.
+//! temporality become series that are marked as such; `ingest` sums them up. Points that count from
+//! a start on say when that was.
 //! Spec: <https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/>.
 
 use std::collections::HashSet;
@@ -82,12 +83,16 @@ fn target_labels(attributes: &[KeyValue]) -> Pairs {
 struct Family {
     name: String,
     is_delta: bool,
+    /// Whether its points count from their start on.
+    counts: bool,
 }
 
 /// One data point: its labels but the name, and its time in milliseconds.
 struct Point {
     pairs: Pairs,
     t: i64,
+    /// When counting began, milliseconds; 0 when that is not known or nothing is counted.
+    start: i64,
     is_stale: bool,
 }
 
@@ -123,6 +128,7 @@ impl From<Refusal> for Stop {
 
 const UNSPECIFIED: i32 = 0;
 const DELTA: i32 = 1;
+const CUMULATIVE: i32 = 2;
 
 /// The flag of a point that says "nothing was recorded".
 const NO_RECORDED_VALUE: u32 = 1;
@@ -158,7 +164,8 @@ impl Building<'_> {
             return Ok(());
         }
         self.metadata(&name, kind, metric.description, &metric.unit)?;
-        let family = Family { name, is_delta: temporality == Some(DELTA) };
+        let (is_delta, counts) = (temporality == Some(DELTA), temporality == Some(CUMULATIVE) && kind != "gauge");
+        let family = Family { name, is_delta, counts: counts || kind == "summary" };
         match data {
             Data::Gauge(gauge) => self.points(gauge.data_points, |own, point| own.number(&family, point)),
             Data::Sum(sum) => self.points(sum.data_points, |own, point| own.number(&family, point)),
@@ -204,11 +211,18 @@ impl Building<'_> {
         Ok(())
     }
 
-    fn point(&mut self, attributes: &[KeyValue], unix_nano: u64, flags: u32) -> Result<Point, Stop> {
+    fn point(
+        &mut self,
+        attributes: &[KeyValue],
+        (start_nano, unix_nano): (u64, u64),
+        family: &Family,
+        flags: u32,
+    ) -> Result<Point, Stop> {
         let t = ms(unix_nano);
         self.newest = self.newest.max(Some(t));
         let pairs = self.pairs(attributes)?;
-        Ok(Point { pairs, t, is_stale: flags & NO_RECORDED_VALUE != 0 })
+        let start = if family.counts { ms(start_nano) } else { 0 };
+        Ok(Point { pairs, t, start, is_stale: flags & NO_RECORDED_VALUE != 0 })
     }
 
     /// Label pairs of attributes, those of the target left out.
@@ -231,7 +245,7 @@ impl Building<'_> {
     }
 
     fn push(&mut self, series: SeriesBatch, is_delta: bool) -> Result<(), Stop> {
-        self.meter.take(size_of::<SeriesBatch>() + size_of::<Sample>())?;
+        self.meter.take(size_of::<SeriesBatch>() + size_of::<(Sample, i64)>())?;
         if is_delta {
             self.decoded.batch.deltas.push(self.decoded.batch.batch.series.len());
         }
@@ -252,11 +266,13 @@ impl Building<'_> {
         let labels = self.labels(name, point, extra)?;
         let value = if point.is_stale { stale() } else { value };
         let samples = vec![Sample { t: point.t, value }];
-        self.push(SeriesBatch { labels, samples, exemplars, ..SeriesBatch::default() }, is_delta)
+        let starts = if point.start == 0 { Vec::new() } else { vec![point.start] };
+        self.push(SeriesBatch { labels, samples, starts, exemplars, ..SeriesBatch::default() }, is_delta)
     }
 
     fn number(&mut self, family: &Family, sent: otlp::NumberDataPoint) -> Result<(), Stop> {
-        let point = self.point(&sent.attributes, sent.time_unix_nano, sent.flags)?;
+        let point =
+            self.point(&sent.attributes, (sent.start_time_unix_nano, sent.time_unix_nano), family, sent.flags)?;
         let value = match sent.value {
             Some(NumberValue::AsDouble(value)) => value,
             Some(NumberValue::AsInt(value)) => value as f64,
@@ -270,7 +286,8 @@ impl Building<'_> {
     }
 
     fn histogram(&mut self, family: &Family, sent: otlp::HistogramDataPoint) -> Result<(), Stop> {
-        let point = self.point(&sent.attributes, sent.time_unix_nano, sent.flags)?;
+        let point =
+            self.point(&sent.attributes, (sent.start_time_unix_nano, sent.time_unix_nano), family, sent.flags)?;
         let (bounds, counts) = (&sent.explicit_bounds, &sent.bucket_counts);
         let ascending = bounds.windows(2).all(|two| matches!(two, [a, b] if a < b));
         if (!counts.is_empty() && counts.len() != bounds.len() + 1) || !ascending || bounds.iter().any(|b| b.is_nan()) {
@@ -303,22 +320,25 @@ impl Building<'_> {
     }
 
     fn exponential(&mut self, family: &Family, sent: &otlp::ExponentialHistogramDataPoint) -> Result<(), Stop> {
-        let point = self.point(&sent.attributes, sent.time_unix_nano, sent.flags)?;
+        let point =
+            self.point(&sent.attributes, (sent.start_time_unix_nano, sent.time_unix_nano), family, sent.flags)?;
         let buckets = [&sent.positive, &sent.negative].into_iter().flatten().map(|side| side.bucket_counts.len());
         self.meter.take(256 + 16 * buckets.sum::<usize>())?;
         let histogram = if point.is_stale { exponential::stale() } else { exponential::convert(sent, self.options)? };
         let labels = self.labels(&family.name, &point, None)?;
         let exemplars = self.exemplars(&sent.exemplars)?;
-        let histograms = vec![HistogramSample { t: point.t, start: 0, histogram }];
+        let histograms = vec![HistogramSample { t: point.t, start: point.start, histogram }];
         self.push(SeriesBatch { labels, histograms, exemplars, ..SeriesBatch::default() }, family.is_delta)
     }
 
     fn summary(&mut self, family: &Family, sent: &otlp::SummaryDataPoint) -> Result<(), Stop> {
-        let point = self.point(&sent.attributes, sent.time_unix_nano, sent.flags)?;
+        let point =
+            self.point(&sent.attributes, (sent.start_time_unix_nano, sent.time_unix_nano), family, sent.flags)?;
+        let quantiles = Point { pairs: point.pairs.clone(), start: 0, ..point };
         for quantile in &sent.quantile_values {
             let text = quantile.quantile.to_string();
             let extra = Some(("quantile", text.as_str()));
-            self.sample((&family.name, false), &point, extra, quantile.value, Vec::new())?;
+            self.sample((&family.name, false), &quantiles, extra, quantile.value, Vec::new())?;
         }
         self.sum_and_count(family, &point, Some(sent.sum), sent.count as f64)
     }
@@ -358,7 +378,7 @@ impl Building<'_> {
             return Ok(());
         }
         let added = self.pairs(&others).and_then(|pairs| {
-            let point = Point { pairs, t: newest, is_stale: false };
+            let point = Point { pairs, t: newest, start: 0, is_stale: false };
             self.sample(("target_info", false), &point, None, 1.0, Vec::new())
         });
         match added {

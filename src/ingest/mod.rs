@@ -93,6 +93,11 @@ impl Ingestor {
         options.retention_traces = traces;
     }
 
+    /// The time, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     /// Takes data again.
     pub fn open(&self) {
         *self.closed.lock() = None;

@@ -37,6 +37,17 @@ pub enum Failure {
     /// It was not stored.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// A body that is stored piece by piece was not stored to its end.
+    #[error("stopped at line {lines} with {stored} samples stored; to send all again is harmless")]
+    Partly {
+        /// Samples stored.
+        stored: u64,
+        /// Lines read.
+        lines: u64,
+        /// Why.
+        #[source]
+        cause: Box<Failure>,
+    },
     /// A defect of ours.
     #[error("internal error; the server's log says more")]
     Defect,
@@ -52,6 +63,7 @@ impl Classify for Failure {
             Self::Decompress(error) => error.class(),
             Self::Decode(error) => error.class(),
             Self::Ingest(error) => error.class(),
+            Self::Partly { cause, .. } => cause.class(),
             Self::Defect => ErrorClass::Internal,
         }
     }

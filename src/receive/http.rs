@@ -4,7 +4,7 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_ENCODING;
 use axum::response::Response;
 
-use super::{Failure, Headers, Receiver, State, headers, reply};
+use super::{Failure, Headers, Receiver, State, headers, import, reply};
 use crate::model::batch::Appended;
 
 /// Takes one push and answers it.
@@ -26,6 +26,9 @@ async fn take(
         let name = headers::text(request_headers, &CONTENT_ENCODING).unwrap_or_default();
         Failure::UnsupportedEncoding(name.chars().take(100).collect())
     })?;
+    if let Some(parser) = receiver.lines {
+        return import::take(receiver, state, encoding, parser(request_headers, state.now_ms()), body).await;
+    }
     let body = state.read(request_headers, body).await?;
     state.run(receiver, request_headers, encoding, body).await
 }

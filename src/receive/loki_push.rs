@@ -18,6 +18,7 @@ pub(super) const PUSH: Receiver = Receiver {
     dialect: Dialect::Loki,
     encoding,
     decode,
+    lines: None,
 };
 
 const JSON: &str = "application/json";

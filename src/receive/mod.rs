@@ -10,6 +10,7 @@ mod failure;
 mod grpc;
 mod headers;
 mod http;
+mod import;
 mod loki_push;
 mod otlp;
 mod remote_write;
@@ -25,12 +26,14 @@ use crate::base::error::{Classify, ErrorClass};
 use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, Signal, TracesBatch};
 use crate::wire::decompress::Encoding;
 use crate::wire::error::WireError;
+use crate::wire::openmetrics::Parser;
 
 /// The headers of a request.
 pub type Headers = axum::http::HeaderMap;
 
 /// All push protocols.
-pub const RECEIVERS: &[Receiver] = &[remote_write::WRITE, loki_push::PUSH, otlp::TRACES, otlp::LOGS, otlp::METRICS];
+pub const RECEIVERS: &[Receiver] =
+    &[remote_write::WRITE, loki_push::PUSH, otlp::TRACES, otlp::LOGS, otlp::METRICS, import::TEXT];
 
 /// A push protocol.
 #[derive(Debug)]
@@ -53,6 +56,9 @@ pub struct Receiver {
     pub encoding: fn(&Headers) -> Option<Encoding>,
     /// Bytes to a batch: no I/O, no clock, no locks.
     pub decode: fn(&Headers, &[u8]) -> Result<Decoded, DecodeError>,
+    /// For bodies of lines, which may be of any length: reads them piece by piece, instead of `decode`.
+    /// Samples without a time get the one given, in milliseconds.
+    pub lines: Option<fn(&Headers, i64) -> Parser>,
 }
 
 /// How replies are phrased.
@@ -64,6 +70,8 @@ pub enum Dialect {
     Loki,
     /// OTLP over HTTP: protobuf or JSON, as the request.
     Otlp,
+    /// Text.
+    Text,
 }
 
 /// What a body held.

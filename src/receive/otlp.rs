@@ -21,6 +21,7 @@ pub(super) const TRACES: Receiver = Receiver {
     dialect: Dialect::Otlp,
     encoding,
     decode: traces,
+    lines: None,
 };
 
 /// Log records.
@@ -34,6 +35,7 @@ pub(super) const LOGS: Receiver = Receiver {
     dialect: Dialect::Otlp,
     encoding,
     decode: logs,
+    lines: None,
 };
 
 /// Data points.
@@ -47,6 +49,7 @@ pub(super) const METRICS: Receiver = Receiver {
     dialect: Dialect::Otlp,
     encoding,
     decode: metrics,
+    lines: None,
 };
 
 fn encoding(headers: &Headers) -> Option<Encoding> {

@@ -17,6 +17,7 @@ pub(super) const WRITE: Receiver = Receiver {
     dialect: Dialect::RemoteWrite,
     encoding,
     decode,
+    lines: None,
 };
 
 /// Senders of 1.0 may leave the header out; the body is snappy all the same.

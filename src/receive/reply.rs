@@ -18,7 +18,7 @@ const SUMMARY_CHARS_MAX: usize = 2_000;
 pub(super) fn http(receiver: &Receiver, request: &Headers, outcome: &Result<Appended, Failure>) -> Response<Body> {
     match (receiver.dialect, outcome) {
         (Dialect::RemoteWrite, Ok(appended)) => remote_write(appended),
-        (Dialect::Loki, Ok(appended)) => taken(appended),
+        (Dialect::Loki | Dialect::Text, Ok(appended)) => taken(appended),
         (Dialect::Otlp, Ok(appended)) => {
             let format = otlp::format(request).unwrap_or(Format::Protobuf);
             let message = response::export(receiver.signal, format, appended.rejected.count(), &summary(appended));
@@ -29,7 +29,7 @@ pub(super) fn http(receiver: &Receiver, request: &Headers, outcome: &Result<Appe
             let message = response::status(format, failure.grpc_code(), &failure.text(), failure.retry_after());
             with_retry(failure, body(failure.status(), otlp::content_type(format), message))
         }
-        (Dialect::RemoteWrite | Dialect::Loki, Err(failure)) => {
+        (Dialect::RemoteWrite | Dialect::Loki | Dialect::Text, Err(failure)) => {
             with_retry(failure, text(failure.status(), failure.text()))
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Batch, Decoded, Failure, Headers, Receiver, headers};
 use crate::base::counters::Counters;
@@ -35,6 +35,8 @@ pub struct Options {
     pub small_places: usize,
     /// Larger bodies that are worked on at the same time.
     pub large_places: usize,
+    /// Bodies that are stored piece by piece at the same time.
+    pub import_places: usize,
 }
 
 /// Inflated bodies up to this many bytes are small.
@@ -49,6 +51,7 @@ impl Default for Options {
             place_deadline: Duration::from_secs(10),
             small_places: 16,
             large_places: 2,
+            import_places: 2,
         }
     }
 }
@@ -64,6 +67,7 @@ struct Inner {
     in_flight: Arc<MemoryBudget>,
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
 }
 
 /// A body that has arrived; its bytes are charged until it is dropped.
@@ -113,7 +117,26 @@ impl State {
         let in_flight = MemoryBudget::new(options.in_flight_bytes_max);
         let small = Arc::new(Semaphore::new(options.small_places.max(1)));
         let large = Arc::new(Semaphore::new(options.large_places.max(1)));
-        Self(Arc::new(Inner { options, ingestor, counters: counters.clone(), in_flight, small, large }))
+        let imports = Arc::new(Semaphore::new(options.import_places.max(1)));
+        Self(Arc::new(Inner { options, ingestor, counters: counters.clone(), in_flight, small, large, imports }))
+    }
+
+    /// The time, in milliseconds.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.0.ingestor.now_ms()
+    }
+
+    /// How long a sender may send nothing.
+    pub(super) fn body_deadline(&self) -> Duration {
+        self.0.options.body_deadline
+    }
+
+    /// A place among the bodies that are stored piece by piece.
+    pub(super) async fn import_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let wait = tokio::time::timeout(self.0.options.place_deadline, self.0.imports.clone().acquire_owned());
+        // The semaphore is never closed.
+        let Ok(Ok(place)) = wait.await else { return Err(Failure::Busy) };
+        Ok(place)
     }
 
     /// Reads a body within its cap and its deadline.
@@ -225,7 +248,8 @@ impl State {
         Attempt::Done(decoded.map_err(Failure::from).and_then(|decoded| self.push(receiver, decoded)))
     }
 
-    fn push(&self, receiver: &Receiver, decoded: Decoded) -> Result<Appended, Failure> {
+    /// Stores what was decoded.
+    pub(super) fn push(&self, receiver: &Receiver, decoded: Decoded) -> Result<Appended, Failure> {
         let ingestor = &self.0.ingestor;
         let mut appended = match decoded.batch {
             Batch::Metrics { batch, deltas } => ingestor.push_metrics_with_deltas(batch, &deltas)?,

@@ -90,6 +90,32 @@ pub fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Result<Cow<'
     Ok(Cow::Owned(inflated))
 }
 
+/// Inflates what `source` gives, piece by piece, so that the whole may be of any length. Raw snappy has
+/// no pieces: it is read whole, up to `whole_max` bytes, and inflated to at most as many.
+///
+/// # Errors
+/// [`DecompressError`] when the beginning is wrong already; what is wrong later is an error of reading.
+pub fn reader<'s>(
+    encoding: Encoding,
+    mut source: impl Read + 's,
+    whole_max: usize,
+) -> Result<Box<dyn Read + 's>, DecompressError> {
+    Ok(match encoding {
+        Encoding::Identity => Box::new(source),
+        Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
+        Encoding::Deflate => Box::new(flate2::read::ZlibDecoder::new(source)),
+        Encoding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(source).map_err(|error| bad("zstd", error))?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| bad("zstd", error))?;
+            Box::new(decoder)
+        }
+        Encoding::Snappy => {
+            let body = read_capped("snappy", &mut source, whole_max)?;
+            Box::new(io::Cursor::new(snappy(&body, whole_max)?))
+        }
+    })
+}
+
 fn bad(format: &'static str, what: impl ToString) -> DecompressError {
     DecompressError::BadData { format, what: what.to_string() }
 }

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod loki;
 mod loki_json;
 pub mod loki_labels;
+pub mod openmetrics;
 pub mod otlp;
 pub mod otlp_trace_out;
 pub mod prometheus;

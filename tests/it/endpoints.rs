@@ -25,6 +25,7 @@ const PROMETHEUS: &[Call] = &[
     ("/api/v1/label/{name}/values", "job", "", 200),
     ("/api/v1/series", "", "match%5B%5D=up", 200),
     ("/api/v1/metadata", "", "", 200),
+    ("/api/v1/export", "", "match%5B%5D=up", 200),
     ("/api/v1/rules", "", "", 200),
     ("/api/v1/alerts", "", "", 200),
     ("/api/v1/targets", "", "", 200),

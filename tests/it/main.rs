@@ -24,6 +24,7 @@ mod smoke;
 mod smoke_bases;
 mod smoke_streams;
 mod smoke_traces;
+mod text;
 mod trace_api;
 mod traceql;
 mod vec_traces;

@@ -340,7 +340,8 @@ async fn bombs_and_oversized_bodies_are_too_large() {
 #[tokio::test]
 async fn truncated_bodies_are_bad_data_everywhere() {
     let door = door();
-    for receiver in RECEIVERS {
+    // What is taken line by line is stored up to where it ends.
+    for receiver in RECEIVERS.iter().filter(|receiver| receiver.lines.is_none()) {
         for case in payloads(receiver.name) {
             let head = std::fs::read_to_string(&case).unwrap();
             let headers: Vec<(&str, &str)> = head.lines().skip(1).filter_map(|line| line.split_once(": ")).collect();

@@ -4,6 +4,7 @@
 
 mod error;
 mod exemplars;
+mod export;
 mod json;
 mod meta;
 mod params;
@@ -34,6 +35,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/api/v1/label/{name}/values", "values of a label", || get(meta::label_values)),
     endpoint("GET, POST", "/api/v1/series", "label sets of series", || get(meta::series).post(meta::series)),
     endpoint("GET", "/api/v1/metadata", "type, help and unit of metrics", || get(meta::metadata)),
+    endpoint("GET, POST", "/api/v1/export", "samples as OpenMetrics text, of any length", || {
+        get(export::export).post(export::export)
+    }),
     endpoint("GET", "/api/v1/rules", "rule groups", || get(rules::rules)),
     endpoint("GET", "/api/v1/alerts", "active alerts", || get(rules::alerts)),
     endpoint("GET", "/api/v1/targets", "scrape targets", || get(rules::targets)),

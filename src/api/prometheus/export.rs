@@ -1,0 +1,246 @@
+//! Export of samples as OpenMetrics text: family by family, series by series, times ascending, so that
+//! `promtool tsdb create-blocks-from openmetrics` takes it. One series is in memory at a time.
+//! Native histograms and stale markers have no text form; they are left out, and a header says so.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, header};
+use http_body::Frame;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::error::ApiError;
+use super::params::Params;
+use crate::api::Context;
+use crate::base::error::chain;
+use crate::base::limits::{LimitError, QueryBudget};
+use crate::model::batch::MetricMetadata;
+use crate::model::exemplar::Exemplar;
+use crate::model::labels::Labels;
+use crate::model::matcher::Matcher;
+use crate::model::sample::{Columns, is_stale};
+use crate::model::time::RangeMs;
+use crate::store::{SeriesSet, StoreError};
+use crate::wire::openmetrics::write;
+
+/// Text that makes a piece.
+const PIECE_BYTES: usize = 64 << 10;
+/// Pieces that wait for the client.
+const PIECES_MAX: usize = 4;
+/// How long a client may take nothing.
+const STALL_MAX: Duration = Duration::from_secs(60);
+/// How long an export may take.
+const EXPORT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+const LEFT_OUT: HeaderName = HeaderName::from_static("x-trilith-left-out");
+
+/// What is asked for.
+struct Asked {
+    selectors: Vec<Vec<Matcher>>,
+    range: RangeMs,
+    exemplars: bool,
+}
+
+fn asked(params: &Params) -> Result<Asked, ApiError> {
+    let selectors = params.selectors()?;
+    if selectors.is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided; match[]={__name__!=\"\"} is everything"));
+    }
+    let exemplars = matches!(params.get("exemplars"), Some("true" | "1"));
+    Ok(Asked { selectors, range: params.range()?, exemplars })
+}
+
+/// A series of one of the sets.
+struct Place {
+    family: String,
+    labels: Labels,
+    set: usize,
+    place: usize,
+}
+
+/// All series, found and in order, before the first sample is read.
+struct Found {
+    sets: Vec<Box<dyn SeriesSet>>,
+    places: Vec<Place>,
+    metadata: HashMap<String, MetricMetadata>,
+    exemplars: BTreeMap<Labels, Vec<Exemplar>>,
+}
+
+fn find(context: &Context, asked: &Asked, budget: &QueryBudget) -> Result<Found, StoreError> {
+    let known: HashMap<String, MetricMetadata> =
+        context.metrics.metadata()?.into_iter().map(|one| (one.name.clone(), one)).collect();
+    let mut found =
+        Found { sets: Vec::new(), places: Vec::new(), metadata: HashMap::new(), exemplars: BTreeMap::new() };
+    for selector in &asked.selectors {
+        let set = context.metrics.select(selector, asked.range, budget)?;
+        budget.charge(set.labels().len() * size_of::<Place>())?;
+        for (place, labels) in set.labels().iter().enumerate() {
+            let kind = |name: &str| known.get(name).map(|one| one.kind.as_str());
+            let family = write::family(labels.metric_name(), kind).to_owned();
+            budget.charge(family.len())?;
+            found.places.push(Place { family, labels: labels.clone(), set: found.sets.len(), place });
+        }
+        found.sets.push(set);
+        if asked.exemplars {
+            found.exemplars.extend(context.metrics.exemplars(selector, asked.range, budget)?);
+        }
+    }
+    found.places.sort_by(|a, b| (&a.family, &a.labels, a.set).cmp(&(&b.family, &b.labels, b.set)));
+    found.places.dedup_by(|later, first| later.labels == first.labels);
+    found.metadata = known;
+    Ok(found)
+}
+
+/// Where text goes.
+struct Sink {
+    text: String,
+    /// Nothing means that all has been sent.
+    pieces: mpsc::Sender<Option<Bytes>>,
+}
+
+impl Sink {
+    fn pass(&mut self) -> Result<(), LimitError> {
+        if self.text.len() < PIECE_BYTES { Ok(()) } else { self.send() }
+    }
+
+    fn send(&mut self) -> Result<(), LimitError> {
+        let piece = std::mem::replace(&mut self.text, String::with_capacity(PIECE_BYTES * 2));
+        self.hand_over(Some(piece.into()))
+    }
+
+    fn hand_over(&mut self, piece: Option<Bytes>) -> Result<(), LimitError> {
+        // On a blocking thread, which may wait.
+        match Handle::current().block_on(tokio::time::timeout(STALL_MAX, self.pieces.send(piece))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(LimitError::Canceled),
+        }
+    }
+}
+
+/// Writes all series; those that lie side by side in a set are read together.
+fn write_all(found: &Found, budget: &QueryBudget, sink: &mut Sink) -> Result<(), StoreError> {
+    let mut family = None;
+    let mut first = 0;
+    while let Some(begin) = found.places.get(first) {
+        let side_by_side = |(at, own): (usize, &Place)| own.set == begin.set && own.place == begin.place + at;
+        let rest = found.places.get(first..).unwrap_or_default();
+        let length = rest.iter().enumerate().take_while(|(at, own)| side_by_side((*at, own))).count();
+        let (Some(set), places) = (found.sets.get(begin.set), begin.place..begin.place + length) else { break };
+        read(found, set.as_ref(), places, first, budget, &mut family, sink)?;
+        first += length.max(1);
+    }
+    sink.text.push_str(write::END);
+    sink.send()?;
+    sink.hand_over(None)?;
+    Ok(())
+}
+
+fn read<'f>(
+    found: &'f Found,
+    set: &dyn SeriesSet,
+    places: Range<usize>,
+    first: usize,
+    budget: &QueryBudget,
+    family: &mut Option<&'f str>,
+    sink: &mut Sink,
+) -> Result<(), StoreError> {
+    let begin = places.start;
+    set.read(places, budget, &mut |place, columns| {
+        let Some(own) = found.places.get(first + place - begin) else { return Ok(()) };
+        if columns.values.iter().all(|value| is_stale(*value)) {
+            return Ok(());
+        }
+        if *family != Some(&own.family) {
+            *family = Some(&own.family);
+            let metadata = found.metadata.get(own.labels.metric_name()).or_else(|| found.metadata.get(&own.family));
+            metadata.into_iter().for_each(|known| write::metadata(&mut sink.text, &own.family, known));
+        }
+        let exemplars = found.exemplars.get(&own.labels).map_or(&[][..], Vec::as_slice);
+        write_series(&own.labels, columns, exemplars, sink)?;
+        Ok(())
+    })
+}
+
+/// An exemplar goes with the first sample at or behind its time, one with each.
+fn write_series(labels: &Labels, columns: &Columns, exemplars: &[Exemplar], sink: &mut Sink) -> Result<(), LimitError> {
+    let mut series = String::new();
+    write::series(&mut series, labels);
+    let mut exemplars = exemplars.iter().peekable();
+    for (t, value) in columns.times.iter().zip(&columns.values) {
+        if is_stale(*value) {
+            continue;
+        }
+        sink.text.push_str(&series);
+        let exemplar = exemplars.next_if(|exemplar| exemplar.t <= *t);
+        write::sample(&mut sink.text, *value, *t, exemplar);
+        sink.pass()?;
+    }
+    Ok(())
+}
+
+/// The body: it breaks off with an error when the writing does.
+struct Pieces {
+    pieces: mpsc::Receiver<Option<Bytes>>,
+    ended: bool,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = std::task::ready!(self.pieces.poll_recv(cx));
+        self.ended = !matches!(piece, Some(Some(_)));
+        Poll::Ready(match piece {
+            Some(Some(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(None) => None,
+            None => Some(Err(std::io::Error::other("the export broke off"))),
+        })
+    }
+}
+
+pub(super) async fn export(State(context): State<Context>, params: Params) -> Response {
+    let asked = match asked(&params) {
+        Ok(asked) => asked,
+        Err(error) => return error.into_response(),
+    };
+    let options = &context.engine.options;
+    let budget = QueryBudget::sharing(EXPORT_MAX, options.memory_max, u64::MAX, context.engine.memory.clone());
+    let wait = tokio::time::timeout(options.timeout, context.places.clone().acquire_owned());
+    let Ok(Ok(place)) = wait.await else {
+        let after_ms = u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX);
+        return ApiError::from(LimitError::Deadline { after_ms }).into_response();
+    };
+    let own = (context.clone(), budget.clone());
+    let found = match tokio::task::spawn_blocking(move || find(&own.0, &asked, &own.1)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return ApiError::from(error).into_response(),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => return ApiError::from(LimitError::Canceled).into_response(),
+    };
+    let (sender, pieces) = mpsc::channel(PIECES_MAX);
+    let mut sink = Sink { text: String::new(), pieces: sender };
+    tokio::task::spawn_blocking(move || {
+        let (found, budget) = (found, Arc::clone(&budget));
+        if let Err(error) = write_all(&found, &budget, &mut sink) {
+            tracing::warn!(error = chain(&error), "an export broke off");
+        }
+        drop(place);
+    });
+    let mut response = Response::new(Body::new(Pieces { pieces, ended: false }));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(write::CONTENT_TYPE));
+    headers.insert(LEFT_OUT, HeaderValue::from_static("native histograms, stale markers"));
+    response
+}

@@ -5,6 +5,7 @@ mod form;
 pub mod jaeger;
 pub mod loki;
 pub mod prometheus;
+mod stream;
 pub mod tempo;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::MethodRouter;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
@@ -51,6 +52,8 @@ pub struct Context {
     pub counters: Counters,
     /// Places for running queries.
     pub places: Arc<Semaphore>,
+    /// Places for answers that clients are reading.
+    pub streams: Arc<Semaphore>,
     /// How long each signal is kept, for the endpoints that say so; `None` is forever.
     pub retention_logs: Option<Duration>,
 }
@@ -64,7 +67,27 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// A query that may run.
+struct Admitted {
+    budget: Arc<QueryBudget>,
+    guard: CancelOnDrop,
+    place: OwnedSemaphorePermit,
+}
+
 impl Context {
+    /// Waits for a place among the running queries, within a budget whose clock starts before the wait.
+    async fn admit(&self, timeout: Option<Duration>) -> Result<Admitted, LimitError> {
+        let budget = self.engine.budget(timeout);
+        let guard = CancelOnDrop(budget.clone());
+        let wait = timeout.map_or(self.engine.options.timeout, |asked| asked.min(self.engine.options.timeout));
+        match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Admitted { budget, guard, place }),
+            Ok(Err(_)) | Err(_) => {
+                Err(LimitError::Deadline { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) })
+            }
+        }
+    }
+
     /// Runs a query on a blocking thread, once there is a place for it, within a budget whose clock
     /// starts before the wait. A client that hangs up cancels it.
     ///
@@ -75,14 +98,7 @@ impl Context {
         T: Send + 'static,
         F: FnOnce(&Context, &QueryBudget) -> T + Send + 'static,
     {
-        let budget = self.engine.budget(timeout);
-        let guard = CancelOnDrop(budget.clone());
-        let wait = timeout.map_or(self.engine.options.timeout, |asked| asked.min(self.engine.options.timeout));
-        let deadline = LimitError::Deadline { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) };
-        let place = match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) | Err(_) => return Err(deadline),
-        };
+        let Admitted { budget, guard, place } = self.admit(timeout).await?;
         let context = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
             let answer = work(&context, &budget);

@@ -32,6 +32,9 @@ const QUERY_SHARE: u64 = 8;
 /// Share of the memory limit that all running queries have together.
 const QUERIES_SHARE: u64 = 4;
 
+/// Answers that clients may be reading at the same time, for each query that may run.
+const STREAMS_PER_QUERY: usize = 4;
+
 impl Inside {
     /// Puts the parts together over an open store. `memory_max` is the limit of the whole process.
     pub(super) fn new(
@@ -57,6 +60,7 @@ impl Inside {
             logs,
             traces,
             places: Arc::new(Semaphore::new(limits.concurrency)),
+            streams: Arc::new(Semaphore::new(STREAMS_PER_QUERY * limits.concurrency)),
             engine: Engine { options: limits, memory: Some(MemoryBudget::new(memory_max / QUERIES_SHARE)) },
             clock,
             counters: counters.clone(),

@@ -97,7 +97,7 @@ async fn wrong_method(method: Method, uri: Uri, request: Request) -> Response<Bo
 }
 
 /// Gzip and nothing else: Grafana's plugins fail on zstd and on the usual deflate even where the
-/// browser offers them.
+/// browser offers them. Answers of `api::stream` come packed already.
 fn gzip() -> CompressionLayer<impl tower_http::compression::Predicate> {
     let worth_it = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_BYTES_MIN));
     CompressionLayer::new().quality(tower_http::CompressionLevel::Fastest).compress_when(worth_it)

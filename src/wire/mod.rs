@@ -3,6 +3,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod compress;
 pub mod decompress;
 pub mod error;
 pub mod jaeger_out;

@@ -110,7 +110,7 @@ const HEADERS: &[&str] = &[
     "Accept-Encoding: gzip\r\n",
     "Accept-Encoding: gzip, deflate, br, zstd\r\n",
     "Accept-Encoding: identity\r\n",
-    "Accept-Encoding: zstd, deflate\r\n",
+    "Accept-Encoding: br, deflate\r\n",
 ];
 
 /// What must be equal: status, type, and the content as far as it lasts.

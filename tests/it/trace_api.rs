@@ -35,6 +35,7 @@ fn context(store: VecTraces) -> Context {
         clock: Arc::new(ManualClock::at_ns(200_000_000_000)),
         counters: Counters::default(),
         places: Arc::new(Semaphore::new(4)),
+        streams: Arc::new(Semaphore::new(4)),
         retention_logs: None,
     }
 }

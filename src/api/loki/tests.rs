@@ -38,6 +38,7 @@ fn context(logs: MemoryLogs, options: Options) -> Context {
         clock: Arc::new(ManualClock::at_ns(NOW * SECOND)),
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),
+        streams: Arc::new(tokio::sync::Semaphore::new(2)),
         retention_logs: Some(Duration::from_secs(14 * 86_400)),
     }
 }

@@ -1,11 +1,14 @@
 //! Errors as Prometheus's API says them: a class becomes a status and an `errorType`.
 
+use std::fmt;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
 use super::json;
 use crate::api::form::FormError;
+use crate::api::stream::StreamError;
 use crate::base::error::{Classify, ErrorClass, brief, chain};
 use crate::base::limits::LimitError;
 use crate::query::promql::PromqlError;
@@ -60,6 +63,18 @@ impl From<StoreError> for ApiError {
 impl From<FormError> for ApiError {
     fn from(error: FormError) -> Self {
         Self { class: error.class(), message: error.to_string() }
+    }
+}
+
+impl From<StreamError> for ApiError {
+    fn from(error: StreamError) -> Self {
+        Self { class: error.class(), message: chain(&error) }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

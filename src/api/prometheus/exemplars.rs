@@ -19,15 +19,16 @@ pub(super) async fn exemplars(State(context): State<Context>, params: Params) ->
         Ok(prepared) => prepared,
         Err(error) => return error.into_response(),
     };
-    answer(&context, None, move |context, budget| {
+    answer(&context, None, params.coding, move |context, budget, sink| {
         let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         for selector in promql::selectors(&query)? {
             for (labels, exemplars) in context.metrics.exemplars(&selector, range, budget)? {
                 all.entry(labels).or_insert(exemplars);
             }
         }
-        let mut out = String::from("{\"status\":\"success\",\"data\":");
-        json::list(&mut out, &all, |out, (labels, exemplars)| {
+        sink.text.push_str("{\"status\":\"success\",\"data\":");
+        json::flowing(sink, &all, |sink, (labels, exemplars)| {
+            let out = &mut sink.text;
             out.push_str("{\"seriesLabels\":");
             json::labels(out, labels);
             out.push_str(",\"exemplars\":");
@@ -41,9 +42,10 @@ pub(super) async fn exemplars(State(context): State<Context>, params: Params) ->
                 out.push('}');
             });
             out.push('}');
-        });
-        out.push('}');
-        Ok(out)
+            Ok(())
+        })?;
+        sink.text.push('}');
+        Ok(())
     })
     .await
 }

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::number;
+pub(super) use super::number::time;
+use crate::api::stream::{Sink, StreamError};
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
 use crate::query::promql::{Answer, AnswerSeries, AnswerValue, Work};
@@ -9,19 +12,25 @@ use crate::query::promql::{Answer, AnswerSeries, AnswerValue, Work};
 /// A string with its quotes.
 pub(super) fn string(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if u32::from(c) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(text.get(plain..at).unwrap_or_default());
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => {
+                let _ = write!(out, "\\u{byte:04x}");
             }
-            c => out.push(c),
         }
     }
+    out.push_str(text.get(plain..).unwrap_or_default());
     out.push('"');
 }
 
@@ -51,31 +60,11 @@ pub(super) fn labels(out: &mut String, labels: &Labels) {
     out.push('}');
 }
 
-/// Milliseconds as seconds with at most three digits behind the point.
-pub(super) fn time(out: &mut String, ms: i64) {
-    let size = ms.unsigned_abs();
-    let sign = if ms < 0 { "-" } else { "" };
-    let _ = match size % 1000 {
-        0 => write!(out, "{sign}{}", size / 1000),
-        rest => write!(out, "{sign}{}.{rest:03}", size / 1000),
-    };
-}
-
-/// A float as a string, as Prometheus writes it: plain digits, but an exponent of two digits or more
-/// below a millionth and from 1e21 on.
+/// A float as a string.
 pub(super) fn float(out: &mut String, value: f64) {
-    let _ = if value.is_nan() {
-        write!(out, "\"NaN\"")
-    } else if value.is_infinite() {
-        write!(out, "\"{}Inf\"", if value > 0.0 { '+' } else { '-' })
-    } else if value != 0.0 && !(1e-6..1e21).contains(&value.abs()) {
-        let text = format!("{value:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let sign = if exponent.starts_with('-') { '-' } else { '+' };
-        write!(out, "\"{digits}e{sign}{:0>2}\"", exponent.trim_start_matches('-'))
-    } else {
-        write!(out, "\"{value}\"")
-    };
+    out.push('"');
+    number::float(out, value);
+    out.push('"');
 }
 
 fn point(out: &mut String, (t, value): (i64, f64)) {
@@ -115,57 +104,101 @@ fn histogram_point(out: &mut String, (t, histogram): (i64, &Histogram)) {
     out.push_str("}]");
 }
 
-fn series(out: &mut String, one: &AnswerSeries, many: bool) {
-    out.push_str("{\"metric\":");
-    labels(out, &one.labels);
-    let histograms = one.histograms.iter().map(|(t, histogram)| (*t, histogram.as_ref()));
+/// Points between two looks at whether there is text enough for a piece.
+const POINTS_MAX: usize = 1_024;
+
+/// Items with commas between them, in square brackets, sent as they come.
+pub(super) fn flowing<T>(
+    sink: &mut Sink,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Sink, T) -> Result<(), StreamError>,
+) -> Result<(), StreamError> {
+    sink.text.push('[');
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            sink.text.push(',');
+        }
+        write(sink, item)?;
+        sink.pass()?;
+    }
+    sink.text.push(']');
+    Ok(())
+}
+
+/// The same for items that are small and many.
+fn points<T>(sink: &mut Sink, items: &[T], mut write: impl FnMut(&mut String, &T)) -> Result<(), StreamError> {
+    sink.text.push('[');
+    for (at, part) in items.chunks(POINTS_MAX).enumerate() {
+        for (place, item) in part.iter().enumerate() {
+            if at + place > 0 {
+                sink.text.push(',');
+            }
+            write(&mut sink.text, item);
+        }
+        sink.pass()?;
+    }
+    sink.text.push(']');
+    Ok(())
+}
+
+fn series(sink: &mut Sink, one: &AnswerSeries, many: bool) -> Result<(), StreamError> {
+    sink.text.push_str("{\"metric\":");
+    labels(&mut sink.text, &one.labels);
     if many {
         if !one.floats.is_empty() {
-            out.push_str(",\"values\":");
-            list(out, one.floats.iter().copied(), point);
+            sink.text.push_str(",\"values\":");
+            points(sink, &one.floats, |out, float| point(out, *float))?;
         }
         if !one.histograms.is_empty() {
-            out.push_str(",\"histograms\":");
-            list(out, histograms, histogram_point);
+            sink.text.push_str(",\"histograms\":");
+            flowing(sink, &one.histograms, |sink, (t, histogram)| {
+                histogram_point(&mut sink.text, (*t, histogram));
+                Ok(())
+            })?;
         }
     } else if let Some(float) = one.floats.first() {
-        out.push_str(",\"value\":");
-        point(out, *float);
-    } else {
-        for histogram in histograms {
-            out.push_str(",\"histogram\":");
-            histogram_point(out, histogram);
-        }
+        sink.text.push_str(",\"value\":");
+        point(&mut sink.text, *float);
+    } else if let Some((t, histogram)) = one.histograms.first() {
+        sink.text.push_str(",\"histogram\":");
+        histogram_point(&mut sink.text, (*t, histogram));
     }
-    out.push('}');
+    sink.text.push('}');
+    Ok(())
 }
 
 /// A whole answer in its envelope. `stats` are shown when asked for, `truncated` says that a limit
-/// cut series off.
-pub(super) fn answer(answer: &Answer, stats: bool, truncated: bool, seconds: f64) -> String {
-    let mut out = String::with_capacity(256);
-    out.push_str("{\"status\":\"success\",\"data\":{\"resultType\":");
-    match &answer.value {
+/// cut series off. Series are freed as they are written.
+pub(super) fn answer(
+    sink: &mut Sink,
+    answer: Answer,
+    stats: bool,
+    truncated: bool,
+    seconds: f64,
+) -> Result<(), StreamError> {
+    sink.text.push_str("{\"status\":\"success\",\"data\":{\"resultType\":");
+    match answer.value {
         AnswerValue::Scalar(t, value) => {
-            out.push_str("\"scalar\",\"result\":");
-            point(&mut out, (*t, *value));
+            sink.text.push_str("\"scalar\",\"result\":");
+            point(&mut sink.text, (t, value));
         }
         AnswerValue::String(t, text) => {
-            out.push_str("\"string\",\"result\":[");
-            time(&mut out, *t);
-            out.push(',');
-            string(&mut out, text);
-            out.push(']');
+            sink.text.push_str("\"string\",\"result\":[");
+            time(&mut sink.text, t);
+            sink.text.push(',');
+            string(&mut sink.text, &text);
+            sink.text.push(']');
         }
         AnswerValue::Vector(all) => {
-            out.push_str("\"vector\",\"result\":");
-            list(&mut out, all, |out, one| series(out, one, false));
+            sink.text.push_str("\"vector\",\"result\":");
+            flowing(sink, all, |sink, one| series(sink, &one, false))?;
         }
         AnswerValue::Matrix(all) => {
-            out.push_str("\"matrix\",\"result\":");
-            list(&mut out, all, |out, one| series(out, one, true));
+            sink.text.push_str("\"matrix\",\"result\":");
+            flowing(sink, all, |sink, one| series(sink, &one, true))?;
         }
     }
+    let out = &mut sink.text;
     if stats {
         let _ = write!(
             out,
@@ -177,10 +210,10 @@ pub(super) fn answer(answer: &Answer, stats: bool, truncated: bool, seconds: f64
     }
     out.push('}');
     let cut = truncated.then_some(TRUNCATED);
-    notes(&mut out, "warnings", answer.warnings.iter().map(String::as_str).chain(cut));
-    notes(&mut out, "infos", answer.infos.iter().map(String::as_str));
+    notes(out, "warnings", answer.warnings.iter().map(String::as_str).chain(cut));
+    notes(out, "infos", answer.infos.iter().map(String::as_str));
     out.push('}');
-    out
+    Ok(())
 }
 
 /// The warning that goes with an answer cut off by a limit.
@@ -195,48 +228,34 @@ fn notes<'a>(out: &mut String, name: &str, texts: impl Iterator<Item = &'a str>)
 }
 
 /// A list of data in its envelope, at most `limit` items of it (0 is all).
-pub(super) fn limited<T>(mut items: Vec<T>, limit: usize, write: impl FnMut(&mut String, T)) -> String {
+pub(super) fn limited<T>(
+    sink: &mut Sink,
+    mut items: Vec<T>,
+    limit: usize,
+    mut write: impl FnMut(&mut String, T),
+) -> Result<(), StreamError> {
     let truncated = limit > 0 && items.len() > limit;
     if truncated {
         items.truncate(limit);
     }
-    let mut out = String::from("{\"status\":\"success\",\"data\":");
-    list(&mut out, items, write);
-    notes(&mut out, "warnings", truncated.then_some(TRUNCATED).into_iter());
-    out.push('}');
-    out
+    sink.text.push_str("{\"status\":\"success\",\"data\":");
+    flowing(sink, items, |sink, item| {
+        write(&mut sink.text, item);
+        Ok(())
+    })?;
+    notes(&mut sink.text, "warnings", truncated.then_some(TRUNCATED).into_iter());
+    sink.text.push('}');
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(write: impl FnOnce(&mut String)) -> String {
-        let mut out = String::new();
-        write(&mut out);
-        out
-    }
-
-    #[test]
-    fn floats_are_plain_digits_but_for_the_very_small_and_the_very_large() {
-        assert_eq!(written(|out| float(out, 1e21)), "\"1e+21\"");
-        assert_eq!(written(|out| float(out, 1e20)), "\"100000000000000000000\"");
-        assert_eq!(written(|out| float(out, f64::NEG_INFINITY)), "\"-Inf\"");
-        assert_eq!(written(|out| float(out, 5e-324)), "\"5e-324\"");
-        assert_eq!(written(|out| float(out, -8.82e-7)), "\"-8.82e-07\"");
-        assert_eq!(written(|out| float(out, 1e-6)), "\"0.000001\"");
-        assert_eq!(written(|out| float(out, -0.0)), "\"-0\"");
-    }
-
-    #[test]
-    fn times_are_seconds_with_milliseconds() {
-        assert_eq!(written(|out| time(out, 1_500)), "1.500");
-        assert_eq!(written(|out| time(out, -1)), "-0.001");
-        assert_eq!(written(|out| time(out, 4_000)), "4");
-    }
-
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(written(|out| string(out, "a\"\\\u{1}\n")), "\"a\\\"\\\\\\u0001\\n\"");
+        let mut out = String::new();
+        string(&mut out, "a\"\\\u{1}\nü");
+        assert_eq!(out, "\"a\\\"\\\\\\u0001\\nü\"");
     }
 }

@@ -35,13 +35,13 @@ pub(super) async fn labels(State(context): State<Context>, params: Params) -> Re
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    answer(&context, None, move |context, budget| {
+    answer(&context, None, params.coding, move |context, budget, sink| {
         let mut names = BTreeSet::new();
         for selector in &asked.selectors {
             names.extend(context.metrics.label_names(selector, asked.range, budget)?);
         }
         let names: Vec<String> = names.into_iter().collect();
-        Ok(json::limited(names, asked.limit, |out, name| json::string(out, &name)))
+        Ok(json::limited(sink, names, asked.limit, |out, name| json::string(out, &name))?)
     })
     .await
 }
@@ -59,14 +59,14 @@ pub(super) async fn label_values(
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    answer(&context, None, move |context, budget| {
+    answer(&context, None, params.coding, move |context, budget, sink| {
         let name = label_name(&escaped);
         let mut values = BTreeSet::new();
         for selector in &asked.selectors {
             values.extend(context.metrics.label_values(&name, selector, asked.range, budget)?);
         }
         let values: Vec<String> = values.into_iter().collect();
-        Ok(json::limited(values, asked.limit, |out, value| json::string(out, &value)))
+        Ok(json::limited(sink, values, asked.limit, |out, value| json::string(out, &value))?)
     })
     .await
 }
@@ -77,14 +77,14 @@ pub(super) async fn series(State(context): State<Context>, params: Params) -> Re
         Ok(_) => return ApiError::bad_data("no match[] parameter provided").into_response(),
         Err(error) => return error.into_response(),
     };
-    answer(&context, None, move |context, budget| {
+    answer(&context, None, params.coding, move |context, budget, sink| {
         let mut all: Vec<Labels> = Vec::new();
         for selector in &asked.selectors {
             all.extend(context.metrics.series(selector, asked.range, budget)?);
         }
         all.sort();
         all.dedup();
-        Ok(json::limited(all, asked.limit, |out, labels| json::labels(out, &labels)))
+        Ok(json::limited(sink, all, asked.limit, |out, labels| json::labels(out, &labels))?)
     })
     .await
 }
@@ -96,7 +96,7 @@ pub(super) async fn metadata(State(context): State<Context>, params: Params) -> 
         Err(error) => return error.into_response(),
     };
     let wanted = params.get("metric").map(str::to_owned);
-    answer(&context, None, move |context, _| {
+    answer(&context, None, params.coding, move |context, _, sink| {
         let mut families: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
         for one in context.metrics.metadata()? {
             if wanted.as_ref().is_none_or(|name| *name == one.name) {
@@ -104,14 +104,16 @@ pub(super) async fn metadata(State(context): State<Context>, params: Params) -> 
             }
         }
         let cut = |limit: usize| if limit == 0 { usize::MAX } else { limit };
-        let mut out = String::from("{\"status\":\"success\",\"data\":{");
+        sink.text.push_str("{\"status\":\"success\",\"data\":{");
         for (at, (name, variants)) in families.into_iter().take(cut(limit)).enumerate() {
+            sink.pass()?;
+            let out = &mut sink.text;
             if at > 0 {
                 out.push(',');
             }
-            json::string(&mut out, &name);
+            json::string(out, &name);
             out.push(':');
-            json::list(&mut out, variants.into_iter().take(cut(per_metric)), |out, one| {
+            json::list(out, variants.into_iter().take(cut(per_metric)), |out, one| {
                 for (key, value) in [("{\"type\":", &one.kind), (",\"help\":", &one.help), (",\"unit\":", &one.unit)] {
                     out.push_str(key);
                     json::string(out, value);
@@ -119,8 +121,8 @@ pub(super) async fn metadata(State(context): State<Context>, params: Params) -> 
                 out.push('}');
             });
         }
-        out.push_str("}}");
-        Ok(out)
+        sink.text.push_str("}}");
+        Ok(())
     })
     .await
 }

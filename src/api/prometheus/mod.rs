@@ -1,12 +1,13 @@
 //! The HTTP API of Prometheus, version 1, over PromQL and the metrics of the store.
 //! Flow: parameters of URL and form, merged → a query on a blocking thread → JSON written straight
-//! into the body. Spec: https://prometheus.io/docs/prometheus/latest/querying/api/
+//! into the body, piece by piece. Spec: https://prometheus.io/docs/prometheus/latest/querying/api/
 
 mod error;
 mod exemplars;
 mod export;
 mod json;
 mod meta;
+mod number;
 mod params;
 mod query;
 mod rules;
@@ -19,8 +20,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header;
 
+use super::stream::Sink;
 use super::{Context, Endpoint};
 use crate::base::limits::QueryBudget;
+use crate::wire::compress::Coding;
 
 use error::ApiError;
 
@@ -59,16 +62,15 @@ const fn endpoint(
     Endpoint { methods, path, summary, route }
 }
 
-/// Runs a query and answers with its JSON; counts it.
-async fn answer<F>(context: &Context, timeout: Option<Duration>, work: F) -> Response
+const JSON: &str = "application/json";
+
+/// Runs a query and answers with the JSON that it writes; counts it.
+async fn answer<F>(context: &Context, timeout: Option<Duration>, coding: Coding, work: F) -> Response
 where
-    F: FnOnce(&Context, &QueryBudget) -> Result<String, ApiError> + Send + 'static,
+    F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), ApiError> + Send + 'static,
 {
     let started = Instant::now();
-    let result = match context.run(timeout, work).await {
-        Ok(result) => result,
-        Err(limit) => Err(ApiError::from(limit)),
-    };
+    let result = context.stream(timeout, coding, JSON, work).await;
     let outcome = result.as_ref().map_or_else(ApiError::kind, |_| "success");
     let labels = [("language", "promql"), ("outcome", outcome)];
     context.counters.counter("trilith_queries_total", "Queries answered, by language and outcome.", &labels).inc();
@@ -76,13 +78,13 @@ where
     let help = "Time spent on queries, waiting included.";
     context.counters.nanoseconds("trilith_query_seconds_total", help, &[("language", "promql")]).add(spent);
     match result {
-        Ok(body) => json_response(body),
+        Ok(response) => response,
         Err(error) => error.into_response(),
     }
 }
 
 fn json_response(body: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+    ([(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response()
 }
 
 /// Wraps JSON in the envelope of a success.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use http::header::ACCEPT_ENCODING;
 
 use super::error::ApiError;
 use crate::api::Context;
@@ -12,22 +14,34 @@ use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
 use crate::query::promql;
 use crate::query::promql::lex;
+use crate::wire::compress::Coding;
 
 /// Longest form that is read, in bytes.
 const FORM_BYTES_MAX: usize = 8 << 20;
 /// Times further away than this many milliseconds from 1970 are taken to be there.
 const TIME_MAX: i64 = 1 << 53;
 
-/// The parameters, in the order URL, body.
+/// The parameters, and what the request's headers say about its answer.
 #[derive(Debug, Default)]
-pub(super) struct Params(Pairs);
+pub(super) struct Params {
+    /// In the order URL, body.
+    pairs: Pairs,
+    /// How the client would have its answer.
+    pub(super) coding: Coding,
+}
+
+/// How the client of these headers would have its answer.
+pub(super) fn coding(headers: &HeaderMap) -> Coding {
+    Coding::accepted(headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
+}
 
 impl FromRequest<Context> for Params {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &Context) -> Result<Self, Response> {
+        let coding = coding(request.headers());
         match form::read(request, FORM_BYTES_MAX).await {
-            Ok(pairs) => Ok(Self(pairs)),
+            Ok(pairs) => Ok(Self { pairs, coding }),
             Err(error) => Err(ApiError::from(error).into_response()),
         }
     }
@@ -41,7 +55,7 @@ impl Params {
 
     /// All values of a name.
     pub(super) fn all<'p>(&'p self, name: &str) -> impl Iterator<Item = &'p str> {
-        self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
     /// The query.

@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::params::Params;
 use super::{answer, json};
 use crate::api::Context;
+use crate::api::stream::{Sink, StreamError};
 use crate::query::promql::{self, AnswerValue, LOOKBACK_MS};
 
 /// What both kinds of queries share.
@@ -31,7 +32,7 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
     })
 }
 
-fn write(mut result: promql::Answer, asked: &Asked, seconds: f64) -> String {
+fn write(sink: &mut Sink, mut result: promql::Answer, asked: &Asked, seconds: f64) -> Result<(), StreamError> {
     let mut truncated = false;
     if let AnswerValue::Vector(all) | AnswerValue::Matrix(all) = &mut result.value {
         truncated = asked.limit > 0 && all.len() > asked.limit;
@@ -39,7 +40,7 @@ fn write(mut result: promql::Answer, asked: &Asked, seconds: f64) -> String {
             all.truncate(asked.limit);
         }
     }
-    json::answer(&result, asked.stats, truncated, seconds)
+    json::answer(sink, result, asked.stats, truncated, seconds)
 }
 
 pub(super) async fn instant(State(context): State<Context>, params: Params) -> Response {
@@ -51,9 +52,9 @@ pub(super) async fn instant(State(context): State<Context>, params: Params) -> R
         Ok(prepared) => prepared,
         Err(error) => return ApiError::into_response(error),
     };
-    answer(&context, timeout, move |context, budget| {
+    answer(&context, timeout, params.coding, move |context, budget, sink| {
         let result = promql::instant(context.metrics.as_ref(), &asked.query, time, asked.params, budget)?;
-        Ok(write(result, &asked, budget.elapsed().as_secs_f64()))
+        Ok(write(sink, result, &asked, budget.elapsed().as_secs_f64())?)
     })
     .await
 }
@@ -76,9 +77,9 @@ pub(super) async fn range(State(context): State<Context>, params: Params) -> Res
         Ok(prepared) => prepared,
         Err(error) => return ApiError::into_response(error),
     };
-    answer(&context, timeout, move |context, budget| {
+    answer(&context, timeout, params.coding, move |context, budget, sink| {
         let result = promql::range(context.metrics.as_ref(), &asked.query, times, asked.params, budget)?;
-        Ok(write(result, &asked, budget.elapsed().as_secs_f64()))
+        Ok(write(sink, result, &asked, budget.elapsed().as_secs_f64())?)
     })
     .await
 }
@@ -88,11 +89,11 @@ pub(super) async fn format(State(context): State<Context>, params: Params) -> Re
         Ok(query) => query,
         Err(error) => return error.into_response(),
     };
-    answer(&context, None, move |_, _| {
-        let mut out = String::from("{\"status\":\"success\",\"data\":");
-        json::string(&mut out, &promql::format(&query)?);
-        out.push('}');
-        Ok(out)
+    answer(&context, None, params.coding, move |_, _, sink| {
+        sink.text.push_str("{\"status\":\"success\",\"data\":");
+        json::string(&mut sink.text, &promql::format(&query)?);
+        sink.text.push('}');
+        Ok(())
     })
     .await
 }

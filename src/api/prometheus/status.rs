@@ -5,6 +5,7 @@
 use axum::extract::State;
 use axum::response::Response;
 
+use super::params::Params;
 use super::success;
 use crate::api::Context;
 use crate::model::labels::METRIC_NAME;
@@ -30,15 +31,16 @@ pub(super) async fn config() -> Response {
     success("{\"yaml\":\"\"}")
 }
 
-pub(super) async fn tsdb(State(context): State<Context>) -> Response {
-    super::answer(&context, None, |context, budget| {
+pub(super) async fn tsdb(State(context): State<Context>, params: Params) -> Response {
+    super::answer(&context, None, params.coding, |context, budget, sink| {
         let names = context.metrics.label_names(&[], RangeMs::ALL, budget)?.len();
         let metrics = context.metrics.label_values(METRIC_NAME, &[], RangeMs::ALL, budget)?.len();
-        Ok(format!(
+        sink.text = format!(
             "{{\"status\":\"success\",\"data\":{{\"headStats\":{{\"numLabelPairs\":{names},\"numMetrics\":{metrics}}},\
              \"seriesCountByMetricName\":[],\"labelValueCountByLabelName\":[],\"memoryInBytesByLabelName\":[],\
              \"seriesCountByLabelValuePair\":[]}}}}"
-        ))
+        );
+        Ok(())
     })
     .await
 }

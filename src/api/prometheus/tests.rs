@@ -18,6 +18,7 @@ use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::query::promql::memory::{Memory, Nothing};
 use crate::query::{Engine, Options};
+use crate::wire::decompress::{Encoding, decompress};
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied()).unwrap()
@@ -32,6 +33,7 @@ fn context(memory: Memory, options: Options) -> Context {
         clock: Arc::new(ManualClock::at_ns(100_000_000_000)),
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),
+        streams: Arc::new(tokio::sync::Semaphore::new(2)),
         retention_logs: None,
     }
 }
@@ -162,6 +164,26 @@ async fn a_range_is_a_matrix_of_strings_and_times() {
         r#"[10,"1e+21"],[20,"1e+21"]]}]}}"#
     );
     assert_eq!((status, body.as_str()), (StatusCode::OK, expected));
+}
+
+#[tokio::test]
+async fn large_answers_are_gzipped_and_zstd_is_for_those_who_ask_for_it_alone() {
+    for (accepted, coding, encoding) in [
+        ("gzip, deflate, br, zstd", Some("gzip"), Encoding::Gzip),
+        ("zstd", Some("zstd"), Encoding::Zstd),
+        ("br", None, Encoding::Identity),
+    ] {
+        let request = Request::get(
+            "/api/v1/query?query=label_replace(up,%22x%22,%22yyyyyyyyyy%22,%22%22,%22%22)[1m:50ms]&time=90",
+        )
+        .header("accept-encoding", accepted);
+        let response = router(example()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.headers().get("content-encoding").map(|value| value.to_str().unwrap()), coding);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let text = decompress(encoding, &body, 1 << 20).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(answer["data"]["result"][0]["values"].as_array().unwrap().len(), 1_200, "{accepted}");
+    }
 }
 
 #[tokio::test]

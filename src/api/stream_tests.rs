@@ -1,0 +1,178 @@
+//! What is promised of answers that flow.
+
+use std::sync::mpsc as channel;
+
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+
+use super::*;
+use crate::api::Context;
+use crate::base::clock::ManualClock;
+use crate::base::counters::Counters;
+use crate::query::promql::memory::{Memory, Nothing};
+use crate::query::{Engine, Options};
+use crate::wire::decompress::{Encoding, decompress};
+
+fn context() -> Context {
+    Context {
+        metrics: Arc::new(Memory::default()),
+        logs: Arc::new(Nothing),
+        traces: Arc::new(Nothing),
+        engine: Engine { options: Options::default(), memory: None },
+        clock: Arc::new(ManualClock::at_ns(0)),
+        counters: Counters::default(),
+        places: Arc::new(Semaphore::new(1)),
+        streams: Arc::new(Semaphore::new(1)),
+        retention_logs: None,
+    }
+}
+
+fn buffered(context: &Context) -> u64 {
+    context.counters.gauge("trilith_answer_buffered_bytes", "", &[]).get()
+}
+
+#[derive(Debug)]
+struct Failed(String);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<LimitError> for Failed {
+    fn from(error: LimitError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<StreamError> for Failed {
+    fn from(error: StreamError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// An answer of so many lines of 1,000 bytes.
+async fn lines(context: &Context, coding: Coding, lines: usize) -> Response {
+    let work = move |_: &Context, _: &QueryBudget, sink: &mut Sink| {
+        for line in 0..lines {
+            sink.text.push_str(&format!("{line:>999}\n"));
+            sink.pass()?;
+        }
+        Ok::<_, Failed>(())
+    };
+    context.stream(None, coding, "text/plain", work).await.unwrap()
+}
+
+fn expected(lines: usize) -> String {
+    (0..lines).map(|line| format!("{line:>999}\n")).collect()
+}
+
+#[tokio::test]
+async fn an_answer_of_any_length_takes_the_memory_of_a_few_pieces() {
+    let context = context();
+    let mut body = lines(&context, Coding::Identity, 16_000).await.into_body();
+    assert_eq!(body.size_hint().exact(), None);
+    let (mut bytes, mut most) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let data = frame.unwrap().into_data().unwrap();
+        assert!(data.len() <= PIECE_BYTES + 1_000, "{}", data.len());
+        bytes.extend_from_slice(&data);
+        // Give the writer every chance to run ahead.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        most = most.max(buffered(&context));
+    }
+    let bound = (PIECES_MAX + 2) * (PIECE_BYTES + 1_000);
+    assert!(most > PIECE_BYTES as u64 && most <= bound as u64, "{most} bytes were buffered");
+    assert!(bytes == expected(16_000).as_bytes(), "{} bytes came", bytes.len());
+    assert_eq!(buffered(&context), 0);
+}
+
+#[tokio::test]
+async fn what_fits_into_a_piece_is_whole_and_small_answers_are_not_packed() {
+    for (count, coding, encoding) in [
+        (0, Coding::Gzip, Encoding::Identity),
+        (1, Coding::Gzip, Encoding::Identity),
+        (2, Coding::Gzip, Encoding::Gzip),
+        (60, Coding::Zstd, Encoding::Zstd),
+        (60, Coding::Identity, Encoding::Identity),
+        (300, Coding::Gzip, Encoding::Gzip),
+        (300, Coding::Zstd, Encoding::Zstd),
+    ] {
+        let response = lines(&context(), coding, count).await;
+        let header = response.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap().to_owned());
+        let is_packed = encoding != Encoding::Identity;
+        assert_eq!(header, coding.name().filter(|_| is_packed).map(str::to_owned), "{count} {coding:?}");
+        assert_eq!(response.body().size_hint().exact().is_some(), count <= 60, "{count} {coding:?}");
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(decompress(encoding, &bytes, 1 << 20).unwrap() == expected(count).as_bytes(), "{count} {coding:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_ends_the_writing() {
+    let context = context();
+    let (tell, told) = channel::channel();
+    let work = move |_: &Context, budget: &QueryBudget, sink: &mut Sink| {
+        let ended = loop {
+            sink.text.push_str("some more ");
+            if let Err(error) = sink.pass() {
+                break error;
+            }
+        };
+        tell.send((ended.to_string(), budget.check())).unwrap();
+        Err::<(), _>(Failed::from(ended))
+    };
+    let response = context.stream(None, Coding::Identity, "text/plain", work).await.unwrap();
+    drop(response);
+    let (ended, check) = tokio::task::spawn_blocking(move || told.recv().unwrap()).await.unwrap();
+    assert_eq!((ended.as_str(), check), ("the client hung up", Err(LimitError::Canceled)));
+    // The writer may have charged a piece after the reader was gone; it takes it back.
+    while buffered(&context) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_whole_answer() {
+    let work = |_: &Context, _: &QueryBudget, sink: &mut Sink| {
+        for _ in 0..200 {
+            sink.text.push_str(&"x".repeat(1_000));
+            sink.pass()?;
+        }
+        Err(Failed("in the middle".to_owned()))
+    };
+    let context = context();
+    let response = context.stream(None, Coding::Identity, "text/plain", work).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    let failed = context.stream(None, Coding::Identity, "", |_, _, _| Err(Failed("early".to_owned()))).await;
+    assert_eq!(failed.unwrap_err().0, "early");
+}
+
+#[tokio::test]
+async fn an_answer_that_flows_leaves_its_place_to_the_next_query() {
+    let context = context();
+    let first = lines(&context, Coding::Identity, 2_000).await;
+    assert_eq!(context.run(None, |_, _| 7).await, Ok(7), "there is one place, and it is free");
+    // No place is left among the flowing answers: the second keeps the query's.
+    let second = lines(&context, Coding::Identity, 2_000).await;
+    assert_eq!(context.places.available_permits(), 0);
+    for response in [first, second] {
+        assert!(response.into_body().collect().await.unwrap().to_bytes() == expected(2_000).as_bytes());
+    }
+    while context.places.available_permits() + context.streams.available_permits() < 2 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let (pieces, rest) = mpsc::channel(1);
+    let wait = Duration::from_millis(20);
+    let given_up = tokio::task::spawn_blocking(move || {
+        hand_over_within(&pieces, Piece::End, wait).unwrap();
+        hand_over_within(&pieces, Piece::End, wait)
+    });
+    assert!(matches!(given_up.await.unwrap(), Err(StreamError::Stalled(_))));
+    drop(rest);
+}

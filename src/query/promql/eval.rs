@@ -64,6 +64,17 @@ impl Grid {
     }
 }
 
+/// What an instant vector selector gives of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// The sample itself.
+    Sample,
+    /// Its time in seconds.
+    Time,
+    /// When its counting began, in seconds; 0 when that is not known.
+    Start,
+}
+
 /// One running query.
 pub struct Eval<'a> {
     /// Where samples come from.
@@ -148,7 +159,7 @@ impl<'a> Eval<'a> {
             Kind::Number(value) => self.constant(*value, grid),
             Kind::String(text) => Ok(Value::String(text.clone())),
             Kind::Paren(inner) => self.eval(inner, grid),
-            Kind::Vector(selector) => Ok(Value::Vector(self.instant(selector, grid, false, expr.pos)?)),
+            Kind::Vector(selector) => Ok(Value::Vector(self.instant(selector, grid, Gives::Sample, expr.pos)?)),
             Kind::Matrix(..) | Kind::Subquery(_) => {
                 Err(PromqlError::Execution("a range vector is allowed only as an argument of a function".to_owned()))
             }
@@ -286,11 +297,11 @@ impl<'a> Eval<'a> {
         time.saturating_sub(offset)
     }
 
-    /// An instant vector selector; with `stamps`, the times of its samples in seconds instead.
+    /// An instant vector selector.
     ///
     /// # Errors
     /// What the store or the budget says.
-    pub fn instant(&mut self, selector: &Selector, grid: &Grid, stamps: bool, pos: Pos) -> Result<Vector, PromqlError> {
+    pub fn instant(&mut self, selector: &Selector, grid: &Grid, gives: Gives, pos: Pos) -> Result<Vector, PromqlError> {
         let first = self.looks_at(selector.at, selector.offset, grid, 0);
         let last = self.looks_at(selector.at, selector.offset, grid, grid.steps.saturating_sub(1));
         let beyond = if selector.edges == Edges::Smoothed { self.lookback } else { 0 };
@@ -308,13 +319,19 @@ impl<'a> Eval<'a> {
                 let after = until.saturating_sub(self.lookback);
                 let Some((time, cell)) = latest(&series, floats, histograms) else { continue };
                 if time > after {
+                    let seconds = |ms: i64| Cell::Float(ms as f64 / 1000.0);
                     let cell = match cell {
                         Some(cell) if selector.edges == Edges::Smoothed && time != until => {
                             self.smoothed((&labels, &series), (floats, histograms), (time, cell), until, pos)
                         }
                         cell => cell,
                     };
-                    column.set(step, cell.map(|cell| if stamps { Cell::Float(time as f64 / 1000.0) } else { cell }));
+                    let given = |cell: Cell| match gives {
+                        Gives::Sample => cell,
+                        Gives::Time => seconds(time),
+                        Gives::Start => seconds(start_of(&series, floats, histograms, time)),
+                    };
+                    column.set(step, cell.map(given));
                 }
             }
             vector.push(Series { labels, drop_name: false, column });
@@ -418,6 +435,15 @@ impl<'a> Eval<'a> {
 /// How many more items there are up to a time, both searching near first.
 fn advance<T>(items: &[T], from: usize, until: i64, time: impl Fn(&T) -> i64) -> usize {
     items.get(from..).unwrap_or_default().iter().take_while(|item| time(item) <= until).count()
+}
+
+/// When counting began for the sample of a time that is the later of those before two indexes.
+fn start_of(series: &Columns, floats: usize, histograms: usize, time: i64) -> i64 {
+    let histogram = histograms.checked_sub(1).and_then(|at| series.histograms.get(at));
+    match histogram.filter(|sample| sample.t == time) {
+        Some(sample) => sample.start,
+        None => floats.checked_sub(1).map_or(0, |at| series.start(at)),
+    }
 }
 
 /// The later of the samples before two indexes; no cell when it ends the series.

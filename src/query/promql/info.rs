@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::PromqlError;
 use super::ast::{Call, Kind, Pos, Selector};
-use super::eval::{Eval, Grid};
+use super::eval::{Eval, Gives, Grid};
 use super::value::{CellRef, Column, Series, Value, Vector};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::matcher::{MatchOp, Matcher};
@@ -101,7 +101,7 @@ fn find(
         return Ok(Vec::new());
     }
     let selector = Selector { matchers, offset, at, edges: super::ast::Edges::Plain };
-    let values = eval.instant(&selector, grid, false, pos)?;
+    let values = eval.instant(&selector, grid, Gives::Sample, pos)?;
     let has_histogram =
         |series: &Series| (0..grid.steps).any(|step| matches!(series.column.get(step), CellRef::Histogram(_)));
     if let Some(series) = values.iter().find(|series| has_histogram(series)) {
@@ -110,7 +110,7 @@ fn find(
     }
     eval.release(&values);
     // Where two series of one info metric overlap, the one with the later sample counts.
-    eval.instant(&selector, grid, true, pos)
+    eval.instant(&selector, grid, Gives::Time, pos)
 }
 
 /// The series with samples at a step, of those with equal names only the ones sampled last.

@@ -38,15 +38,28 @@ impl Memory {
         self.entry(labels).histograms.push(sample);
     }
 
+    /// Says when counting began for a sample that is there already.
+    pub(crate) fn began(&mut self, labels: &Labels, t: i64, start: i64) {
+        let columns = self.entry(labels);
+        columns.starts.resize(columns.times.len(), 0);
+        if let Ok(at) = columns.times.binary_search(&t) {
+            columns.starts[at] = start;
+        }
+        columns.histograms.iter_mut().filter(|sample| sample.t == t).for_each(|sample| sample.start = start);
+    }
+
     fn matching<'m>(&'m self, matchers: &'m [Matcher]) -> impl Iterator<Item = (&'m Labels, &'m Columns)> {
         self.series.iter().filter(|(labels, _)| all_match(matchers, labels))
     }
 
     fn cut(series: &Columns, range: RangeMs) -> Columns {
-        let floats = series.times.iter().copied().zip(series.values.iter().copied());
-        let (times, values): (Vec<_>, _) = floats.filter(|(t, _)| range.contains(*t)).unzip();
+        let places =
+            series.times.partition_point(|t| *t < range.start)..series.times.partition_point(|t| *t <= range.end);
+        let times = series.times.get(places.clone()).unwrap_or_default().to_vec().into();
+        let values = series.values.get(places.clone()).unwrap_or_default().to_vec();
+        let starts = series.starts.get(places).unwrap_or_default().to_vec();
         let histograms = series.histograms.iter().filter(|sample| range.contains(sample.t)).cloned().collect();
-        Columns { times: times.into(), values, starts: Vec::new(), histograms }
+        Columns { times, values, starts, histograms }
     }
 }
 

@@ -182,6 +182,12 @@ impl Work {
         self.schema == CUSTOM_BUCKETS_SCHEMA
     }
 
+    /// A histogram without observations in buckets like those of this one.
+    pub fn nothing(&self) -> Self {
+        let Self { schema, zero_threshold, ref bounds, .. } = *self;
+        Self { schema, zero_threshold, bounds: bounds.clone(), ..Self::default() }
+    }
+
     /// Leaves out empty buckets.
     pub fn compact(&mut self) {
         self.positive.retain(|(_, count)| *count != 0.0);

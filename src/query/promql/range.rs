@@ -52,6 +52,8 @@ pub(super) struct Window<'a> {
     pub times: &'a [i64],
     /// The float samples.
     pub values: &'a [f64],
+    /// When counting began for each float sample; empty when known of none.
+    pub starts: &'a [i64],
     /// The histogram samples.
     pub histograms: &'a [HistogramSample],
     /// The window begins after this time.
@@ -66,6 +68,11 @@ impl Window<'_> {
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         self.times.is_empty() && self.histograms.is_empty()
+    }
+
+    /// When counting began for the float at a place; 0 when not known.
+    pub(super) fn start_at(&self, place: usize) -> i64 {
+        self.starts.get(place).copied().unwrap_or_default()
     }
 }
 
@@ -176,13 +183,14 @@ impl<'m> Slide<'m> {
 
     /// The samples after `start` up to and with `end`.
     pub(super) fn to(&mut self, start: i64, end: i64, now: i64) -> Window<'m> {
-        let RangeSeries { times, values, histograms, .. } = self.series;
+        let RangeSeries { times, values, starts, histograms, .. } = self.series;
         self.floats = moved(self.floats, times, |t| *t, start, end);
         self.histograms = moved(self.histograms, histograms, |sample| sample.t, start, end);
         let floats = self.floats.0..self.floats.1;
         Window {
             times: times.get(floats.clone()).unwrap_or_default(),
-            values: values.get(floats).unwrap_or_default(),
+            values: values.get(floats.clone()).unwrap_or_default(),
+            starts: starts.get(floats).unwrap_or_default(),
             histograms: histograms.get(self.histograms.0..self.histograms.1).unwrap_or_default(),
             start,
             end,

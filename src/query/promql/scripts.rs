@@ -9,7 +9,8 @@
 //!   a_total{x="1"} 0 10 20
 //! ```
 //! A line that begins with `expect fail`, `expect warn` or `expect info` names a part of the message,
-//! `expect ordered` makes the order count, a bare number is a scalar, `clear` empties the store.
+//! `expect ordered` makes the order count, a bare number is a scalar, `clear` empties the store. After
+//! its samples, `began a_total{x="1"} 5s _ 65s` says when counting began for them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -264,6 +265,13 @@ impl Question {
 }
 
 fn load(store: &mut Memory, gap: i64, line: &str) {
+    if let Some(line) = line.strip_prefix("began ") {
+        let (labels, rest) = metric(line);
+        for (at, time) in rest.split_whitespace().enumerate().filter(|(_, time)| *time != "_") {
+            store.began(&labels, gap * at as i64, milliseconds(time));
+        }
+        return;
+    }
     let (labels, rest) = metric(line);
     for (at, cell) in values(rest).into_iter().enumerate() {
         let t = gap * at as i64;

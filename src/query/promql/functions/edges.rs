@@ -80,7 +80,7 @@ fn float_change(
     match values.as_slice() {
         [] => None,
         [_] => Some(Cell::Float(0.0)),
-        values => rate::float_change(values, counter).map(Cell::Float),
+        values => rate::float_change(values, counter, |_| false).map(Cell::Float),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How fast things change: rate, increase, delta and their kin, regressions, resets and changes.
 //! A rate extrapolates from its samples to the edges of its window, but for `anchored` and
-//! `smoothed` ranges, which know the values at the edges.
+//! `smoothed` ranges, which know the values at the edges. Where it is known when counting began, a
+//! counter's first value counts from there on, and one that began anew is a reset.
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub(in crate::query::promql) const MIXED_SCHEMAS: &str =
 const NOT_A_COUNTER: &str = "this native histogram metric is not a counter:";
 const NOT_A_GAUGE: &str = "this native histogram metric is not a gauge:";
 const MAYBE_NO_COUNTER: &str = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
+const OVERLAPS: &str = "sample has start time that overlaps with previous sample timestamp for metric";
 pub(super) const IGNORED: &str = "ignored histograms in a range containing both floats and histograms for metric name";
 
 fn rate(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
@@ -71,20 +73,74 @@ fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool
     }
     if window.histograms.is_empty() {
         hint_non_counter(context, counter);
-        let result = float_change(window.values, counter)?;
         let (first, last) = (*window.times.first()?, *window.times.last()?);
+        let counted =
+            |at: usize| Counted { t: window.times.get(at).copied().unwrap_or_default(), start: window.start_at(at) };
+        let began = if counter && !window.starts.is_empty() {
+            warn_of_overlaps((0..window.times.len()).map(counted), context);
+            counted(0).began_in(window)
+        } else {
+            None
+        };
+        let anew = |at: usize| !window.starts.is_empty() && counted(at).is_anew(counted(at - 1));
         let first_value = *window.values.first()?;
+        let result = match (float_change(window.values, counter, anew), began) {
+            (result, None) => result?,
+            (result, Some(_)) => result.unwrap_or_default() + first_value,
+        };
         let zero = (counter && result > 0.0 && first_value >= 0.0).then(|| first_value / result);
-        return Some(Cell::Float(result * extrapolation(window, first, last, window.times.len(), zero)?));
+        let sampled = Sampled { began, first, last, count: window.times.len() };
+        return Some(Cell::Float(result * sampled.extrapolation(window, zero)?));
     }
-    let result = histogram_change(window.histograms, context, counter)?;
     let (first, last) = (window.histograms.first()?, window.histograms.last()?);
+    let began = if counter { Counted::of(first).began_in(window) } else { None };
+    let mut result = histogram_change(window.histograms, context, counter, began.is_some())?;
     let zero =
         (counter && result.count > 0.0 && first.histogram.count >= 0.0).then(|| first.histogram.count / result.count);
-    let factor = extrapolation(window, first.t, last.t, window.histograms.len(), zero)?;
-    let mut result = result;
-    result.scale(factor);
+    let sampled = Sampled { began, first: first.t, last: last.t, count: window.histograms.len() };
+    result.scale(sampled.extrapolation(window, zero)?);
     Some(Cell::Histogram(Arc::new(result.into())))
+}
+
+/// When a sample was taken and when its counting began, 0 where that is not known.
+#[derive(Clone, Copy)]
+struct Counted {
+    t: i64,
+    start: i64,
+}
+
+impl Counted {
+    fn of(sample: &HistogramSample) -> Self {
+        Self { t: sample.t, start: sample.start }
+    }
+
+    /// Whether counting began anew between the sample before and this one. One that begins at the
+    /// very time of the sample before is a difference, if that one had begun before its own time;
+    /// else its beginning was not known.
+    fn is_anew(self, before: Self) -> bool {
+        match self.start {
+            0 => false,
+            start if start >= self.t => false,
+            start if start == before.t => before.start != 0 && before.start < before.t,
+            start => start > before.t,
+        }
+    }
+
+    /// When counting began, where that is in the window and before the sample.
+    fn began_in(self, window: &Window<'_>) -> Option<i64> {
+        (self.start != 0 && self.start > window.start && self.start < self.t).then_some(self.start)
+    }
+}
+
+/// Warns when counting seems to have begun anew before the last sample of the counting before.
+fn warn_of_overlaps(samples: impl Iterator<Item = Counted>, context: &mut RangeContext<'_, '_>) {
+    let mut before: Option<Counted> = None;
+    for now in samples {
+        if before.is_some_and(|before| now.start != 0 && now.start < before.t && now.start != before.start) {
+            return context.warn(OVERLAPS);
+        }
+        before = Some(now);
+    }
 }
 
 pub(super) fn hint_non_counter(context: &mut RangeContext<'_, '_>, counter: bool) {
@@ -95,14 +151,15 @@ pub(super) fn hint_non_counter(context: &mut RangeContext<'_, '_>, counter: bool
     }
 }
 
-/// Last minus first, with what resets took away added back.
-pub(super) fn float_change(values: &[f64], counter: bool) -> Option<f64> {
+/// Last minus first, with what resets took away added back. `anew` says of a place but the first
+/// whether counting began anew there though the value may not have fallen.
+pub(super) fn float_change(values: &[f64], counter: bool, anew: impl Fn(usize) -> bool) -> Option<f64> {
     let [first, .., last] = values else { return None };
     let mut result = last - first;
     if counter {
-        for pair in values.windows(2) {
+        for (at, pair) in values.windows(2).enumerate() {
             if let [before, now] = pair
-                && now < before
+                && (now < before || anew(at + 1))
             {
                 result += before;
             }
@@ -111,43 +168,74 @@ pub(super) fn float_change(values: &[f64], counter: bool) -> Option<f64> {
     Some(result)
 }
 
-/// The factor from what the samples span to what the window spans. An edge that is further from
-/// its sample than samples are from each other is taken to lie half a distance away; a counter is
-/// not taken below zero (`zero` is how many sampled spans before the first sample it was there).
-fn extrapolation(window: &Window<'_>, first: i64, last: i64, count: usize, zero: Option<f64>) -> Option<f64> {
-    let sampled = (last - first) as f64 / 1000.0;
-    if count < 2 {
-        return None;
-    }
-    let between = sampled / (count - 1) as f64;
-    let threshold = between * 1.1;
-    let mut to_start = (first - window.start) as f64 / 1000.0;
-    let mut to_end = (window.end - last) as f64 / 1000.0;
-    if to_start >= threshold {
-        to_start = between / 2.0;
-    }
-    if let Some(zero) = zero {
-        to_start = to_start.min(sampled * zero);
-    }
-    if to_end >= threshold {
-        to_end = between / 2.0;
-    }
-    Some((sampled + to_start + to_end) / sampled)
+/// What is known of a counter or gauge within a window.
+struct Sampled {
+    /// When it began from zero, before its first sample.
+    began: Option<i64>,
+    first: i64,
+    last: i64,
+    count: usize,
 }
 
-/// Last minus first of histograms, with what resets took away added back.
-pub(super) fn histogram_change(
+impl Sampled {
+    /// The factor from what the samples span to what the window spans. An edge that is further from
+    /// its sample than samples are from each other is taken to lie half a distance away; a counter is
+    /// not taken below zero (`zero` is how many sampled spans before the first sample it was there).
+    fn extrapolation(&self, window: &Window<'_>, zero: Option<f64>) -> Option<f64> {
+        let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+        let sampled = seconds(self.began.unwrap_or(self.first), self.last);
+        let between = match (self.count, self.began) {
+            (..2, None) => return None,
+            (..2, Some(_)) => 0.0,
+            (count, _) => seconds(self.first, self.last) / (count - 1) as f64,
+        };
+        let threshold = between * 1.1;
+        let mut to_start = if self.began.is_some() { 0.0 } else { seconds(window.start, self.first) };
+        let mut to_end = seconds(self.last, window.end);
+        if to_start >= threshold {
+            to_start = between / 2.0;
+        }
+        if let Some(zero) = zero {
+            to_start = to_start.min(sampled * zero);
+        }
+        if to_end >= threshold {
+            to_end = between / 2.0;
+        }
+        Some((sampled + to_start + to_end) / sampled)
+    }
+}
+
+/// Last minus first of histograms, or minus zero if it is known that they `began` from there, with
+/// what resets took away added back.
+fn histogram_change(
     samples: &[HistogramSample],
     context: &mut RangeContext<'_, '_>,
     counter: bool,
+    began: bool,
 ) -> Option<Work> {
-    if samples.len() < 2 {
+    if samples.len() < 2 && !began {
         return None;
     }
     let hints: Vec<ResetHint> = samples.iter().map(|sample| sample.histogram.reset_hint).collect();
     warn_of_hints(&hints, context, counter);
     let mut works: Vec<Work> = samples.iter().map(|sample| Work::from(sample.histogram.as_ref())).collect();
-    forget_first_before_reset(&mut works, counter);
+    if counter && samples.iter().any(|sample| sample.start != 0) {
+        warn_of_overlaps(samples.iter().map(Counted::of), context);
+        for (pair, work) in samples.windows(2).zip(works.iter_mut().skip(1)) {
+            if let [before, now] = pair
+                && Counted::of(now).is_anew(Counted::of(before))
+            {
+                work.hint = ResetHint::Reset;
+            }
+        }
+    }
+    if let (true, Some(first)) = (began, works.first_mut()) {
+        first.hint = ResetHint::Unknown;
+        let zero = first.nothing();
+        works.insert(0, zero);
+    } else {
+        forget_first_before_reset(&mut works, counter);
+    }
     works_change(works, context, counter)
 }
 
@@ -169,8 +257,7 @@ fn forget_first_before_reset(works: &mut [Work], counter: bool) {
         && counter
         && second.is_reset_after(first)
     {
-        *first = Work { schema: second.schema, bounds: second.bounds.clone(), ..Work::default() };
-        first.zero_threshold = second.zero_threshold;
+        *first = second.nothing();
         second.hint = ResetHint::Unknown;
     }
 }
@@ -227,7 +314,11 @@ fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: 
     let seconds = (t1 - t0) as f64 / 1000.0;
     match (before, now) {
         (Either::Float(before), Either::Float(now)) => {
-            let value = if per_second && now < before { *now } else { now - before };
+            let anew = || {
+                let place = |at: usize| Counted { t: if at == 0 { *t1 } else { *t0 }, start: last_start(window, at) };
+                place(0).is_anew(place(1))
+            };
+            let value = if per_second && (now < before || anew()) { *now } else { now - before };
             Some(Cell::Float(if per_second { value / seconds } else { value }))
         }
         (Either::Histogram(before), Either::Histogram(now)) => {
@@ -240,7 +331,8 @@ fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: 
                 context.warn(NOT_A_GAUGE);
             }
             let (first, mut result) = (Work::from(before.histogram.as_ref()), Work::from(now.histogram.as_ref()));
-            let reset = per_second && result.is_reset_after(&first);
+            let anew = Counted::of(now).is_anew(Counted::of(before));
+            let reset = per_second && (anew || result.is_reset_after(&first));
             if first.is_custom() != result.is_custom() && !reset {
                 context.warn(MIXED_SCHEMAS);
                 return None;
@@ -262,6 +354,11 @@ fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: 
             None
         }
     }
+}
+
+/// When counting began for a float, by its place from the end.
+fn last_start(window: &Window<'_>, from_end: usize) -> i64 {
+    window.starts.len().checked_sub(from_end + 1).map_or(0, |at| window.start_at(at))
 }
 
 /// Slope and value at `origin` of the line closest to the samples.
@@ -302,10 +399,15 @@ fn predict(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, '
 
 fn resets(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
     let samples = super::edges::counted(window, context)?;
+    let counted = |t: i64| {
+        let place = if window.starts.is_empty() { None } else { window.times.binary_search(&t).ok() };
+        Counted { t, start: place.map_or(0, |place| window.start_at(place)) }
+    };
     let reset = |pair: &&[(i64, Either<'_>)]| match pair {
-        [(_, Either::Float(before)), (_, Either::Float(now))] => now < before,
+        [(t0, Either::Float(before)), (t1, Either::Float(now))] => now < before || counted(*t1).is_anew(counted(*t0)),
         [(_, Either::Histogram(before)), (_, Either::Histogram(now))] => {
-            Work::from(now.histogram.as_ref()).is_reset_after(&Work::from(before.histogram.as_ref()))
+            Counted::of(now).is_anew(Counted::of(before))
+                || Work::from(now.histogram.as_ref()).is_reset_after(&Work::from(before.histogram.as_ref()))
         }
         _ => true,
     };

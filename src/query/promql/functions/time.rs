@@ -4,7 +4,7 @@ use super::{Function, Imp, arg, row};
 use crate::model::labels::Labels;
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Kind};
-use crate::query::promql::eval::{Eval, Grid};
+use crate::query::promql::eval::{Eval, Gives, Grid};
 use crate::query::promql::value::{Cell, CellRef, Column, Series, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -14,6 +14,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     row("step", "seconds between steps", "step()", Imp::Whole(|e, _, _, g| seconds(e, g, e.times.step))),
     row("range", "seconds from first to last step", "range()", Imp::Whole(|e, _, _, g| span(e, g))),
     row("timestamp", "time of each sample, in seconds", "timestamp(a)", Imp::Whole(|e, c, _, g| timestamp(e, c, g))),
+    row(
+        "start_timestamp",
+        "when counting began for each sample, in seconds",
+        "start_timestamp(a)",
+        Imp::Whole(|e, c, _, g| start_timestamp(e, c, g)),
+    ),
     row("year", "year", "year()", Imp::Whole(|e, c, _, g| part(e, c, g, |t| t.year as f64))),
     row("month", "month of the year, from 1", "month()", Imp::Whole(|e, c, _, g| part(e, c, g, |t| t.month as f64))),
     row("day_of_month", "day of the month", "day_of_month()", Imp::Whole(|e, c, _, g| part(e, c, g, |t| t.day as f64))),
@@ -113,13 +119,26 @@ fn span(eval: &mut Eval<'_>, grid: &Grid) -> Result<Value, PromqlError> {
 fn timestamp(eval: &mut Eval<'_>, call: &Call, grid: &Grid) -> Result<Value, PromqlError> {
     let expr = arg(call, 0)?;
     if let Kind::Vector(selector) = &expr.bare().kind {
-        let mut vector = eval.instant(selector, grid, true, expr.pos)?;
+        let mut vector = eval.instant(selector, grid, Gives::Time, expr.pos)?;
         vector.iter_mut().for_each(|series| series.drop_name = true);
         return Ok(Value::Vector(vector));
     }
     let vector = eval.vector(expr, grid)?;
     let stamp = |_: &mut Eval<'_>, step: usize, _: CellRef<'_>| Ok(Some(Cell::Float(grid.time(step) as f64 / 1000.0)));
     Ok(Value::Vector(eval.map(vector, true, stamp)?))
+}
+
+/// Of a selector, when counting began for its samples; what is computed has no such time.
+fn start_timestamp(eval: &mut Eval<'_>, call: &Call, grid: &Grid) -> Result<Value, PromqlError> {
+    let expr = arg(call, 0)?;
+    let Kind::Vector(selector) = &expr.bare().kind else {
+        let vector = eval.vector(expr, grid)?;
+        eval.release(&vector);
+        return Ok(Value::Vector(Vec::new()));
+    };
+    let mut vector = eval.instant(selector, grid, Gives::Start, expr.pos)?;
+    vector.iter_mut().for_each(|series| series.drop_name = true);
+    Ok(Value::Vector(vector))
 }
 
 fn part(eval: &mut Eval<'_>, call: &Call, grid: &Grid, part: fn(Calendar) -> f64) -> Result<Value, PromqlError> {

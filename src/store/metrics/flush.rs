@@ -4,7 +4,6 @@
 //! Bytes: docs/format/metrics.md.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use ahash::AHashMap;
 
@@ -40,6 +39,7 @@ const ENTRY_HISTOGRAMS_BYTES: usize = 1 << 20;
 pub struct Slice {
     place: Place,
     span: RangeMs,
+    /// In the order of their labels.
     ids: Vec<u32>,
     with_metadata: bool,
 }
@@ -104,7 +104,7 @@ impl Places {
 pub fn slices(head: &Head, now: i64) -> Vec<SliceSpan<Slice>> {
     let mut places = Places::default();
     let mut rows = Rows::default();
-    for series in head.with_index(|index| index.series.clone()) {
+    for series in head.sorted() {
         read(&series, RangeMs::ALL, &mut rows);
         places.add(series.id, &rows.times, now);
         let times: Vec<i64> = rows.histograms.iter().map(|sample| sample.t).collect();
@@ -135,7 +135,7 @@ pub fn slices(head: &Head, now: i64) -> Vec<SliceSpan<Slice>> {
 fn read(series: &Series, range: RangeMs, rows: &mut Rows) {
     rows.clear();
     if let Err(error) = series.read(range, rows) {
-        tracing::error!(%error, labels = %series.labels, "a chunk in memory does not decode; the log has its samples");
+        tracing::error!(%error, labels = %series.labels(), "a chunk in memory does not decode; the log has its samples");
     }
     rows.settle();
 }
@@ -145,20 +145,19 @@ fn read(series: &Series, range: RangeMs, rows: &mut Rows) {
 /// # Errors
 /// [`StoreError`].
 pub fn write(head: &Head, slice: Slice, out: &mut PartWriter) -> Result<(), StoreError> {
-    let mut series: Vec<Arc<Series>> =
-        head.with_index(|index| slice.ids.iter().filter_map(|id| index.series.get(*id as usize)).cloned().collect());
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let series = head.by_ids(&slice.ids);
+    let names: Vec<Labels> = series.iter().map(|own| own.labels()).collect();
     let mut data = DataFrames { out, payload: Vec::new(), span: (0, 0), directory: Directory::default() };
     let mut pairs = Pairs::default();
     let (mut rows, mut labels) = (Rows::default(), Vec::new());
-    for own in &series {
+    for (own, name) in series.iter().zip(&names) {
         read(own, slice.span, &mut rows);
         labels.clear();
-        put_labels(&mut labels, &own.labels);
+        put_labels(&mut labels, name);
         let first = data.directory.entries;
         data.series(&labels, &rows, slice.place)?;
         if first < data.directory.entries {
-            pairs.add(&own.labels, first, data.directory.entries - 1);
+            pairs.add(name, first, data.directory.entries - 1);
         }
     }
     data.close()?;
@@ -326,7 +325,7 @@ fn write_exemplars(head: &Head, place: Place, out: &mut PartWriter) -> Result<()
     let mut payload = Vec::new();
     for (id, exemplars) in head.exemplars() {
         let own: Vec<Exemplar> = exemplars.into_iter().filter(|exemplar| place.holds(exemplar.t)).collect();
-        let labels = head.with_index(|index| index.series.get(id as usize).map(|series| series.labels.clone()));
+        let labels = head.labels_of(id);
         let (Some(labels), false) = (labels, own.is_empty()) else { continue };
         put_labels(&mut payload, &labels);
         put_varint(&mut payload, own.len() as u64);

@@ -15,13 +15,16 @@ use ahash::{AHashMap, RandomState};
 use parking_lot::{Mutex, RwLock};
 
 use super::Options;
-use super::postings::HeadPostings;
+use super::postings::{HeadPostings, Postings as _, damaged, matched};
 use super::record::{self, exemplar_fits};
-use super::series::{Series, fits};
+use super::series::{Series, SeriesRef, fits};
+use crate::base::limits::QueryBudget;
 use crate::model::batch::{Appended, MetricMetadata, MetricsBatch, Rejections, SeriesBatch};
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
+use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
+use crate::store::StoreError;
 use crate::store::codec::Malformed;
 
 const SHARDS: usize = 64;
@@ -54,11 +57,9 @@ type Shard = RwLock<HashMap<u64, Arc<Series>, BuildHasherDefault<Through>>>;
 
 /// All series of a head, by number and by label.
 #[derive(Default)]
-pub struct Index {
-    /// By number.
-    pub series: Vec<Arc<Series>>,
-    /// By label.
-    pub postings: HeadPostings,
+struct Index {
+    series: Vec<SeriesRef>,
+    postings: HeadPostings,
 }
 
 #[derive(Default)]
@@ -143,9 +144,54 @@ impl Head {
         range.overlaps(self.min_t.load(Ordering::Acquire), self.max_t.load(Ordering::Acquire))
     }
 
-    /// Lets `read` look at all series and their index.
-    pub fn with_index<T>(&self, read: impl FnOnce(&Index) -> T) -> T {
-        read(&self.index.read())
+    /// All series, in the order of their labels.
+    pub fn sorted(&self) -> Vec<SeriesRef> {
+        let mut all = self.index.read().series.clone();
+        all.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        all
+    }
+
+    /// The series of these numbers, in that order.
+    pub fn by_ids(&self, ids: &[u32]) -> Vec<SeriesRef> {
+        let index = self.index.read();
+        ids.iter().filter_map(|id| index.series.get(*id as usize)).cloned().collect()
+    }
+
+    /// The labels of a series.
+    pub fn labels_of(&self, id: u32) -> Option<Labels> {
+        self.index.read().series.get(id as usize).map(|series| series.labels())
+    }
+
+    /// The series that satisfy all `matchers`; what is handed out stays charged.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn matching(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<Vec<SeriesRef>, StoreError> {
+        let index = self.index.read();
+        let ids = matched(&index.postings, matchers, budget)?;
+        budget.charge(usize::try_from(ids.len()).unwrap_or(usize::MAX).saturating_mul(8))?;
+        Ok(ids.iter().filter_map(|id| index.series.get(id as usize)).cloned().collect())
+    }
+
+    /// Hands out the label pairs of matching series, of one name or of all.
+    ///
+    /// # Errors
+    /// [`StoreError`], or what `visit` returns.
+    pub fn pairs(
+        &self,
+        name: Option<&str>,
+        matchers: &[Matcher],
+        budget: &QueryBudget,
+        visit: &mut dyn FnMut(&str, &str) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let index = self.index.read();
+        let found = if matchers.is_empty() { None } else { Some(matched(&index.postings, matchers, budget)?) };
+        index.postings.visit(name, &mut |name, value, ids| {
+            if found.as_ref().map_or(Ok(true), |found| ids.touch(found)).map_err(damaged)? {
+                visit(name, value)?;
+            }
+            Ok(())
+        })
     }
 
     /// Metadata that came since the last flush, by name.

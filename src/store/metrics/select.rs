@@ -10,7 +10,7 @@ use ahash::{AHashMap, AHashSet};
 
 use super::chunk::{column, histogram};
 use super::head::{Head, same_exemplar};
-use super::postings::{Postings, damaged, matched};
+use super::postings::damaged;
 use super::record::{put_labels, take_labels};
 use super::rows::Rows;
 use super::segment::{Entry, Part, Visited};
@@ -123,7 +123,7 @@ impl<'a> Collector<'a> {
         }
         budget.touch(count)?;
         key.clear();
-        put_labels(key, &series.labels);
+        put_labels(key, &series.labels());
         let found = self.slot(key)?.map_err(damaged)?;
         found.rows.reserve(count, budget)?;
         let (before, starts) = (found.rows.histograms.len(), found.rows.starts());
@@ -167,33 +167,6 @@ fn heads(view: &View<MetricsKind>, range: RangeMs) -> impl Iterator<Item = &Arc<
     view.heads.iter().filter(move |head| head.overlaps(range))
 }
 
-fn matching_series(head: &Head, matchers: &[Matcher], budget: &QueryBudget) -> Result<Vec<Arc<Series>>, StoreError> {
-    head.with_index(|index| {
-        let ids = matched(&index.postings, matchers, budget)?;
-        budget.charge(usize::try_from(ids.len()).unwrap_or(usize::MAX).saturating_mul(8))?;
-        Ok(ids.iter().filter_map(|id| index.series.get(id as usize)).cloned().collect())
-    })
-}
-
-/// Label pairs of matching series in a head, of one name or of all.
-fn head_pairs(
-    head: &Head,
-    name: Option<&str>,
-    matchers: &[Matcher],
-    budget: &QueryBudget,
-    visit: &mut dyn FnMut(&str, &str) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    head.with_index(|index| {
-        let found = if matchers.is_empty() { None } else { Some(matched(&index.postings, matchers, budget)?) };
-        index.postings.visit(name, &mut |name, value, ids| {
-            if found.as_ref().map_or(Ok(true), |found| ids.touch(found)).map_err(damaged)? {
-                visit(name, value)?;
-            }
-            Ok(())
-        })
-    })
-}
-
 /// Distinct strings, charged as they come.
 struct Strings<'a> {
     budget: &'a QueryBudget,
@@ -233,7 +206,7 @@ impl SelectMetrics for MetricsStore {
         }
         let mut key = Vec::new();
         for head in heads(&view, range) {
-            for series in matching_series(head, matchers, budget)? {
+            for series in head.matching(matchers, budget)? {
                 collector.series(&series, &mut key)?;
             }
         }
@@ -255,9 +228,9 @@ impl SelectMetrics for MetricsStore {
         }
         let mut key = Vec::new();
         for head in heads(&view, range) {
-            for series in matching_series(head, matchers, budget)?.iter().filter(|series| series.overlaps(range)) {
+            for series in head.matching(matchers, budget)?.iter().filter(|series| series.overlaps(range)) {
                 key.clear();
-                put_labels(&mut key, &series.labels);
+                put_labels(&mut key, &series.labels());
                 add(&key)?;
             }
         }
@@ -288,7 +261,7 @@ impl SelectMetrics for MetricsStore {
             }
         }
         for head in heads(&view, range) {
-            head_pairs(head, None, matchers, budget, &mut |name, _| names.add(name))?;
+            head.pairs(None, matchers, budget, &mut |name, _| names.add(name))?;
         }
         Ok(names.set.into_iter().collect())
     }
@@ -315,7 +288,7 @@ impl SelectMetrics for MetricsStore {
             }
         }
         for head in heads(&view, range) {
-            head_pairs(head, Some(name), matchers, budget, &mut |_, value| values.add(value))?;
+            head.pairs(Some(name), matchers, budget, &mut |_, value| values.add(value))?;
         }
         Ok(values.set.into_iter().collect())
     }
@@ -350,11 +323,11 @@ impl SelectMetrics for MetricsStore {
             part.exemplars(matchers, range, budget, &mut add)?;
         }
         for head in heads(&view, range) {
-            for series in matching_series(head, matchers, budget)? {
-                let own = head.exemplars_of(series.id);
+            for series in head.matching(matchers, budget)? {
+                let (own, labels) = (head.exemplars_of(series.id), series.labels());
                 own.into_iter()
                     .filter(|exemplar| range.contains(exemplar.t))
-                    .try_for_each(|exemplar| add(&series.labels, exemplar))?;
+                    .try_for_each(|exemplar| add(&labels, exemplar))?;
             }
         }
         found.values_mut().for_each(|own| own.sort_by_key(|exemplar| exemplar.t));

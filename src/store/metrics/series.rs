@@ -6,6 +6,7 @@
 //! was written after any sample of its time, so in the order sealed, open, late the last one counts.
 //! Locks: `data`, held for one batch or one read.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
@@ -27,10 +28,12 @@ const CHUNK_HISTOGRAMS: usize = 32;
 /// Largest histogram that is kept, in bytes of memory; larger ones are refused.
 pub const HISTOGRAM_BYTES_MAX: usize = 1 << 20;
 
+/// How a series is handed out.
+pub type SeriesRef = Arc<Series>;
+
 /// A series and its samples.
 pub struct Series {
-    /// Who it is.
-    pub labels: Labels,
+    pub(super) labels: Labels,
     /// Its number in its head; the log calls it so, too.
     pub id: u32,
     /// The log segment that has its labels, touched under the log's lock only.
@@ -78,6 +81,11 @@ impl Series {
     /// A series without samples.
     pub fn new(labels: Labels, id: u32) -> Self {
         Self { labels, id, defined: AtomicU64::new(0), data: Mutex::default() }
+    }
+
+    /// Who it is.
+    pub fn labels(&self) -> Labels {
+        self.labels.clone()
     }
 
     /// Bytes of memory that a series takes before it has samples, its places in the index included.

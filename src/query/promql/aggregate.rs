@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
 use super::eval::{Eval, Grid};
+use super::lex::INVALID_LABEL;
 use super::native;
 use super::native::Work;
 use super::stat;
@@ -279,7 +280,7 @@ impl Eval<'_> {
             None => String::new(),
         };
         if label.is_empty() {
-            return Err(PromqlError::Execution(format!("invalid label name {label:?}")));
+            return Err(PromqlError::Execution(format!("{INVALID_LABEL} {label:?}")));
         }
         let vector = self.vector(&aggregate.expr, grid)?;
         let mut places: HashMap<Labels, usize> = HashMap::new();

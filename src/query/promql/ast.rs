@@ -76,6 +76,8 @@ pub struct Selector {
     pub at: Option<At>,
     /// How the range's edges are treated.
     pub edges: Edges,
+    /// Whether of histograms only counts and sums are wanted, and what says whether they were reset.
+    pub counts_only: bool,
 }
 
 /// `expr[range:step] @ at offset offset`

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::PromqlError;
 use super::ast::{Edges, Expr, Kind, Pos, Selector};
+use super::counts;
 use super::functions;
 use super::lex::Times;
 use super::native;
@@ -279,7 +280,7 @@ impl<'a> Eval<'a> {
         if range.start > range.end {
             return Ok(Vec::new());
         }
-        let found = self.store.select(&selector.matchers, range, self.budget)?;
+        let found = counts::select(self.store, selector, range, self.lookback, self.budget)?;
         let series = series_set::collect(found.as_ref(), self.budget)?;
         let samples: usize = series.iter().map(|(_, columns)| columns.len()).sum();
         self.samples += samples as u64;

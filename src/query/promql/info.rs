@@ -100,7 +100,7 @@ fn find(
     if base.is_empty() {
         return Ok(Vec::new());
     }
-    let selector = Selector { matchers, offset, at, edges: super::ast::Edges::Plain };
+    let selector = Selector { matchers, offset, at, edges: super::ast::Edges::Plain, counts_only: false };
     let values = eval.instant(&selector, grid, Gives::Sample, pos)?;
     let has_histogram =
         |series: &Series| (0..grid.steps).any(|step| matches!(series.column.get(step), CellRef::Histogram(_)));

@@ -16,6 +16,8 @@ const DEPTH_MAX: usize = 200;
 /// Most operators in one query; a chain of them is as deep a tree as it is long.
 const OPERATORS_MAX: usize = 2_000;
 
+/// How the error begins that says that a label cannot be called so.
+pub(super) const INVALID_LABEL: &str = "invalid label name";
 /// A label that stands in selectors of the plain query that may match anything.
 pub(super) const ANY_LABEL: &str = "__any__";
 
@@ -166,7 +168,7 @@ fn words(query: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
             _ => {}
         }
         if word == Word::String && first != '`' && is_broken(&rest[..length]) {
-            return error(Pos(at), "a string is not valid UTF-8");
+            return Err(broken(&tokens, &rest[..length], Pos(at)));
         }
         tokens.push(Token { word, text: &rest[..length], pos: Pos(at) });
         at += length;
@@ -186,6 +188,18 @@ fn string_length(rest: &str, quote: char, pos: Pos) -> Result<usize, SyntaxError
         }
     }
     error(pos, "unterminated quoted string")
+}
+
+/// The error of a string that is not UTF-8. Where a label's name stands it is no error of the text.
+fn broken(before: &[Token<'_>], string: &str, pos: Pos) -> SyntaxError {
+    let counts = |token: &Token<'_>| token.text.eq_ignore_ascii_case("count_values");
+    let message = match before.split_last() {
+        Some((open, before)) if open.text == "(" && before.last().is_some_and(counts) => {
+            format!("{INVALID_LABEL} \"{}\"", &string[1..string.len() - 1])
+        }
+        _ => "a string is not valid UTF-8".to_owned(),
+    };
+    SyntaxError { pos, message }
 }
 
 /// Whether escapes of bytes, as in `"\xc5"`, make a string that is not UTF-8.

@@ -7,6 +7,7 @@ mod aggregate;
 pub mod ast;
 mod binary;
 mod check;
+mod counts;
 mod durations;
 mod eval;
 pub mod functions;
@@ -138,6 +139,9 @@ pub struct Answer {
 }
 
 fn parse_error(query: &str, error: SyntaxError) -> PromqlError {
+    if error.message.starts_with(lex::INVALID_LABEL) {
+        return PromqlError::Execution(error.message);
+    }
     let (line, column) = lex::line_and_column(query, error.pos);
     PromqlError::Parse { line, column, message: error.message }
 }

@@ -23,7 +23,9 @@ use crate::model::matcher::{MatchOp, Matcher};
 pub(super) fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
     on_deep_stack(query, times, |source, parsed| {
         let mut walk = Walk { source, at: 0 };
-        walk.expr(parsed)
+        let mut expr = walk.expr(parsed)?;
+        super::counts::mark(&mut expr, false);
+        Ok(expr)
     })
 }
 
@@ -368,7 +370,7 @@ fn selector_of(
         return Err(SyntaxError { pos, message });
     }
     let Modifiers { offset, at, edges } = modifiers;
-    Ok(Selector { matchers: own, offset, at, edges })
+    Ok(Selector { matchers: own, offset, at, edges, counts_only: false })
 }
 
 fn aggregate_op(id: token::TokenId) -> Option<AggregateOp> {

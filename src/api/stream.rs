@@ -84,6 +84,8 @@ struct Whole {
 pub(super) struct Sink {
     /// What was written since the last piece. Write here, and call [`Sink::pass`] now and then.
     pub(super) text: String,
+    /// The same for answers that are no text; an answer is either.
+    pub(super) bytes: Vec<u8>,
     coding: Coding,
     way: Way,
     /// The place among the running queries, until the answer flows.
@@ -106,19 +108,29 @@ impl Sink {
     /// [`StreamError`].
     #[inline]
     pub(super) fn pass(&mut self) -> Result<(), StreamError> {
-        if self.text.len() < PIECE_BYTES { Ok(()) } else { self.flush() }
+        if self.text.len() + self.bytes.len() < PIECE_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    /// What was written since the last piece; leaves room for the next.
+    fn take(&mut self) -> Vec<u8> {
+        const ROOM: usize = PIECE_BYTES + PIECE_BYTES / 8;
+        if self.text.is_empty() {
+            std::mem::replace(&mut self.bytes, Vec::with_capacity(ROOM))
+        } else {
+            std::mem::replace(&mut self.text, String::with_capacity(ROOM)).into_bytes()
+        }
     }
 
     fn flush(&mut self) -> Result<(), StreamError> {
-        let piece = std::mem::replace(&mut self.text, String::with_capacity(PIECE_BYTES + PIECE_BYTES / 8));
+        let piece = self.take();
         match &mut self.way {
             Way::Flowing { pieces, packer, since, .. } => {
-                let packed = packer.pack(piece.into_bytes()).map_err(StreamError::Pack)?;
+                let packed = packer.pack(piece).map_err(StreamError::Pack)?;
                 send(pieces, packed, *since, &self.buffered)
             }
             Way::Waiting(tell) => {
                 let mut packer = Packer::new(self.coding).map_err(StreamError::Pack)?;
-                let first = packer.pack(piece.into_bytes()).map_err(StreamError::Pack)?;
+                let first = packer.pack(piece).map_err(StreamError::Pack)?;
                 let (pieces, rest) = mpsc::channel(PIECES_MAX);
                 self.buffered.add(first.len() as u64);
                 let flow = Flow { first: first.into(), rest };
@@ -139,7 +151,10 @@ impl Sink {
     /// Sends the end; an answer that did not flow comes back, packed.
     fn finish(mut self) -> Result<Option<Whole>, StreamError> {
         if matches!(self.way, Way::Waiting(_)) {
-            let whole = std::mem::take(&mut self.text).into_bytes();
+            let (mut whole, text) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.text));
+            if whole.is_empty() {
+                whole = text.into_bytes();
+            }
             let coding = if whole.len() < PACK_BYTES_MIN { Coding::Identity } else { self.coding };
             let mut packer = Packer::new(coding).map_err(StreamError::Pack)?;
             let mut bytes = packer.pack(whole).map_err(StreamError::Pack)?;
@@ -261,6 +276,7 @@ impl Context {
         let buffered = self.counters.gauge("trilith_answer_buffered_bytes", help, &[]);
         let mut sink = Sink {
             text: String::new(),
+            bytes: Vec::new(),
             coding,
             way: Way::Waiting(Some(tell)),
             place: Some(admitted.place),

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _, SizeAbove};
 
 use crate::api::{self, Endpoint, jaeger, loki, prometheus, tempo};
 use crate::receive::{self, Listener};
@@ -99,7 +99,9 @@ async fn wrong_method(method: Method, uri: Uri, request: Request) -> Response<Bo
 /// Gzip and nothing else: Grafana's plugins fail on zstd and on the usual deflate even where the
 /// browser offers them. Answers of `api::stream` come packed already.
 fn gzip() -> CompressionLayer<impl tower_http::compression::Predicate> {
-    let worth_it = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_BYTES_MIN));
+    let worth_it = DefaultPredicate::new()
+        .and(SizeAbove::new(COMPRESS_BYTES_MIN))
+        .and(NotForContentType::const_new("application/x-streamed-protobuf"));
     CompressionLayer::new().quality(tower_http::CompressionLevel::Fastest).compress_when(worth_it)
 }
 

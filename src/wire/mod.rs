@@ -16,9 +16,11 @@ pub mod openmetrics;
 pub mod otlp;
 pub mod otlp_trace_out;
 pub mod prometheus;
+pub mod prometheus_chunk;
 mod prometheus_histogram;
 mod prometheus_v2;
 pub mod protobuf;
+pub mod remote_read;
 pub mod tempo;
 
 use crate::model::batch::Rejections;

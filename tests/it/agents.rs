@@ -21,7 +21,7 @@ use super::program::Process;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Finds a program, or says that the test is skipped.
-fn program(name: &str) -> Option<PathBuf> {
+pub(super) fn program(name: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
     skipped_without(found, name)
@@ -51,7 +51,7 @@ fn send(python: &Path, script: &str, args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-struct Killed(Child);
+pub(super) struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -64,25 +64,25 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// GET of a JSON page; `None` unless it is answered with 200.
-fn try_json(address: SocketAddr, path: &str) -> Option<Value> {
+pub(super) fn try_json(address: SocketAddr, path: &str) -> Option<Value> {
     let answer = try_ask(address, "GET", path, "", b"")?;
     (answer.status == 200).then(|| serde_json::from_slice(&answer.body).unwrap())
 }
 
-fn json(address: SocketAddr, path: &str) -> Value {
+pub(super) fn json(address: SocketAddr, path: &str) -> Value {
     let answer = ask(address, "GET", path, "", b"");
     assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// Asks until there is an answer.
-fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(super) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -94,7 +94,7 @@ fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The answer of an instant query as series and what each holds.
-fn series(address: SocketAddr, query: &str, time: &str) -> Option<BTreeMap<String, Value>> {
+pub(super) fn series(address: SocketAddr, query: &str, time: &str) -> Option<BTreeMap<String, Value>> {
     let answer = try_json(address, &format!("/api/v1/query?query={}&time={time}", encode(query)))?;
     let result = answer["data"]["result"].as_array()?;
     let held = |row: &Value| row.get("values").or_else(|| row.get("value")).cloned().unwrap_or(Value::Null);
@@ -108,7 +108,7 @@ fn sorted(labels: &Value) -> String {
 
 /// Whether two answers have the same series and, but for the order in which sums were rounded, the
 /// same values.
-fn close(ours: &BTreeMap<String, Value>, theirs: &BTreeMap<String, Value>) -> bool {
+pub(super) fn close(ours: &BTreeMap<String, Value>, theirs: &BTreeMap<String, Value>) -> bool {
     let number = |held: &Value| held[1].as_str().and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
     let pairs = ours.iter().zip(theirs);
     ours.len() == theirs.len()
@@ -126,9 +126,8 @@ fn start_node_exporter(program: &Path) -> (Killed, u16) {
     (Killed(child), port)
 }
 
-fn start_prometheus(program: &Path, folder: &Path, exporter: u16, write_to: SocketAddr) -> (Killed, SocketAddr) {
-    let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
-    let config = format!(
+fn scrape_and_write(exporter: u16, write_to: SocketAddr) -> String {
+    format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
   - job_name: node
@@ -138,14 +137,18 @@ remote_write:
     metadata_config: {{send: true, send_interval: 1s}}
     queue_config: {{batch_send_deadline: 500ms}}
 "
-    );
+    )
+}
+
+pub(super) fn start_prometheus(program: &Path, folder: &Path, config: &str, flags: &[&str]) -> (Killed, SocketAddr) {
+    let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
     let file = folder.join("prometheus.yml");
     std::fs::write(&file, config).unwrap();
     let mut command = Command::new(program);
     command.arg(format!("--config.file={}", file.display()));
     command.arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()));
     command.arg(format!("--web.listen-address={address}"));
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child = command.args(flags).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     (Killed(child), address)
 }
 
@@ -157,7 +160,8 @@ fn what_prometheus_scrapes_and_writes_here_is_answered_as_prometheus_answers_it(
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("data"), &[]);
     let (exporter, port) = start_node_exporter(&exporter);
-    let (_prometheus, theirs) = start_prometheus(&prometheus, folder.path(), port, process.main);
+    let (_prometheus, theirs) =
+        start_prometheus(&prometheus, folder.path(), &scrape_and_write(port, process.main), &[]);
     let now = || format!("{:.3}", chrono::Utc::now().timestamp_millis() as f64 / 1e3);
     wait_for("five scrapes", || {
         let count = series(theirs, "count_over_time(up{job=\"node\"}[1m])", &now())?;

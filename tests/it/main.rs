@@ -19,6 +19,7 @@ mod plugins;
 mod power;
 mod program;
 mod receive;
+mod remote_read;
 mod shop;
 mod smoke;
 mod smoke_bases;

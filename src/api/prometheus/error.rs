@@ -13,6 +13,8 @@ use crate::base::error::{Classify, ErrorClass, brief, chain};
 use crate::base::limits::LimitError;
 use crate::query::promql::PromqlError;
 use crate::store::StoreError;
+use crate::wire::decompress::DecompressError;
+use crate::wire::error::WireError;
 
 /// An error on its way to the client.
 #[derive(Debug)]
@@ -25,6 +27,11 @@ impl ApiError {
     /// A wrong parameter.
     pub(super) fn bad_data(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::BadData, message: message.into() }
+    }
+
+    /// A request over a limit.
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::TooLarge, message: message.into() }
     }
 
     /// The `errorType`.
@@ -63,6 +70,18 @@ impl From<StoreError> for ApiError {
 impl From<FormError> for ApiError {
     fn from(error: FormError) -> Self {
         Self { class: error.class(), message: error.to_string() }
+    }
+}
+
+impl From<WireError> for ApiError {
+    fn from(error: WireError) -> Self {
+        Self { class: error.class(), message: chain(&error) }
+    }
+}
+
+impl From<DecompressError> for ApiError {
+    fn from(error: DecompressError) -> Self {
+        Self { class: error.class(), message: chain(&error) }
     }
 }
 

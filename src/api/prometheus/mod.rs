@@ -10,6 +10,7 @@ mod meta;
 mod number;
 mod params;
 mod query;
+mod read;
 mod rules;
 mod status;
 
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header;
 
 use super::stream::Sink;
@@ -37,6 +38,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET, POST", "/api/v1/labels", "names of labels", || get(meta::labels).post(meta::labels)),
     endpoint("GET", "/api/v1/label/{name}/values", "values of a label", || get(meta::label_values)),
     endpoint("GET, POST", "/api/v1/series", "label sets of series", || get(meta::series).post(meta::series)),
+    endpoint("POST", "/api/v1/read", "remote read: samples, or a stream of chunks", || post(read::read)),
     endpoint("GET", "/api/v1/metadata", "type, help and unit of metrics", || get(meta::metadata)),
     endpoint("GET, POST", "/api/v1/export", "samples as OpenMetrics text, of any length", || {
         get(export::export).post(export::export)
@@ -69,8 +71,22 @@ async fn answer<F>(context: &Context, timeout: Option<Duration>, coding: Coding,
 where
     F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), ApiError> + Send + 'static,
 {
+    counted(context, timeout, coding, JSON, work).await
+}
+
+/// The same for any type of answer.
+async fn counted<F>(
+    context: &Context,
+    timeout: Option<Duration>,
+    coding: Coding,
+    content_type: &'static str,
+    work: F,
+) -> Response
+where
+    F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), ApiError> + Send + 'static,
+{
     let started = Instant::now();
-    let result = context.stream(timeout, coding, JSON, work).await;
+    let result = context.stream(timeout, coding, content_type, work).await;
     let outcome = result.as_ref().map_or_else(ApiError::kind, |_| "success");
     let labels = [("language", "promql"), ("outcome", outcome)];
     context.counters.counter("trilith_queries_total", "Queries answered, by language and outcome.", &labels).inc();

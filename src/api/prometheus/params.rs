@@ -30,6 +30,11 @@ pub(super) struct Params {
     pub(super) coding: Coding,
 }
 
+/// Brings times that are further away than any data nearer.
+pub(super) fn clamp(range: &mut RangeMs) {
+    (range.start, range.end) = (range.start.clamp(-TIME_MAX, TIME_MAX), range.end.clamp(-TIME_MAX, TIME_MAX));
+}
+
 /// How the client of these headers would have its answer.
 pub(super) fn coding(headers: &HeaderMap) -> Coding {
     Coding::accepted(headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))

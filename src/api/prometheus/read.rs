@@ -1,0 +1,151 @@
+//! Remote read: samples of series for another Prometheus. Chunks flow, series by series, and take the
+//! memory of one series; a message of samples has to be whole before it can be compressed, so its
+//! bytes are charged to the query.
+
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::CONTENT_ENCODING;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::error::ApiError;
+use super::{counted, params};
+use crate::api::Context;
+use crate::api::stream::{Sink, StreamError};
+use crate::base::limits::{LimitError, QueryBudget};
+use crate::model::labels::Labels;
+use crate::model::sample::Columns;
+use crate::store::{SeriesSet, StoreError};
+use crate::wire::compress::Coding;
+use crate::wire::decompress::{Encoding, compress_snappy, decompress};
+use crate::wire::prometheus_chunk::chunks;
+use crate::wire::remote_read::{CHUNKS_TYPE, Form, Frame, Query, SAMPLES_TYPE, decode, put_result, series};
+
+/// Longest request, compressed.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Longest request, inflated.
+const REQUEST_BYTES_MAX: usize = 8 << 20;
+/// Bytes of samples that are charged at once.
+const CHARGE_BYTES: usize = 1 << 20;
+
+pub(super) async fn read(State(context): State<Context>, request: Request) -> Response {
+    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return ApiError::too_large(format!("the request is longer than {BODY_BYTES_MAX} bytes")).into_response();
+        }
+        Err(error) => return ApiError::bad_data(format!("read the request: {error}")).into_response(),
+    };
+    let asked = match asked(&body) {
+        Ok(asked) => asked,
+        Err(error) => return error.into_response(),
+    };
+    match asked.form {
+        Form::Chunks => {
+            counted(&context, None, Coding::Identity, CHUNKS_TYPE, move |context, budget, sink| {
+                asked
+                    .queries
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(place, query)| stream(context, place, query, budget, sink))
+            })
+            .await
+        }
+        Form::Samples => {
+            let mut response = counted(&context, None, Coding::Identity, SAMPLES_TYPE, move |context, budget, sink| {
+                samples(context, &asked.queries, budget, sink)
+            })
+            .await;
+            if response.status().is_success() {
+                response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+            }
+            response
+        }
+    }
+}
+
+fn asked(body: &Bytes) -> Result<crate::wire::remote_read::Request, ApiError> {
+    let inflated = decompress(Encoding::Snappy, body, REQUEST_BYTES_MAX)?;
+    let mut asked = decode(&inflated)?;
+    for query in &mut asked.queries {
+        params::clamp(&mut query.range);
+    }
+    Ok(asked)
+}
+
+fn select(context: &Context, query: &Query, budget: &QueryBudget) -> Result<Box<dyn SeriesSet>, StoreError> {
+    context.metrics.select(&query.matchers, query.range, budget)
+}
+
+/// Hands each series to `write`, those without samples only when no samples are asked for.
+fn each<E: From<StoreError>>(
+    context: &Context,
+    query: &Query,
+    budget: &QueryBudget,
+    mut write: impl FnMut(&Labels, &Columns) -> Result<(), E>,
+) -> Result<(), E> {
+    if query.labels_only {
+        let all = context.metrics.series(&query.matchers, query.range, budget)?;
+        return all.iter().try_for_each(|labels| write(labels, &Columns::default()));
+    }
+    let set = select(context, query, budget)?;
+    let labels = set.labels();
+    let mut failed = None;
+    let read = set.read(0..labels.len(), budget, &mut |place, columns| {
+        let Some(labels) = labels.get(place).filter(|_| !columns.is_empty()) else { return Ok(()) };
+        write(labels, columns).map_err(|error| {
+            failed = Some(error);
+            LimitError::Canceled.into()
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(read?),
+    }
+}
+
+fn stream(
+    context: &Context,
+    place: usize,
+    query: &Query,
+    budget: &QueryBudget,
+    sink: &mut Sink,
+) -> Result<(), ApiError> {
+    let mut frame = Frame::default();
+    each(context, query, budget, |labels, columns| {
+        let put = |frame: &mut Frame, sink: &mut Sink| {
+            frame.put(&mut sink.bytes, place, labels);
+            sink.pass()
+        };
+        let written = chunks(columns, |chunk| if frame.push(&chunk) { put(&mut frame, sink) } else { Ok(()) });
+        let written: Result<(), StreamError> =
+            written.and_then(|()| if frame.is_empty() && !columns.is_empty() { Ok(()) } else { put(&mut frame, sink) });
+        Ok(written?)
+    })
+}
+
+fn samples(context: &Context, queries: &[Query], budget: &QueryBudget, sink: &mut Sink) -> Result<(), ApiError> {
+    let mut message = Vec::new();
+    let mut charged = 0;
+    for query in queries {
+        let mut result = Vec::new();
+        each(context, query, budget, |labels, columns| {
+            series(&mut result, labels, columns);
+            // Its place in the message, in the compressed message, and room to grow.
+            while charged < 4 * (message.len() + result.len()) {
+                budget.charge(CHARGE_BYTES)?;
+                charged += CHARGE_BYTES;
+            }
+            Ok::<_, ApiError>(())
+        })?;
+        put_result(&mut message, &result);
+    }
+    let packed = compress_snappy(&message)?;
+    drop(message);
+    for part in packed.chunks(crate::api::stream::PIECE_BYTES) {
+        sink.bytes.extend_from_slice(part);
+        sink.pass()?;
+    }
+    Ok(())
+}

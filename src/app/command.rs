@@ -11,7 +11,7 @@ use crate::store::stores;
 
 use super::config::{Command, Config, SETTINGS, command_line, variables};
 use super::data_dir::DataDir;
-use super::{Telemetry, server, shutdown, user};
+use super::{Telemetry, server, shutdown, transfer, user};
 
 const WRONG_USAGE: u8 = 2;
 
@@ -46,6 +46,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::CheckConfig => check_config(&config),
         Command::Repair => repair(&config),
         Command::Healthcheck => healthcheck(&config),
+        Command::Import => transferred(transfer::import(&config.invocation.transfer, config.listen)),
+        Command::Export => transferred(transfer::export(&config.invocation.transfer, config.listen)),
     }
 }
 
@@ -55,6 +57,17 @@ fn say(text: &str) {
 
 fn say_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
+}
+
+fn transferred(outcome: Result<bool, transfer::TransferError>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say_error(&chain(&error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check_config(config: &Config) -> ExitCode {

@@ -17,6 +17,7 @@ mod router;
 mod server;
 mod shutdown;
 mod telemetry;
+pub mod transfer;
 mod user;
 
 pub use command::main;

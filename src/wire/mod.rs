@@ -18,10 +18,12 @@ pub mod otlp_trace_out;
 pub mod prometheus;
 pub mod prometheus_chunk;
 mod prometheus_histogram;
+pub mod prometheus_out;
 mod prometheus_v2;
 pub mod protobuf;
 pub mod remote_read;
 pub mod tempo;
+pub mod tsdb;
 
 use crate::model::batch::Rejections;
 

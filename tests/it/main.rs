@@ -3,6 +3,7 @@
 
 mod agents;
 mod architecture;
+mod blocks;
 mod bodies;
 mod crash;
 mod docker_files;

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::settings::{SETTINGS, Setting};
 use super::{ConfigError, Origin, file};
+use crate::app::transfer::{Kind, Transfer};
 
 /// What every variable begins with.
 pub(super) const PREFIX: &str = "TRILITH_";
@@ -25,12 +26,18 @@ pub enum Command {
     Repair,
     /// Ask the running server whether it is well.
     Healthcheck,
+    /// Send files to a running server.
+    Import,
+    /// Write what a running server has to a file.
+    Export,
 }
 
 const COMMANDS: &[(&str, Command, &str)] = &[
     ("check-config", Command::CheckConfig, "say what is configured, and where each value comes from"),
     ("repair", Command::Repair, "rebuild the indexes from the data, with the server stopped"),
     ("healthcheck", Command::Healthcheck, "ask the running server whether it is well (for containers)"),
+    ("import", Command::Import, "send OpenMetrics, Prometheus text or TSDB blocks to the running server"),
+    ("export", Command::Export, "write samples of the running server to a file, as OpenMetrics"),
 ];
 
 /// How the program was called: enough to read its configuration, now and at a reload.
@@ -40,6 +47,8 @@ pub struct Invocation {
     pub command: Command,
     /// `--config`.
     pub file: Option<PathBuf>,
+    /// What `import` and `export` are asked for.
+    pub transfer: Transfer,
     /// Flags given: name and value.
     pub flags: Vec<(String, String)>,
     /// `TRILITH_*` variables.
@@ -76,9 +85,56 @@ fn parser() -> clap::Command {
         parser = parser.arg(arg);
     }
     for (name, _, about) in COMMANDS {
-        parser = parser.subcommand(clap::Command::new(*name).about(*about));
+        let command = clap::Command::new(*name).about(*about);
+        parser = parser.subcommand(match *name {
+            "import" => command.args(import_args()),
+            "export" => command.args(export_args()),
+            _ => command,
+        });
     }
     parser
+}
+
+fn url_arg() -> Arg {
+    Arg::new("url").long("url").value_name("URL").help("the server, such as http://127.0.0.1:9090 [that of --listen]")
+}
+
+fn import_args() -> [Arg; 3] {
+    let kinds = Kind::NAMES.map(|(name, _)| name);
+    let path = clap::builder::ValueParser::path_buf();
+    [
+        Arg::new("kind").value_name("KIND").required(true).value_parser(kinds).help("what it is"),
+        Arg::new("path").value_name("PATH").required(true).value_parser(path).help(
+            "the file, - for standard input; for tsdb a block, or the folder with the blocks (data of Prometheus)",
+        ),
+        url_arg(),
+    ]
+}
+
+fn export_args() -> [Arg; 5] {
+    let path = clap::builder::ValueParser::path_buf();
+    [
+        Arg::new("path").value_name("FILE").required(true).value_parser(path).help("the file, - for standard output"),
+        Arg::new("match").long("match").value_name("SELECTOR").action(ArgAction::Append).help("which series [all]"),
+        Arg::new("start").long("start").value_name("TIME").help("first time, seconds or RFC 3339 [the beginning]"),
+        Arg::new("end").long("end").value_name("TIME").help("last time [the end]"),
+        url_arg(),
+    ]
+}
+
+fn transfer(matches: &ArgMatches) -> Transfer {
+    let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned();
+    let named = text("kind").unwrap_or_default();
+    let kind = Kind::NAMES.into_iter().find(|(name, _)| *name == named).map_or(Kind::default(), |(_, kind)| kind);
+    let selectors = matches.try_get_many::<String>("match").ok().flatten();
+    Transfer {
+        kind,
+        path: matches.try_get_one::<PathBuf>("path").ok().flatten().cloned().unwrap_or_default(),
+        url: text("url"),
+        matches: selectors.map(|all| all.cloned().collect()).unwrap_or_default(),
+        start: text("start"),
+        end: text("end"),
+    }
 }
 
 /// Reads the command line; `variables` are the process's `TRILITH_*` variables.
@@ -96,7 +152,7 @@ pub fn command_line(
     let inner = matches.subcommand().map_or(&matches, |(_, inner)| inner);
     let file = inner.get_one::<String>(CONFIG).map(PathBuf::from);
     let flags = SETTINGS.iter().filter_map(|setting| Some((setting.name.to_owned(), flag(inner, setting)?))).collect();
-    Ok(Invocation { command, file, flags, variables })
+    Ok(Invocation { command, file, transfer: transfer(inner), flags, variables })
 }
 
 fn flag(matches: &ArgMatches, setting: &Setting) -> Option<String> {

@@ -31,6 +31,7 @@ const PROMETHEUS: &[Call] = &[
     ("/api/v1/alerts", "", "", 200),
     ("/api/v1/targets", "", "", 200),
     ("/api/v1/format_query", "", "query=up%2B1", 200),
+    ("/api/v1/parse_query", "", "query=up%2B1", 200),
     ("/api/v1/status/buildinfo", "", "", 200),
     ("/api/v1/status/runtimeinfo", "", "", 200),
     ("/api/v1/status/config", "", "", 200),

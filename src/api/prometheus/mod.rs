@@ -13,6 +13,7 @@ mod query;
 mod read;
 mod rules;
 mod status;
+mod tree;
 
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET, POST", "/api/v1/format_query", "a query in the usual spacing", || {
         get(query::format).post(query::format)
     }),
+    endpoint("GET, POST", "/api/v1/parse_query", "the tree of a query", || get(tree::parse).post(tree::parse)),
     endpoint("GET, POST", "/api/v1/status/buildinfo", "version", || get(status::buildinfo).post(status::buildinfo)),
     endpoint("GET", "/api/v1/status/runtimeinfo", "state of the server", || get(status::runtimeinfo)),
     endpoint("GET", "/api/v1/status/config", "configuration", || get(status::config)),

@@ -240,3 +240,36 @@ async fn queries_are_counted_by_outcome() {
     assert!(text.contains(r#"trilith_queries_total{language="promql",outcome="success"} 2"#), "{text}");
     assert!(text.contains(r#"trilith_queries_total{language="promql",outcome="bad_data"} 1"#), "{text}");
 }
+
+#[tokio::test]
+async fn a_query_is_told_as_a_tree() {
+    let tree = async |query: &str| {
+        let (status, body) = get(example(), &format!("/api/v1/parse_query?query={query}")).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()["data"].clone()
+    };
+    let whole =
+        tree("topk%20by(a)(3,foo%7Bb!~%22c%22%7D%20@%20end()%20offset%205m)%20-%20on(x)group_left()rate(bar%5B5m%5D)")
+            .await;
+    assert_eq!((&whole["type"], &whole["op"]), (&"binaryExpr".into(), &"-".into()));
+    assert_eq!((&whole["matching"]["card"], &whole["matching"]["on"]), (&"many-to-one".into(), &true.into()));
+    let (left, right) = (&whole["lhs"], &whole["rhs"]);
+    assert_eq!(
+        (&left["type"], &left["op"], &left["grouping"][0]),
+        (&"aggregation".into(), &"topk".into(), &"a".into())
+    );
+    assert_eq!((&left["param"]["type"], &left["param"]["val"]), (&"numberLiteral".into(), &"3".into()));
+    let selector = &left["expr"];
+    assert_eq!((&selector["name"], &selector["offset"]), (&"foo".into(), &300_000.into()));
+    assert_eq!((&selector["startOrEnd"], &selector["matchers"][1]["type"]), (&"end".into(), &"!~".into()));
+    assert_eq!((&right["func"]["name"], &right["func"]["argTypes"][0]), (&"rate".into(), &"matrix".into()));
+    assert_eq!((&right["args"][0]["type"], &right["args"][0]["range"]), (&"matrixSelector".into(), &300_000.into()));
+    assert_eq!(tree("(1%2Btime())*a").await["matching"], serde_json::Value::Null);
+    assert_eq!(tree("deriv((-a)%5B1h:%5D)").await["args"][0]["expr"]["type"], "parenExpr");
+    let (status, body) = get(example(), "/api/v1/parse_query?query=sum(").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("bad_data") && body.contains("parse error"), "{body}");
+    let deep = vec!["a"; 1_500].join("%2B");
+    assert_eq!(get(example(), &format!("/api/v1/parse_query?query={deep}")).await.0, StatusCode::OK);
+    assert_eq!(get(example(), &format!("/api/v1/format_query?query={deep}")).await.0, StatusCode::OK);
+}

@@ -160,7 +160,7 @@ impl Eval<'_> {
                 }
                 _ => {
                     if !histograms.is_empty() {
-                        self.info(pos, format!("ignored histogram in {} aggregation", name(op)));
+                        self.info(pos, format!("ignored histogram in {} aggregation", op.text()));
                     }
                     let q = param.get(step).copied().unwrap_or(f64::NAN);
                     (!floats.is_empty()).then(|| Cell::Float(float(op, &mut floats, q)))
@@ -258,7 +258,7 @@ impl Eval<'_> {
         let k = if param < 1.0 { 0 } else { param as usize };
         if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
             if entries.iter().any(|(_, cell)| matches!(cell, CellRef::Histogram(_))) {
-                self.info(pos, format!("ignored histogram in {} aggregation", name(op)));
+                self.info(pos, format!("ignored histogram in {} aggregation", op.text()));
             }
             entries.retain(|(_, cell)| matches!(cell, CellRef::Float(_)));
             let value = |cell: &CellRef<'_>| if let CellRef::Float(value) = cell { *value } else { f64::NAN };
@@ -314,25 +314,6 @@ impl Eval<'_> {
         }
         self.release(&vector);
         Ok(Value::Vector(result))
-    }
-}
-
-fn name(op: AggregateOp) -> &'static str {
-    match op {
-        AggregateOp::Sum => "sum",
-        AggregateOp::Avg => "avg",
-        AggregateOp::Count => "count",
-        AggregateOp::Min => "min",
-        AggregateOp::Max => "max",
-        AggregateOp::Group => "group",
-        AggregateOp::Stddev => "stddev",
-        AggregateOp::Stdvar => "stdvar",
-        AggregateOp::Topk => "topk",
-        AggregateOp::Bottomk => "bottomk",
-        AggregateOp::CountValues => "count_values",
-        AggregateOp::Quantile => "quantile",
-        AggregateOp::Limitk => "limitk",
-        AggregateOp::LimitRatio => "limit_ratio",
     }
 }
 

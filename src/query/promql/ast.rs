@@ -78,6 +78,21 @@ pub struct Selector {
     pub edges: Edges,
     /// Whether of histograms only counts and sums are wanted, and what says whether they were reset.
     pub counts_only: bool,
+    /// Whether the first matcher is the name that stands before the braces, or alone in quotes.
+    pub named: bool,
+    /// Durations that are not written as one.
+    pub written: Written,
+}
+
+/// The words of durations that are written as arithmetic.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Of the range.
+    pub range: Option<String>,
+    /// Of a subquery's step.
+    pub step: Option<String>,
+    /// After `offset`.
+    pub offset: Option<String>,
 }
 
 /// `expr[range:step] @ at offset offset`
@@ -93,6 +108,8 @@ pub struct Subquery {
     pub offset: i64,
     /// A fixed time.
     pub at: Option<At>,
+    /// Durations that are not written as one.
+    pub written: Written,
 }
 
 /// A function and its arguments.
@@ -122,6 +139,28 @@ pub enum AggregateOp {
     Quantile,
     Limitk,
     LimitRatio,
+}
+
+impl AggregateOp {
+    /// As it is written.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Count => "count",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Group => "group",
+            Self::Stddev => "stddev",
+            Self::Stdvar => "stdvar",
+            Self::Topk => "topk",
+            Self::Bottomk => "bottomk",
+            Self::CountValues => "count_values",
+            Self::Quantile => "quantile",
+            Self::Limitk => "limitk",
+            Self::LimitRatio => "limit_ratio",
+        }
+    }
 }
 
 /// `op by (labels) (param, expr)`

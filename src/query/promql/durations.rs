@@ -59,6 +59,7 @@ impl Durations<'_, '_> {
         }
         let seconds = self.sum()?;
         let range = self.positive(seconds, pos)?;
+        let divided = self.at;
         let step = if self.text() == ":" {
             self.at += 1;
             if self.text() == "]" {
@@ -72,7 +73,7 @@ impl Durations<'_, '_> {
             None
         };
         self.expect("]")?;
-        Ok(Bracket { range, step, after: self.at })
+        Ok(Bracket { range, step, after: self.at, divided })
     }
 
     fn positive(&self, seconds: f64, pos: Pos) -> Result<i64, SyntaxError> {

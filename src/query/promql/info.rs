@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::PromqlError;
-use super::ast::{Call, Kind, Pos, Selector};
+use super::ast::{Call, Kind, Pos, Selector, Written};
 use super::eval::{Eval, Gives, Grid};
 use super::value::{CellRef, Column, Series, Value, Vector};
 use crate::model::labels::{Labels, METRIC_NAME};
@@ -100,7 +100,9 @@ fn find(
     if base.is_empty() {
         return Ok(Vec::new());
     }
-    let selector = Selector { matchers, offset, at, edges: super::ast::Edges::Plain, counts_only: false };
+    let edges = super::ast::Edges::Plain;
+    let selector =
+        Selector { matchers, offset, at, edges, counts_only: false, named: false, written: Written::default() };
     let values = eval.instant(&selector, grid, Gives::Sample, pos)?;
     let has_histogram =
         |series: &Series| (0..grid.steps).any(|step| matches!(series.column.get(step), CellRef::Histogram(_)));

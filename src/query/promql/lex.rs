@@ -32,6 +32,11 @@ pub struct Times {
     pub step: i64,
 }
 
+impl Times {
+    /// An hour by minutes, for a query that is read and not run.
+    pub const NOMINAL: Self = Self { start: 0, end: 3_600_000, step: 60_000 };
+}
+
 /// An error in the text of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
@@ -76,6 +81,8 @@ pub struct Bracket {
     pub step: Option<i64>,
     /// Index of the token after `]`.
     pub after: usize,
+    /// Index of the `:` of a subquery, else of the `]`.
+    pub divided: usize,
 }
 
 /// A query in words.
@@ -419,6 +426,25 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
         at += 1;
     }
     Ok(())
+}
+
+/// The words from one place up to another as they are usually spaced, when they are more than one
+/// number or duration with its sign.
+pub(super) fn arithmetic(tokens: &[Token<'_>], from: usize, to: usize) -> Option<String> {
+    let words = tokens.get(from..to).unwrap_or_default();
+    if let [_] | [Token { text: "+" | "-", .. }, Token { word: Word::Number | Word::Duration, .. }] = words {
+        return None;
+    }
+    let (mut out, mut operand) = (String::new(), false);
+    for token in words {
+        match token.text {
+            "+" | "-" | "*" | "/" | "%" | "^" if operand => out.extend([" ", token.text, " "]),
+            "," => out.push_str(", "),
+            text => out.push_str(text),
+        }
+        operand = token.word != Word::Sign || token.text == ")";
+    }
+    (!words.is_empty()).then_some(out)
 }
 
 /// The value of a number as PromQL writes it.

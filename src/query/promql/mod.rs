@@ -22,6 +22,7 @@ mod parse;
 mod range;
 #[cfg(test)]
 mod scripts;
+mod show;
 mod stack;
 mod stat;
 mod trim;
@@ -42,6 +43,7 @@ use lex::{SyntaxError, Times};
 use value::{CellRef, Value};
 
 pub use native::{Bucket, Work};
+pub use parse::{Signature, signature};
 
 /// How far back an instant selector looks unless a request says otherwise, in milliseconds.
 pub const LOOKBACK_MS: i64 = 300_000;
@@ -159,15 +161,19 @@ pub fn selector(text: &str) -> Result<Vec<Matcher>, PromqlError> {
 /// # Errors
 /// [`PromqlError::Parse`].
 pub fn selectors(query: &str) -> Result<Vec<Vec<Matcher>>, PromqlError> {
-    let expr = parse::parse(query, Times::default()).map_err(|error| parse_error(query, error))?;
-    let mut all = Vec::new();
-    stack::with_depth(lex_depth(query), || collect_selectors(&expr, &mut all));
-    Ok(all)
+    with_tree(query, |expr| {
+        let mut all = Vec::new();
+        collect_selectors(expr, &mut all);
+        all
+    })
 }
 
-fn lex_depth(query: &str) -> usize {
-    // Every level of a tree takes at least one byte.
-    query.len()
+/// Lets `work` look at the tree of a query.
+///
+/// # Errors
+/// [`PromqlError::Parse`].
+pub fn with_tree<T: Send>(query: &str, work: impl FnOnce(&Expr) -> T + Send) -> Result<T, PromqlError> {
+    parse::with_tree(query, work).map_err(|error| parse_error(query, error))
 }
 
 fn collect_selectors(expr: &Expr, all: &mut Vec<Vec<Matcher>>) {

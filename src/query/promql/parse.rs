@@ -5,11 +5,12 @@
 
 use promql_parser::label::{MatchOp as ParserMatchOp, Matchers};
 use promql_parser::parser::token;
+use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AtModifier, Expr as Parsed, LabelModifier, VectorMatchCardinality};
 
 use super::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, Kind, Matching, Pos, Selector,
-    Subquery,
+    Subquery, Written,
 };
 use super::functions;
 use super::lex::{self, Source, SyntaxError, Times};
@@ -29,15 +30,48 @@ pub(super) fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
     })
 }
 
+/// Lets `work` look at the tree of a query, where there is stack for it.
+///
+/// # Errors
+/// [`SyntaxError`] with the place of what is wrong.
+pub(super) fn with_tree<T: Send>(query: &str, work: impl FnOnce(&Expr) -> T + Send) -> Result<T, SyntaxError> {
+    on_deep_stack(query, Times::NOMINAL, |source, parsed| Ok(work(&Walk { source, at: 0 }.expr(parsed)?)))
+}
+
+/// What a function takes and gives.
+pub fn signature(function: &functions::Function) -> Option<Signature> {
+    // The crate tells what it knows of a function with a call of it only.
+    let Ok(Parsed::Call(parser::Call { func: function, .. })) = parser::parse(function.example) else { return None };
+    let takes = function.arg_types.iter().map(|own| type_of(*own)).collect();
+    Some(Signature { takes, variadic: function.variadic, gives: type_of(function.return_type) })
+}
+
+fn type_of(own: ValueType) -> &'static str {
+    match own {
+        ValueType::Vector => "vector",
+        ValueType::Scalar => "scalar",
+        ValueType::Matrix => "matrix",
+        ValueType::String => "string",
+    }
+}
+
+/// What a function takes and gives: `vector`, `scalar`, `matrix` or `string`.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// The types of its arguments.
+    pub takes: Vec<&'static str>,
+    /// How many of the last may be left out; -1 when it may be repeated.
+    pub variadic: i32,
+    /// The type of its result.
+    pub gives: &'static str,
+}
+
 /// The query in the usual spacing, with line breaks where it is long.
 ///
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
 pub(super) fn format(query: &str) -> Result<String, SyntaxError> {
-    on_deep_stack(query, Times::default(), |_, _| {
-        // What the crate cannot say itself, as duration arithmetic, stays as it is written.
-        Ok(parser::parse(query).map_or_else(|_| query.trim().to_owned(), |whole| whole.prettify()))
-    })
+    with_tree(query, |expr| super::show::format(expr))
 }
 
 /// The series selector of a `match[]` parameter.
@@ -45,7 +79,7 @@ pub(super) fn format(query: &str) -> Result<String, SyntaxError> {
 /// # Errors
 /// [`SyntaxError`] when it is not one.
 pub(super) fn selector(text: &str) -> Result<Vec<Matcher>, SyntaxError> {
-    let expr = parse(text, Times::default())?;
+    let expr = parse(text, Times::NOMINAL)?;
     match expr.kind {
         Kind::Vector(selector) if selector.offset == 0 && selector.at.is_none() => Ok(selector.matchers),
         _ => Err(SyntaxError { pos: Pos(0), message: format!("{text:?} is not a series selector") }),
@@ -103,6 +137,7 @@ struct Walk<'s, 'a> {
 #[derive(Default)]
 struct Modifiers {
     offset: i64,
+    written: Option<String>,
     at: Option<At>,
     edges: Edges,
 }
@@ -174,9 +209,11 @@ impl Walk<'_, '_> {
             }
             Parsed::MatrixSelector(matrix) => {
                 self.selector_words();
-                let range = self.bracket().map_or(0, |bracket| bracket.range);
+                let (range, words) = self.bracket().map_or((0, Written::default()), |own| (own.0.range, own.1));
                 let modifiers = self.modifiers(matrix.vs.at.as_ref());
-                Kind::Matrix(selector_of(matrix.vs.name.as_deref(), &matrix.vs.matchers, modifiers, pos)?, range)
+                let mut selector = selector_of(matrix.vs.name.as_deref(), &matrix.vs.matchers, modifiers, pos)?;
+                selector.written.range = words.range;
+                Kind::Matrix(selector, range)
             }
             Parsed::Call(call) => self.call(call)?,
             Parsed::Aggregate(aggregate) => self.aggregate(aggregate)?,
@@ -194,10 +231,13 @@ impl Walk<'_, '_> {
         self.skip_list("{", "}");
     }
 
-    fn bracket(&mut self) -> Option<lex::Bracket> {
+    fn bracket(&mut self) -> Option<(lex::Bracket, Written)> {
         let bracket = self.source.brackets.get(&self.at).copied()?;
+        let words = |from, to| lex::arithmetic(&self.source.tokens, from, to);
+        let range = words(self.at + 1, bracket.divided);
+        let written = Written { range, step: words(bracket.divided + 1, bracket.after - 1), offset: None };
         self.at = bracket.after;
-        Some(bracket)
+        Some((bracket, written))
     }
 
     fn modifiers(&mut self, at: Option<&AtModifier>) -> Modifiers {
@@ -205,6 +245,7 @@ impl Walk<'_, '_> {
         loop {
             if let Some((offset, after)) = self.source.offsets.get(&self.at) {
                 modifiers.offset = *offset;
+                modifiers.written = lex::arithmetic(&self.source.tokens, self.at + 1, *after);
                 self.at = *after;
             } else if let Some((time, after)) = self.source.ats.get(&self.at) {
                 modifiers.at = Some(At::Time(*time));
@@ -227,13 +268,15 @@ impl Walk<'_, '_> {
     fn subquery(&mut self, subquery: &parser::SubqueryExpr) -> Result<Expr, SyntaxError> {
         let expr = self.expr(&subquery.expr)?;
         let pos = expr.pos;
-        let (range, step) = self.bracket().map_or((0, None), |bracket| (bracket.range, bracket.step));
+        let (range, step, mut words) =
+            self.bracket().map_or((0, None, Written::default()), |(own, words)| (own.range, own.step, words));
         let step = step.filter(|step| *step > 0);
-        let Modifiers { offset, at, edges } = self.modifiers(subquery.at.as_ref());
+        let Modifiers { offset, written, at, edges } = self.modifiers(subquery.at.as_ref());
+        words.offset = written;
         if edges != Edges::Plain {
             return Err(SyntaxError { pos, message: "anchored and smoothed are not allowed on subqueries".to_owned() });
         }
-        Ok(Expr { kind: Kind::Subquery(Box::new(Subquery { expr, range, step, offset, at })), pos })
+        Ok(Expr { kind: Kind::Subquery(Box::new(Subquery { expr, range, step, offset, at, written: words })), pos })
     }
 
     fn call(&mut self, call: &parser::Call) -> Result<Kind, SyntaxError> {
@@ -354,6 +397,7 @@ fn selector_of(
         return Err(SyntaxError { pos, message: "unexpected \"or\" in label matching".to_owned() });
     }
     let mut own: Vec<Matcher> = name.into_iter().map(|name| Matcher::equal(METRIC_NAME, name)).collect();
+    let named = name.is_some();
     let may_match_empty = matchers.matchers.iter().any(|matcher| matcher.name == lex::ANY_LABEL);
     for matcher in matchers.matchers.iter().filter(|matcher| matcher.name != lex::ANY_LABEL) {
         let op = match matcher.op {
@@ -369,8 +413,9 @@ fn selector_of(
         let message = "vector selector must contain at least one non-empty matcher".to_owned();
         return Err(SyntaxError { pos, message });
     }
-    let Modifiers { offset, at, edges } = modifiers;
-    Ok(Selector { matchers: own, offset, at, edges, counts_only: false })
+    let Modifiers { offset, written, at, edges } = modifiers;
+    let written = Written { offset: written, ..Written::default() };
+    Ok(Selector { matchers: own, offset, at, edges, counts_only: false, named, written })
 }
 
 fn aggregate_op(id: token::TokenId) -> Option<AggregateOp> {

@@ -2,6 +2,7 @@
 //! Layout: for each pair, name length, name, value length, value; a length is one `char`, so that
 //! the whole is a `str` and equality and hash are those of its bytes.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -132,6 +133,34 @@ impl Labels {
         Self(Arc::from(text))
     }
 
+    /// Appends the [`key`](Self::key) of what [`filter`](Self::filter) would give.
+    pub fn filter_key(&self, text: &mut String, mut keep: impl FnMut(&str, &str) -> bool) {
+        for (name, value) in self.iter() {
+            if keep(name, value) {
+                push(text, name);
+                push(text, value);
+            }
+        }
+    }
+
+    /// Appends the [`key`](Self::key) of the set of the pairs with these names, which are sorted.
+    pub fn only_key(&self, names: &[&str], text: &mut String) {
+        let mut names = names.iter().copied();
+        let Some(mut wanted) = names.next() else { return };
+        for (name, value) in self.iter() {
+            while wanted < name {
+                match names.next() {
+                    Some(next) => wanted = next,
+                    None => return,
+                }
+            }
+            if wanted == name {
+                push(text, name);
+                push(text, value);
+            }
+        }
+    }
+
     /// The set without `name`.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
@@ -144,6 +173,13 @@ impl Labels {
     pub fn with(&self, name: &str, value: &str) -> Self {
         let others = self.iter().filter(|(own, _)| *own != name);
         Self::from_pairs(others.chain([(name, value)])).unwrap_or_else(|_| self.without(name))
+    }
+}
+
+/// As its [`key`](Labels::key).
+impl Borrow<str> for Labels {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -251,6 +287,18 @@ mod tests {
     fn a_name_twice_is_refused() {
         let error = Labels::from_pairs([("a", "1"), ("a", "2")]).unwrap_err();
         assert_eq!(error, LabelsError::Duplicate("a".into()));
+    }
+
+    #[test]
+    fn keys_of_a_part_are_those_of_the_part_as_a_set() {
+        let labels = Labels::from_pairs([("b", "2"), ("d", "4"), ("f", "6")]).unwrap();
+        for names in [vec![], vec!["a"], vec!["b"], vec!["a", "d", "e"], vec!["b", "c", "f"], vec!["d", "g"]] {
+            let part = labels.filter(|name, _| names.contains(&name));
+            let (mut only, mut filtered) = (String::new(), String::new());
+            labels.only_key(&names, &mut only);
+            labels.filter_key(&mut filtered, |name, _| names.contains(&name));
+            assert_eq!([only.as_str(), filtered.as_str()], [part.key(); 2]);
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
     };
     Ok(Asked {
         query: params.query()?,
-        params: promql::Params { lookback, points_max: context.engine.options.points_max },
+        params: promql::Params { lookback, points_max: context.engine.options.points_max, threads: 0 },
         stats: params.get("stats").is_some(),
         limit: params.limit("limit")?,
     })

@@ -1,4 +1,5 @@
-//! Aggregations. Series are put into groups once; each group is then aggregated step by step.
+//! Aggregations. Those that need no more of a series than to have seen it are folded (`fold`); for the
+//! others series are put into groups, and each group is then aggregated step by step.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -7,45 +8,37 @@ use std::sync::Arc;
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
 use super::eval::{Eval, Grid};
+use super::group::{Group, Groups};
 use super::lex::INVALID_LABEL;
 use super::native;
 use super::native::Work;
 use super::stat;
-use super::value::{Cell, CellRef, Column, Series, Value, Vector, belongs_to_name};
+use super::stream::Open;
+use super::value::{Cell, CellRef, Column, Series, Value, Vector};
 use crate::model::histogram::ResetHint;
 use crate::model::labels::{Labels, METRIC_NAME};
 
 /// Series that are aggregated together.
-struct Group {
+struct Members {
     labels: Labels,
     drop_name: bool,
     members: Vec<usize>,
 }
 
-fn key(labels: &Labels, aggregate: &Aggregate) -> Labels {
-    let listed = |name: &str| aggregate.labels.iter().any(|label| label == name);
-    if aggregate.without {
-        labels.filter(|name, _| !belongs_to_name(name) && !listed(name))
-    } else {
-        labels.filter(|name, _| listed(name))
-    }
-}
-
-fn groups(vector: &Vector, aggregate: &Aggregate) -> Vec<Group> {
-    let mut places: HashMap<Labels, usize> = HashMap::new();
-    let mut groups: Vec<Group> = Vec::new();
+fn groups(vector: &Vector, aggregate: &Aggregate) -> Vec<Members> {
+    let mut groups = Groups::new(aggregate);
+    let mut members: Vec<Vec<usize>> = Vec::new();
     for (at, series) in vector.iter().enumerate() {
-        let labels = key(&series.labels, aggregate);
-        let place = *places.entry(labels.clone()).or_insert_with(|| {
-            groups.push(Group { labels, drop_name: false, members: Vec::new() });
-            groups.len() - 1
-        });
-        if let Some(group) = groups.get_mut(place) {
-            group.drop_name |= series.drop_name;
-            group.members.push(at);
+        let (place, new) = groups.place(&series.labels, series.drop_name);
+        if new {
+            members.push(Vec::new());
+        }
+        if let Some(members) = members.get_mut(place) {
+            members.push(at);
         }
     }
-    groups
+    let with_members = groups.into_all().into_iter().zip(members);
+    with_members.map(|(Group { labels, drop_name }, members)| Members { labels, drop_name, members }).collect()
 }
 
 impl Eval<'_> {
@@ -64,7 +57,14 @@ impl Eval<'_> {
         };
         let param_pos = aggregate.param.as_ref().map_or(pos, |param| param.pos);
         self.check_param(aggregate.op, &param, param_pos)?;
-        let vector = self.vector(&aggregate.expr, grid)?;
+        let open = self.open(&aggregate.expr, grid)?;
+        if let Some(result) = self.folded(aggregate, &open, grid)? {
+            if let Open::Vector(vector) = &open {
+                self.release(vector);
+            }
+            return Ok(Value::Vector(self.without_empty(result)));
+        }
+        let vector = self.computed(open)?;
         let groups = groups(&vector, aggregate);
         let result = match aggregate.op {
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
@@ -175,7 +175,7 @@ impl Eval<'_> {
     }
 
     /// The sum or average of histograms.
-    fn total(&mut self, works: &[Work], average: bool, pos: Pos) -> Option<Cell> {
+    pub(super) fn total(&mut self, works: &[Work], average: bool, pos: Pos) -> Option<Cell> {
         let conflict = works.iter().any(|work| work.hint == ResetHint::Reset)
             && works.iter().any(|work| work.hint == ResetHint::NotReset);
         let Ok((total, reconciled)) = native::total(works, average) else {
@@ -198,7 +198,7 @@ impl Eval<'_> {
         &mut self,
         op: AggregateOp,
         vector: &Vector,
-        groups: &[Group],
+        groups: &[Members],
         param: &[f64],
         grid: &Grid,
         pos: Pos,

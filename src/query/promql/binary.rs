@@ -4,13 +4,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use super::PromqlError;
 use super::ast::{Binary, BinaryOp, Cardinality, Matching, Pos};
 use super::eval::{Eval, Grid};
 use super::operate;
+use super::stream::{Open, Stage};
 use super::value;
-use super::value::{Cell, CellRef, Column, Series, Value, Vector};
+use super::value::{Cell, CellRef, Column, Series, Vector};
 use crate::model::labels::{Labels, METRIC_NAME};
 
 /// The labels that two series must share to match.
@@ -39,59 +41,36 @@ impl Eval<'_> {
     ///
     /// # Errors
     /// What the operands say, and ambiguous matches.
-    pub fn binary(&mut self, binary: &Binary, pos: Pos, grid: &Grid) -> Result<Value, PromqlError> {
-        let left = self.eval(&binary.left, grid)?;
-        let right = self.eval(&binary.right, grid)?;
+    pub(super) fn binary<'q>(
+        &mut self,
+        binary: &'q Binary,
+        pos: Pos,
+        grid: &Grid,
+    ) -> Result<Open<'q>, PromqlError> {
+        let left = self.open(&binary.left, grid)?;
+        let right = self.open(&binary.right, grid)?;
         match (left, right) {
-            (Value::Scalar(a), Value::Scalar(b)) => {
+            (Open::Scalar(a), Open::Scalar(b)) => {
                 self.budget.charge(8 * a.len())?;
                 let both = a.iter().zip(&b);
-                Ok(Value::Scalar(both.map(|(a, b)| scalar_result(binary, *a, *b)).collect()))
+                Ok(Open::Scalar(both.map(|(a, b)| scalar_result(binary, *a, *b)).collect()))
             }
-            (Value::Vector(vector), Value::Scalar(scalar)) => self.with_scalar(binary, vector, &scalar, false, pos),
-            (Value::Scalar(scalar), Value::Vector(vector)) => self.with_scalar(binary, vector, &scalar, true, pos),
-            (Value::Vector(left), Value::Vector(right)) => {
+            (Open::String(_), _) | (_, Open::String(_)) => {
+                Err(PromqlError::Execution("strings have no operators".to_owned()))
+            }
+            (vector, Open::Scalar(scalar)) => self.staged(vector, with_scalar(binary, scalar, false, pos)),
+            (Open::Scalar(scalar), vector) => self.staged(vector, with_scalar(binary, scalar, true, pos)),
+            (left, right) => {
+                let (left, right) = (self.computed(left)?, self.computed(right)?);
                 let result = match binary.op {
                     BinaryOp::And => self.and(binary, left, right, true)?,
                     BinaryOp::Unless => self.and(binary, left, right, false)?,
                     BinaryOp::Or => self.or(binary, left, right)?,
                     _ => self.matched(binary, left, right, pos, grid)?,
                 };
-                Ok(Value::Vector(self.without_empty(result)))
-            }
-            (Value::String(_), _) | (_, Value::String(_)) => {
-                Err(PromqlError::Execution("strings have no operators".to_owned()))
+                Ok(Open::Vector(self.without_empty(result)))
             }
         }
-    }
-
-    fn with_scalar(
-        &mut self,
-        binary: &Binary,
-        vector: Vector,
-        scalar: &[f64],
-        scalar_first: bool,
-        pos: Pos,
-    ) -> Result<Value, PromqlError> {
-        let (op, bool) = (binary.op, binary.bool);
-        let keeps_name = op.is_comparison() || matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
-        let drops_name = !keeps_name || bool;
-        let result = self.map(vector, drops_name, |eval, step, cell| {
-            let number = CellRef::Float(scalar.get(step).copied().unwrap_or(f64::NAN));
-            let outcome = if scalar_first {
-                operate::cells(eval, op, number, cell, pos)
-            } else {
-                operate::cells(eval, op, cell, number, pos)
-            };
-            if !op.is_comparison() || outcome.cell.is_none() {
-                return Ok(outcome.cell);
-            }
-            if bool {
-                return Ok(Some(Cell::Float(f64::from(u8::from(outcome.keep)))));
-            }
-            Ok(if outcome.keep { cell.to_cell() } else { None })
-        })?;
-        Ok(Value::Vector(result))
     }
 
     /// `and`, or with `wanted` false `unless`.
@@ -179,6 +158,32 @@ impl Eval<'_> {
         self.release(&right);
         Ok(results)
     }
+}
+
+/// What an operator with a scalar on one side does to each cell of the other.
+fn with_scalar(binary: &Binary, scalar: Vec<f64>, scalar_first: bool, pos: Pos) -> Stage<'_> {
+    let (op, bool) = (binary.op, binary.bool);
+    let trims = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+    let keeps_name = op.is_comparison() || trims;
+    let scalar: Arc<[f64]> = scalar.into();
+    let numbers = scalar.clone();
+    let stage = Stage::new(!keeps_name || bool, move |eval, step, cell| {
+        let number = CellRef::Float(scalar.get(step).copied().unwrap_or(f64::NAN));
+        let outcome = if scalar_first {
+            operate::cells(eval, op, number, cell, pos)
+        } else {
+            operate::cells(eval, op, cell, number, pos)
+        };
+        if !op.is_comparison() || outcome.cell.is_none() {
+            return Ok(outcome.cell);
+        }
+        if bool {
+            return Ok(Some(Cell::Float(f64::from(u8::from(outcome.keep)))));
+        }
+        Ok(if outcome.keep { cell.to_cell() } else { None })
+    });
+    // Floats cannot be trimmed, which must be said.
+    if trims { stage } else { stage.of_floats(move |cells| operate::column(op, bool, cells, &numbers, scalar_first)) }
 }
 
 fn scalar_result(binary: &Binary, a: f64, b: f64) -> f64 {

@@ -1,26 +1,23 @@
 //! Evaluation, instant and range alike: an expression is computed for all steps of a grid at once,
-//! each series a column with a cell per step. A selector is read from the store once.
+//! each series a column with a cell per step. A selector is read from the store once, series by
+//! series (`stream`), on as many threads as pay (`spread`).
 //! Memory: every column is charged to the query's budget before it is made; time is checked with it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::PromqlError;
-use super::ast::{Edges, Expr, Kind, Pos, Selector};
-use super::counts;
+use super::ast::{Expr, Kind, Pos};
 use super::functions;
+use super::instant::Instant;
 use super::lex::Times;
-use super::native;
-use super::native::Work;
 use super::notes::Notes;
 use super::range::{self, Matrix};
-use super::value::{Cell, CellRef, Column, Series, Value, Vector};
+use super::stream::{Open, Stage, Stream};
+use super::value::{Cell, CellRef, Column, Value, Vector};
 use crate::base::limits::QueryBudget;
-use crate::model::histogram::ResetHint;
 use crate::model::labels::Labels;
-use crate::model::sample::{Columns, is_stale};
-use crate::model::time::RangeMs;
-use crate::store::{SelectMetrics, series_set};
+use crate::model::sample::is_stale;
+use crate::store::SelectMetrics;
 
 /// Work units between two looks at the clock.
 const CHECK_EVERY: usize = 20_000;
@@ -94,6 +91,10 @@ pub struct Eval<'a> {
     pub samples: u64,
     /// What a function over ranges could not say in its result.
     pub failure: Option<PromqlError>,
+    /// Most threads that may work at once.
+    pub threads: usize,
+    /// Whether nothing takes the fast way, so that tests can compare.
+    pub general: bool,
     work: usize,
 }
 
@@ -109,8 +110,24 @@ impl<'a> Eval<'a> {
             notes: Notes::default(),
             samples: 0,
             failure: None,
+            threads: 1,
+            general: false,
             work: 0,
         }
+    }
+
+    /// The same query for another thread, with nothing noted.
+    pub(super) fn fork(&self) -> Self {
+        let mut other = Self::new(self.store, self.budget, self.times, self.lookback);
+        other.default_step = self.default_step;
+        other.general = self.general;
+        other
+    }
+
+    /// Takes over what another thread noted.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.notes.absorb(other.notes);
+        self.samples += other.samples;
     }
 
     /// Counts work; now and then looks at the clock.
@@ -155,18 +172,34 @@ impl<'a> Eval<'a> {
     /// # Errors
     /// What the query, the store or the budget says.
     pub fn eval(&mut self, expr: &Expr, grid: &Grid) -> Result<Value, PromqlError> {
+        Ok(match self.open(expr, grid)? {
+            Open::Scalar(values) => Value::Scalar(values),
+            Open::String(text) => Value::String(text),
+            Open::Vector(vector) => Value::Vector(vector),
+            Open::Stream(stream) => Value::Vector(stream.collect(self)?),
+        })
+    }
+
+    /// Evaluates an expression as far as whoever wants its series must know: those that can be
+    /// computed one by one are left to be.
+    ///
+    /// # Errors
+    /// As [`eval`](Self::eval).
+    pub(super) fn open<'q>(&mut self, expr: &'q Expr, grid: &Grid) -> Result<Open<'q>, PromqlError> {
         self.spend(1)?;
         match &expr.kind {
-            Kind::Number(value) => self.constant(*value, grid),
-            Kind::String(text) => Ok(Value::String(text.clone())),
-            Kind::Paren(inner) => self.eval(inner, grid),
-            Kind::Vector(selector) => Ok(Value::Vector(self.instant(selector, grid, Gives::Sample, expr.pos)?)),
+            Kind::Number(value) => Ok(self.constant(*value, grid)?.into()),
+            Kind::String(text) => Ok(Open::String(text.clone())),
+            Kind::Paren(inner) => self.open(inner, grid),
+            Kind::Vector(selector) => {
+                Ok(Open::Stream(Stream::instant(Instant::select(self, selector, grid, Gives::Sample, expr.pos)?, grid)))
+            }
             Kind::Matrix(..) | Kind::Subquery(_) => {
                 Err(PromqlError::Execution("a range vector is allowed only as an argument of a function".to_owned()))
             }
             Kind::Negate(inner) => self.negate(inner, grid),
             Kind::Call(call) => functions::call(self, call, expr.pos, grid),
-            Kind::Aggregate(aggregate) => self.aggregate(aggregate, grid),
+            Kind::Aggregate(aggregate) => Ok(self.aggregate(aggregate, grid)?.into()),
             Kind::Binary(binary) => self.binary(binary, expr.pos, grid),
         }
     }
@@ -185,9 +218,19 @@ impl<'a> Eval<'a> {
     /// # Errors
     /// As [`eval`](Self::eval), and when it is not one.
     pub fn vector(&mut self, expr: &Expr, grid: &Grid) -> Result<Vector, PromqlError> {
-        match self.eval(expr, grid)? {
-            Value::Vector(vector) => Ok(vector),
-            Value::Scalar(_) | Value::String(_) => Err(PromqlError::Execution("expected an instant vector".to_owned())),
+        let open = self.open(expr, grid)?;
+        self.computed(open)
+    }
+
+    /// The vector that something opened is.
+    ///
+    /// # Errors
+    /// What computing it says, and when it is not one.
+    pub(super) fn computed(&mut self, open: Open<'_>) -> Result<Vector, PromqlError> {
+        match open {
+            Open::Vector(vector) => Ok(vector),
+            Open::Stream(stream) => stream.collect(self),
+            Open::Scalar(_) | Open::String(_) => Err(PromqlError::Execution("expected an instant vector".to_owned())),
         }
     }
 
@@ -213,23 +256,42 @@ impl<'a> Eval<'a> {
         }
     }
 
-    fn negate(&mut self, inner: &Expr, grid: &Grid) -> Result<Value, PromqlError> {
-        match self.eval(inner, grid)? {
-            Value::Scalar(mut values) => {
+    fn negate<'q>(&mut self, inner: &'q Expr, grid: &Grid) -> Result<Open<'q>, PromqlError> {
+        let stage = Stage::new(true, |_, _, cell| {
+            Ok(match cell {
+                CellRef::None => None,
+                CellRef::Float(value) => Some(Cell::Float(-value)),
+                CellRef::Histogram(histogram) => Some(functions::histogram::scaled(histogram, -1.0)),
+            })
+        });
+        let stage = stage.of_floats(|cells| {
+            cells.iter_mut().filter(|cell| !is_stale(**cell)).for_each(|cell| *cell = -*cell);
+        });
+        match self.open(inner, grid)? {
+            Open::Scalar(mut values) => {
                 values.iter_mut().for_each(|value| *value = -*value);
-                Ok(Value::Scalar(values))
+                Ok(Open::Scalar(values))
             }
-            Value::Vector(vector) => {
-                let negative = |_: &mut Self, _: usize, cell: CellRef<'_>| {
-                    Ok(match cell {
-                        CellRef::None => None,
-                        CellRef::Float(value) => Some(Cell::Float(-value)),
-                        CellRef::Histogram(histogram) => Some(functions::histogram::scaled(histogram, -1.0)),
-                    })
-                };
-                Ok(Value::Vector(self.map(vector, true, negative)?))
+            Open::String(_) => Err(PromqlError::Execution("a string has no negative".to_owned())),
+            vector => self.staged(vector, stage),
+        }
+    }
+
+    /// A vector whose cells a stage changes.
+    ///
+    /// # Errors
+    /// Those of the stage and of the budget; when it is no vector.
+    pub(super) fn staged<'q>(&mut self, open: Open<'q>, stage: Stage<'q>) -> Result<Open<'q>, PromqlError> {
+        match open {
+            Open::Stream(stream) => Ok(Open::Stream(stream.with(stage))),
+            Open::Vector(mut vector) => {
+                for series in &mut vector {
+                    series.drop_name |= stage.drops_name();
+                    stage.apply(self, &mut series.column)?;
+                }
+                Ok(Open::Vector(self.without_empty(vector)))
             }
-            Value::String(_) => Err(PromqlError::Execution("a string has no negative".to_owned())),
+            Open::Scalar(_) | Open::String(_) => Err(PromqlError::Execution("expected an instant vector".to_owned())),
         }
     }
 
@@ -272,21 +334,6 @@ impl<'a> Eval<'a> {
         vector
     }
 
-    /// Reads series from the store.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub fn fetch(&mut self, selector: &Selector, range: RangeMs) -> Result<Vec<(Labels, Columns)>, PromqlError> {
-        if range.start > range.end {
-            return Ok(Vec::new());
-        }
-        let found = counts::select(self.store, selector, range, self.lookback, self.budget)?;
-        let series = series_set::collect(found.as_ref(), self.budget)?;
-        let samples: usize = series.iter().map(|(_, columns)| columns.len()).sum();
-        self.samples += samples as u64;
-        Ok(series)
-    }
-
     /// The time that a step of a selector looks at.
     pub fn looks_at(&self, at: Option<super::ast::At>, offset: i64, grid: &Grid, step: usize) -> i64 {
         let time = match at {
@@ -298,91 +345,11 @@ impl<'a> Eval<'a> {
         time.saturating_sub(offset)
     }
 
-    /// An instant vector selector.
-    ///
-    /// # Errors
-    /// What the store or the budget says.
-    pub fn instant(&mut self, selector: &Selector, grid: &Grid, gives: Gives, pos: Pos) -> Result<Vector, PromqlError> {
-        let first = self.looks_at(selector.at, selector.offset, grid, 0);
-        let last = self.looks_at(selector.at, selector.offset, grid, grid.steps.saturating_sub(1));
-        let beyond = if selector.edges == Edges::Smoothed { self.lookback } else { 0 };
-        let start = first.saturating_sub(self.lookback).saturating_add(1);
-        let range = RangeMs { start, end: last.saturating_add(beyond) };
-        let mut vector = Vec::new();
-        for (labels, series) in self.fetch(selector, range)? {
-            let mut column = self.column(grid)?;
-            let (mut floats, mut histograms) = (0, 0);
-            self.spend(grid.steps)?;
-            for step in 0..grid.steps {
-                let until = self.looks_at(selector.at, selector.offset, grid, step);
-                floats += advance(&series.times, floats, until, |t| *t);
-                histograms += advance(&series.histograms, histograms, until, |sample| sample.t);
-                let after = until.saturating_sub(self.lookback);
-                let Some((time, cell)) = latest(&series, floats, histograms) else { continue };
-                if time > after {
-                    let seconds = |ms: i64| Cell::Float(ms as f64 / 1000.0);
-                    let cell = match cell {
-                        Some(cell) if selector.edges == Edges::Smoothed && time != until => {
-                            self.smoothed((&labels, &series), (floats, histograms), (time, cell), until, pos)
-                        }
-                        cell => cell,
-                    };
-                    let given = |cell: Cell| match gives {
-                        Gives::Sample => cell,
-                        Gives::Time => seconds(time),
-                        Gives::Start => seconds(start_of(&series, floats, histograms, time)),
-                    };
-                    column.set(step, cell.map(given));
-                }
-            }
-            vector.push(Series { labels, drop_name: false, column });
-        }
-        Ok(self.without_empty(vector))
-    }
-
-    /// The value between a sample and the one after it; without one after it, the sample itself.
-    fn smoothed(
-        &mut self,
-        (labels, series): (&Labels, &Columns),
-        (floats, histograms): (usize, usize),
-        (time, cell): (i64, Cell),
-        until: i64,
-        pos: Pos,
-    ) -> Option<Cell> {
-        let in_reach = |t: i64| t <= until.saturating_add(self.lookback);
-        let float = series.times.get(floats).copied().zip(series.values.get(floats).copied());
-        let float = float.filter(|(t, value)| in_reach(*t) && !is_stale(*value));
-        let histogram = series.histograms.get(histograms).filter(|sample| in_reach(sample.t));
-        let share = |next: i64| (until - time) as f64 / (next - time) as f64;
-        let name = labels.metric_name();
-        match (cell, float, histogram) {
-            (Cell::Float(value), Some((t, next)), other) if other.is_none_or(|sample| sample.t > t) => {
-                Some(Cell::Float(value + (next - value) * share(t)))
-            }
-            (Cell::Histogram(value), float, Some(sample)) if float.is_none_or(|(t, _)| sample.t < t) => {
-                let (value, next) = (Work::from(value.as_ref()), Work::from(sample.histogram.as_ref()));
-                let counter = value.hint != ResetHint::Gauge;
-                match value.towards(&next, share(sample.t), counter) {
-                    Ok(between) => Some(Cell::Histogram(Arc::new(between.into()))),
-                    Err(native::Incompatible) => {
-                        self.warn(pos, format!("{} {name:?}", functions::MIXED_SCHEMAS));
-                        None
-                    }
-                }
-            }
-            (cell, None, None) => Some(cell),
-            _ => {
-                self.warn(pos, format!("{} {name:?}", functions::MIXED));
-                None
-            }
-        }
-    }
-
     /// The range vector that an argument is.
     ///
     /// # Errors
     /// As [`eval`](Self::eval), and when it is not one.
-    pub fn matrix(&mut self, expr: &Expr, grid: &Grid) -> Result<Matrix, PromqlError> {
+    pub(super) fn matrix(&mut self, expr: &Expr, grid: &Grid) -> Result<Matrix, PromqlError> {
         match &expr.bare().kind {
             Kind::Matrix(selector, range) => range::of_selector(self, selector, *range, grid),
             Kind::Subquery(subquery) => range::of_subquery(self, subquery, grid),
@@ -430,35 +397,5 @@ impl<'a> Eval<'a> {
     /// Informs at a place.
     pub fn info(&mut self, pos: Pos, text: impl Into<String>) {
         self.notes.info(pos, text);
-    }
-}
-
-/// How many more items there are up to a time, both searching near first.
-fn advance<T>(items: &[T], from: usize, until: i64, time: impl Fn(&T) -> i64) -> usize {
-    items.get(from..).unwrap_or_default().iter().take_while(|item| time(item) <= until).count()
-}
-
-/// When counting began for the sample of a time that is the later of those before two indexes.
-fn start_of(series: &Columns, floats: usize, histograms: usize, time: i64) -> i64 {
-    let histogram = histograms.checked_sub(1).and_then(|at| series.histograms.get(at));
-    match histogram.filter(|sample| sample.t == time) {
-        Some(sample) => sample.start,
-        None => floats.checked_sub(1).map_or(0, |at| series.start(at)),
-    }
-}
-
-/// The later of the samples before two indexes; no cell when it ends the series.
-fn latest(series: &Columns, floats: usize, histograms: usize) -> Option<(i64, Option<Cell>)> {
-    let float = floats.checked_sub(1).and_then(|at| Some((*series.times.get(at)?, *series.values.get(at)?)));
-    let histogram = histograms.checked_sub(1).and_then(|at| series.histograms.get(at));
-    match (float, histogram) {
-        (Some((time, value)), other) if other.is_none_or(|sample| sample.t < time) => {
-            Some((time, (!is_stale(value)).then_some(Cell::Float(value))))
-        }
-        (_, Some(sample)) => {
-            let alive = !is_stale(sample.histogram.sum);
-            Some((sample.t, alive.then(|| Cell::Histogram(sample.histogram.clone()))))
-        }
-        _ => None,
     }
 }

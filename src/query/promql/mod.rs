@@ -6,12 +6,16 @@
 mod aggregate;
 pub mod ast;
 mod binary;
+mod cells;
 mod check;
 mod counts;
 mod durations;
 mod eval;
+mod fold;
 pub mod functions;
+mod group;
 mod info;
+mod instant;
 pub mod lex;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -20,13 +24,17 @@ mod notes;
 mod operate;
 mod parse;
 mod range;
+mod samples;
 #[cfg(test)]
 mod scripts;
 mod show;
+mod spread;
 mod stack;
 mod stat;
+mod stream;
 mod trim;
 pub mod value;
+mod windows;
 
 use std::sync::Arc;
 
@@ -93,11 +101,13 @@ pub struct Params {
     pub lookback: i64,
     /// Most points of one series.
     pub points_max: u64,
+    /// Most threads that work on the query; 0 for as many as there are cores.
+    pub threads: usize,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { lookback: LOOKBACK_MS, points_max: 11_000 }
+        Self { lookback: LOOKBACK_MS, points_max: 11_000, threads: 0 }
     }
 }
 
@@ -257,6 +267,7 @@ fn run(
         let expr = parse::parse(query, times).map_err(|error| parse_error(query, error))?;
         check::check(&expr).map_err(PromqlError::Execution)?;
         let mut eval = Eval::new(store, budget, times, params.lookback.max(1));
+        eval.threads = if params.threads == 0 { spread::cores() } else { params.threads };
         let value = if times.step == 0 {
             instant_value(&mut eval, &expr, times.start)?
         } else {
@@ -292,17 +303,19 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
     let matrix = eval.matrix(expr, grid)?;
     let end = eval.looks_at(matrix.at, matrix.offset, grid, 0);
     let mut all = Vec::new();
-    for series in &matrix.series {
-        let window = range::Slide::new(series).to(end.saturating_sub(matrix.range), end, end);
+    matrix.each(eval, &mut |eval, labels, drop_name, columns| {
+        let window = range::Slide::new(columns).to(end.saturating_sub(matrix.range), end, end);
         if window.is_empty() {
-            continue;
+            return Ok(());
         }
-        eval.budget.charge(16 * (window.times.len() + window.histograms.len()))?;
-        let labels = if series.drop_name { value::nameless(&series.labels) } else { series.labels.clone() };
+        let histograms: usize = window.histograms.iter().map(|sample| sample.histogram.bytes()).sum();
+        eval.budget.charge(16 * (window.times.len() + window.histograms.len()) + histograms)?;
+        let labels = if drop_name { value::nameless(labels) } else { labels.clone() };
         let floats = window.times.iter().copied().zip(window.values.iter().copied()).collect();
         let histograms = window.histograms.iter().map(|sample| (sample.t, sample.histogram.clone())).collect();
         all.push(AnswerSeries { labels, floats, histograms });
-    }
+        Ok(())
+    })?;
     all.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(AnswerValue::Matrix(all))
 }

@@ -20,16 +20,18 @@ pub struct Notes {
 impl Notes {
     /// Something is probably wrong with the answer.
     pub fn warn(&mut self, pos: Pos, text: impl Into<String>) {
-        if self.warnings.len() < KEPT_MAX {
-            self.warnings.insert((pos, text.into()));
-        }
+        keep(&mut self.warnings, (pos, text.into()));
     }
 
     /// Something is worth knowing.
     pub fn info(&mut self, pos: Pos, text: impl Into<String>) {
-        if self.infos.len() < KEPT_MAX {
-            self.infos.insert((pos, text.into()));
-        }
+        keep(&mut self.infos, (pos, text.into()));
+    }
+
+    /// Takes over what another thread noted.
+    pub(super) fn absorb(&mut self, other: Self) {
+        other.warnings.into_iter().for_each(|note| keep(&mut self.warnings, note));
+        other.infos.into_iter().for_each(|note| keep(&mut self.infos, note));
     }
 
     /// The warnings, as clients read them.
@@ -40,6 +42,14 @@ impl Notes {
     /// The infos, as clients read them.
     pub fn infos(&self, query: &str) -> Vec<String> {
         shown(&self.infos, "info", query)
+    }
+}
+
+/// Keeps the first ones, whatever the order in which they come: threads note at the same time.
+fn keep(notes: &mut BTreeSet<(Pos, String)>, note: (Pos, String)) {
+    notes.insert(note);
+    if notes.len() > KEPT_MAX {
+        notes.pop_last();
     }
 }
 

@@ -6,8 +6,9 @@ use super::ast::{BinaryOp, Pos};
 use super::eval::Eval;
 use super::functions::histogram as functions;
 use super::native::Work;
-use super::value::{Cell, CellRef};
+use super::value::{ABSENT, Cell, CellRef};
 use crate::model::histogram::{Histogram, ResetHint};
+use crate::model::sample::is_stale;
 
 /// What an operator gives: a sample, and whether a comparison holds.
 #[derive(Clone, Debug)]
@@ -43,6 +44,39 @@ pub(super) fn floats(op: BinaryOp, a: f64, b: f64) -> Outcome {
         BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::TrimUpper | BinaryOp::TrimLower => return NOTHING,
     };
     Outcome { cell: Some(Cell::Float(a)), keep: holds }
+}
+
+/// Applies an operator with a scalar to the floats of a column; absent ones stay so. With `bool` a
+/// comparison gives 0 and 1, else what it does not hold for goes.
+pub(super) fn column(op: BinaryOp, bool: bool, cells: &mut [f64], scalar: &[f64], scalar_first: bool) {
+    let arithmetic = |cells: &mut [f64], f: fn(f64, f64) -> f64| each(cells, scalar, scalar_first, f);
+    match op {
+        // The common ones by themselves, so that each has its own tight loop.
+        BinaryOp::Add => each(cells, scalar, scalar_first, |a, b| a + b),
+        BinaryOp::Sub => each(cells, scalar, scalar_first, |a, b| a - b),
+        BinaryOp::Mul => each(cells, scalar, scalar_first, |a, b| a * b),
+        BinaryOp::Div => each(cells, scalar, scalar_first, |a, b| a / b),
+        BinaryOp::Mod => arithmetic(cells, |a, b| a % b),
+        BinaryOp::Pow => arithmetic(cells, f64::powf),
+        BinaryOp::Atan2 => arithmetic(cells, f64::atan2),
+        op => {
+            for (cell, number) in cells.iter_mut().zip(scalar).filter(|(cell, _)| !is_stale(**cell)) {
+                let holds = if scalar_first { floats(op, *number, *cell) } else { floats(op, *cell, *number) }.keep;
+                if bool {
+                    *cell = f64::from(u8::from(holds));
+                } else if !holds {
+                    *cell = ABSENT;
+                }
+            }
+        }
+    }
+}
+
+fn each(cells: &mut [f64], scalar: &[f64], scalar_first: bool, f: impl Fn(f64, f64) -> f64) {
+    for (cell, number) in cells.iter_mut().zip(scalar) {
+        let value = if scalar_first { f(*number, *cell) } else { f(*cell, *number) };
+        *cell = if is_stale(*cell) { ABSENT } else { value };
+    }
 }
 
 /// Applies an operator to two samples. What cannot be combined gives nothing and an info at `pos`.

@@ -5,34 +5,17 @@ use std::sync::Arc;
 use super::PromqlError;
 use super::ast::{At, Edges, Selector, Subquery};
 use super::eval::{Eval, Grid};
-use super::value::{CellRef, Value};
+use super::samples::{Held, Samples, drop_stale};
+use super::value::{CellRef, Column, Value};
 use crate::model::histogram::{Histogram, ResetHint};
 use crate::model::labels::Labels;
-use crate::model::sample::{Columns, HistogramSample, Times, is_stale};
+use crate::model::sample::{Columns, HistogramSample, Times};
 use crate::model::time::RangeMs;
 
-/// Samples of one series, without stale markers.
-#[derive(Clone, Debug, Default)]
-pub struct RangeSeries {
-    /// Its labels.
-    pub labels: Labels,
-    /// Whether the name goes at the end of the query.
-    pub drop_name: bool,
-    /// Times of the float samples.
-    pub times: Times,
-    /// The float samples.
-    pub values: Vec<f64>,
-    /// When counting began for each float sample; empty when known of none.
-    pub starts: Vec<i64>,
-    /// The histogram samples.
-    pub histograms: Vec<HistogramSample>,
-}
-
 /// A range vector over a grid.
-#[derive(Clone, Debug)]
-pub struct Matrix {
+pub(super) struct Matrix {
     /// The series.
-    pub series: Vec<RangeSeries>,
+    pub samples: Samples,
     /// Length of a window, milliseconds.
     pub range: i64,
     /// Milliseconds back from the step.
@@ -43,6 +26,26 @@ pub struct Matrix {
     pub edges: Edges,
     /// Milliseconds that anchored and smoothed ranges look beyond their edges.
     pub beyond: i64,
+}
+
+impl Matrix {
+    /// Shows each series, without stale markers, to whoever slides over it by himself.
+    ///
+    /// # Errors
+    /// What the store, the budget or `visit` says.
+    pub(super) fn each(
+        &self,
+        eval: &mut Eval<'_>,
+        visit: &mut dyn FnMut(&mut Eval<'_>, &Labels, bool, &Columns) -> Result<(), PromqlError>,
+    ) -> Result<(), PromqlError> {
+        self.samples.read(eval, 0..self.samples.len(), &mut |eval, place, columns| {
+            drop_stale(columns);
+            match self.samples.series(place) {
+                Some((labels, drop_name)) => visit(eval, labels, drop_name, columns),
+                None => Ok(()),
+            }
+        })
+    }
 }
 
 /// What a range function sees of a series at one step.
@@ -94,24 +97,9 @@ pub(super) fn of_selector(
         start: first.saturating_sub(range).saturating_sub(before).saturating_add(1),
         end: last.saturating_add(after),
     };
-    let series = eval.fetch(selector, wide)?.into_iter().map(alive).collect();
+    let samples = Samples::select(eval, selector, wide)?;
     let Selector { offset, at, edges, .. } = *selector;
-    Ok(Matrix { series, range, offset, at, edges, beyond: eval.lookback })
-}
-
-fn alive((labels, mut columns): (Labels, Columns)) -> RangeSeries {
-    if columns.values.iter().any(|value| is_stale(*value)) {
-        let keep: Vec<bool> = columns.values.iter().map(|value| !is_stale(*value)).collect();
-        let mut kept = keep.iter().copied();
-        columns.times =
-            columns.times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(t, _)| *t).collect::<Vec<_>>().into();
-        columns.values.retain(|_| kept.next().unwrap_or_default());
-        let mut kept = keep.iter().copied();
-        columns.starts.retain(|_| kept.next().unwrap_or_default());
-    }
-    columns.histograms.retain(|sample| !is_stale(sample.histogram.sum));
-    let Columns { times, values, starts, histograms } = columns;
-    RangeSeries { labels, drop_name: false, times, values, starts, histograms }
+    Ok(Matrix { samples, range, offset, at, edges, beyond: eval.lookback })
 }
 
 /// Evaluates a subquery over all its windows at once.
@@ -131,30 +119,40 @@ pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid)
             Value::Vector(vector) => vector,
             Value::Scalar(_) | Value::String(_) => Vec::new(),
         };
+        // Series with a sample at every step share their times.
+        eval.budget.charge(8 * inner.steps)?;
+        let all_times: Times = (0..inner.steps).map(|step| inner.time(step)).collect();
         for one in vector {
-            let mut range = RangeSeries { labels: one.labels, drop_name: one.drop_name, ..RangeSeries::default() };
             eval.spend(inner.steps)?;
-            eval.budget.charge(8 * inner.steps)?;
-            let mut times = Vec::new();
-            for step in 0..inner.steps {
-                match one.column.get(step) {
-                    CellRef::None => {}
-                    CellRef::Float(value) => {
-                        times.push(inner.time(step));
-                        range.values.push(value);
-                    }
-                    CellRef::Histogram(histogram) => {
-                        let histogram = without_hint(histogram);
-                        range.histograms.push(HistogramSample { t: inner.time(step), start: 0, histogram });
-                    }
-                }
-            }
-            range.times = times.into();
-            series.push(range);
+            let columns = match one.column.into_dense() {
+                Ok(values) => Columns { times: all_times.clone(), values, ..Columns::default() },
+                Err(column) => sparse(eval, &column, &inner)?,
+            };
+            series.push(Held { labels: one.labels, drop_name: one.drop_name, columns });
         }
     }
     let Subquery { range, offset, at, .. } = *subquery;
-    Ok(Matrix { series, range, offset, at, edges: Edges::Plain, beyond: 0 })
+    Ok(Matrix { samples: Samples::Held(series), range, offset, at, edges: Edges::Plain, beyond: 0 })
+}
+
+fn sparse(eval: &Eval<'_>, column: &Column, inner: &Grid) -> Result<Columns, PromqlError> {
+    eval.budget.charge(8 * inner.steps)?;
+    let (mut times, mut columns) = (Vec::new(), Columns::default());
+    for step in 0..inner.steps {
+        match column.get(step) {
+            CellRef::None => {}
+            CellRef::Float(value) => {
+                times.push(inner.time(step));
+                columns.values.push(value);
+            }
+            CellRef::Histogram(histogram) => {
+                let histogram = without_hint(histogram);
+                columns.histograms.push(HistogramSample { t: inner.time(step), start: 0, histogram });
+            }
+        }
+    }
+    columns.times = times.into();
+    Ok(columns)
 }
 
 /// A subquery leaves samples out and repeats others, so what they say about resets before them does
@@ -170,20 +168,20 @@ fn without_hint(histogram: &Arc<Histogram>) -> Arc<Histogram> {
 
 /// Slides a window over one series. Windows must be asked for in the order of steps.
 pub(super) struct Slide<'m> {
-    series: &'m RangeSeries,
+    columns: &'m Columns,
     floats: (usize, usize),
     histograms: (usize, usize),
 }
 
 impl<'m> Slide<'m> {
-    /// At the beginning of `series`.
-    pub(super) fn new(series: &'m RangeSeries) -> Self {
-        Self { series, floats: (0, 0), histograms: (0, 0) }
+    /// At the beginning of a series.
+    pub(super) fn new(columns: &'m Columns) -> Self {
+        Self { columns, floats: (0, 0), histograms: (0, 0) }
     }
 
     /// The samples after `start` up to and with `end`.
     pub(super) fn to(&mut self, start: i64, end: i64, now: i64) -> Window<'m> {
-        let RangeSeries { times, values, starts, histograms, .. } = self.series;
+        let Columns { times, values, starts, histograms } = self.columns;
         self.floats = moved(self.floats, times, |t| *t, start, end);
         self.histograms = moved(self.histograms, histograms, |sample| sample.t, start, end);
         let floats = self.floats.0..self.floats.1;

@@ -48,16 +48,51 @@ pub(super) fn mean(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
     sum(values.into_iter().map(|value| value / count))
 }
 
+/// Count, mean and squared distances from it, as values come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moments {
+    count: f64,
+    mean: Sum,
+    squares: Sum,
+}
+
+impl Moments {
+    /// Adds a value.
+    pub(super) fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean.value();
+        self.mean.add(delta / self.count);
+        self.squares.add(delta * (value - self.mean.value()));
+    }
+
+    /// Adds the values that another has seen (Chan, Golub, LeVeque).
+    pub(super) fn merge(&mut self, other: &Self) {
+        if other.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = *other;
+            return;
+        }
+        let count = self.count + other.count;
+        let delta = other.mean.value() - self.mean.value();
+        self.mean.add(delta * (other.count / count));
+        self.squares.add(other.squares.value());
+        self.squares.add(delta * delta * (self.count * (other.count / count)));
+        self.count = count;
+    }
+
+    /// The population variance; none without values.
+    pub(super) fn variance(&self) -> Option<f64> {
+        (self.count > 0.0).then(|| self.squares.value() / self.count)
+    }
+}
+
 /// The population variance; NaN without values.
 pub(super) fn variance(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
-    let (mut count, mut mean, mut squares) = (0.0, Sum::default(), Sum::default());
-    for value in values {
-        count += 1.0;
-        let delta = value - mean.value();
-        mean.add(delta / count);
-        squares.add(delta * (value - mean.value()));
-    }
-    squares.value() / count
+    let mut moments = Moments::default();
+    values.into_iter().for_each(|value| moments.add(value));
+    moments.variance().unwrap_or(f64::NAN)
 }
 
 /// The quantile of values, interpolated between neighbours; sorts them, NaN first.

@@ -9,7 +9,7 @@ use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::sample::STALE_NAN_BITS;
 
 /// Marks an empty cell.
-const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
+pub(super) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 
 /// A sample without its time.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,21 @@ impl Column {
     /// [`LimitError`] when the query has no room for it.
     pub fn empty(steps: usize, budget: &QueryBudget) -> Result<Self, LimitError> {
         budget.charge(8 * steps)?;
-        Ok(Self { floats: vec![ABSENT; steps], histograms: Vec::new() })
+        Ok(Self::new(steps))
+    }
+
+    /// A column of `steps` empty cells, for whoever charges it by himself.
+    pub(super) fn new(steps: usize) -> Self {
+        Self { floats: vec![ABSENT; steps], histograms: Vec::new() }
+    }
+
+    /// The floats, where every step has one.
+    ///
+    /// # Errors
+    /// The column, where not.
+    pub(super) fn into_dense(self) -> Result<Vec<f64>, Self> {
+        let dense = self.histograms.is_empty() && self.floats.iter().all(|value| value.to_bits() != STALE_NAN_BITS);
+        if dense { Ok(self.floats) } else { Err(self) }
     }
 
     /// A column of these floats, already charged.
@@ -120,7 +134,41 @@ impl Column {
 
     /// Whether no step has a sample.
     pub fn is_empty(&self) -> bool {
-        (0..self.steps()).all(|step| !self.get(step).is_some())
+        self.floats.iter().all(|value| value.to_bits() == STALE_NAN_BITS) && self.histograms.iter().all(Option::is_none)
+    }
+
+    /// The cells where none is a histogram; those without a sample hold the stale marker.
+    pub(super) fn floats(&self) -> Option<&[f64]> {
+        self.histograms.is_empty().then_some(self.floats.as_slice())
+    }
+
+    /// The same, to be changed.
+    pub(super) fn floats_mut(&mut self) -> Option<&mut [f64]> {
+        self.histograms.is_empty().then_some(self.floats.as_mut_slice())
+    }
+
+    /// All cells, for whoever sets every one of them to a float or the stale marker.
+    pub(super) fn overwrite(&mut self) -> &mut [f64] {
+        self.histograms.clear();
+        &mut self.floats
+    }
+
+    /// Empties all cells.
+    pub(super) fn clear(&mut self) {
+        self.overwrite().fill(ABSENT);
+    }
+
+    /// Bytes of the histograms, one that is in several steps in a row counted once.
+    pub(super) fn histogram_bytes(&self) -> usize {
+        let mut before: Option<&Arc<Histogram>> = None;
+        let mut bytes = 0;
+        for histogram in self.histograms.iter().flatten() {
+            if !before.is_some_and(|before| Arc::ptr_eq(before, histogram)) {
+                bytes += histogram.bytes();
+            }
+            before = Some(histogram);
+        }
+        bytes
     }
 
     /// Bytes of memory taken, histograms shared with others left out.

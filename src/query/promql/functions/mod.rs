@@ -5,22 +5,27 @@ mod edges;
 pub mod histogram;
 mod label;
 mod math;
+mod over_range;
 mod over_time;
 mod rate;
+mod sliding;
 mod time;
 mod vector;
 
+pub(super) use over_range::OverRange;
 pub(super) use rate::{MIXED, MIXED_SCHEMAS};
+
+use sliding::Sliding;
 
 use super::PromqlError;
 use super::ast::{Call, Expr, Kind, Pos};
 use super::eval::{Eval, Grid};
-use super::range::{Slide, Window};
-use super::value::{Cell, CellRef, Series, Value};
+use super::range::Window;
+use super::stream::{Open, Stage, Stream};
+use super::value::{Cell, CellRef, Value};
 use crate::model::labels::Labels;
 
 /// One row of the table.
-#[derive(Debug)]
 pub struct Function {
     /// Its name.
     pub name: &'static str,
@@ -30,31 +35,29 @@ pub struct Function {
     pub example: &'static str,
     /// How it is computed.
     imp: Imp,
+    /// How it is computed faster, over ranges of floats.
+    sliding: Option<Sliding>,
 }
 
 /// A function over windows of a range vector.
-type OverRange = fn(&Window<'_>, &[f64], &mut RangeContext<'_, '_>) -> Option<Cell>;
+type OfWindow = fn(&Window<'_>, &[f64], &mut RangeContext<'_, '_>) -> Option<Cell>;
 /// A function of the whole call.
 type Whole = fn(&mut Eval<'_>, &Call, Pos, &Grid) -> Result<Value, PromqlError>;
 
 enum Imp {
     /// Of each window of the one range vector among its arguments; the others are scalars.
-    Range(OverRange),
+    Range(OfWindow),
     /// The same, and the name stays.
-    RangeKeepsName(OverRange),
+    RangeKeepsName(OfWindow),
     /// Of each float of the first argument, which histograms do not have; the others are scalars.
     Float(fn(f64, &[f64]) -> f64),
     /// Of the whole call.
     Whole(Whole),
 }
 
-impl std::fmt::Debug for Imp {
+impl std::fmt::Debug for Function {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Range(_) | Self::RangeKeepsName(_) => "of a range",
-            Self::Float(_) => "of a float",
-            Self::Whole(_) => "of its arguments",
-        })
+        f.write_str(self.name)
     }
 }
 
@@ -80,7 +83,12 @@ pub fn find(name: &str) -> Option<&'static Function> {
 }
 
 const fn row(name: &'static str, summary: &'static str, example: &'static str, imp: Imp) -> Function {
-    Function { name, summary, example, imp }
+    Function { name, summary, example, imp, sliding: None }
+}
+
+/// A function over ranges that slides over floats.
+const fn slides(row: Function, sliding: Sliding) -> Function {
+    Function { sliding: Some(sliding), ..row }
 }
 
 /// What a function over ranges may need besides the window.
@@ -117,12 +125,17 @@ impl RangeContext<'_, '_> {
 ///
 /// # Errors
 /// What its arguments or the budget say.
-pub fn call(eval: &mut Eval<'_>, call: &Call, pos: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+pub(super) fn call<'q>(
+    eval: &mut Eval<'_>,
+    call: &'q Call,
+    pos: Pos,
+    grid: &Grid,
+) -> Result<Open<'q>, PromqlError> {
     match call.function.imp {
-        Imp::Range(f) => over_range(eval, call, grid, f, false),
-        Imp::RangeKeepsName(f) => over_range(eval, call, grid, f, true),
+        Imp::Range(f) => Ok(Open::Stream(Stream::over_range(OverRange::of(eval, call, f, false, grid)?, grid))),
+        Imp::RangeKeepsName(f) => Ok(Open::Stream(Stream::over_range(OverRange::of(eval, call, f, true, grid)?, grid))),
         Imp::Float(f) => of_float(eval, call, grid, f),
-        Imp::Whole(f) => f(eval, call, pos, grid),
+        Imp::Whole(f) => Ok(f(eval, call, pos, grid)?.into()),
     }
 }
 
@@ -130,85 +143,32 @@ fn is_range(expr: &Expr) -> bool {
     matches!(expr.bare().kind, Kind::Matrix(..) | Kind::Subquery(_))
 }
 
-fn over_range(
-    eval: &mut Eval<'_>,
-    call: &Call,
-    grid: &Grid,
-    f: OverRange,
-    keeps_name: bool,
-) -> Result<Value, PromqlError> {
-    let mut scalars = Vec::new();
-    let mut range = None;
-    let mut scalar_pos = Pos(0);
-    for arg in &call.args {
-        if is_range(arg) {
-            range = Some(arg);
-        } else {
-            if scalars.is_empty() {
-                scalar_pos = arg.pos;
-            }
-            scalars.push(eval.scalar(arg, grid)?);
-        }
-    }
-    let Some(arg) = range else {
-        return Err(PromqlError::Execution(format!("{} needs a range vector", call.function.name)));
-    };
-    let matrix = eval.matrix(arg, grid)?;
-    let mut vector = Vec::with_capacity(matrix.series.len());
-    let mut params = vec![0.0; scalars.len()];
-    let before = if matrix.edges == super::ast::Edges::Plain { 0 } else { matrix.beyond };
-    let after = if matrix.edges == super::ast::Edges::Smoothed { matrix.beyond } else { 0 };
-    for series in &matrix.series {
-        let mut column = eval.column(grid)?;
-        let mut slide = Slide::new(series);
-        for step in 0..grid.steps {
-            let end = eval.looks_at(matrix.at, matrix.offset, grid, step);
-            let start = end.saturating_sub(matrix.range);
-            let mut window = slide.to(start.saturating_sub(before), end.saturating_add(after), grid.time(step));
-            (window.start, window.end) = (start, end);
-            eval.spend(window.times.len() + 10 * window.histograms.len() + 1)?;
-            if window.is_empty() {
-                continue;
-            }
-            for (param, scalar) in params.iter_mut().zip(&scalars) {
-                *param = scalar.get(step).copied().unwrap_or(f64::NAN);
-            }
-            let (range, edges) = (matrix.range, matrix.edges);
-            let mut context =
-                RangeContext { eval: &mut *eval, labels: &series.labels, pos: arg.pos, scalar_pos, range, edges };
-            let cell = f(&window, &params, &mut context);
-            if let Some(failure) = eval.failure.take() {
-                return Err(failure);
-            }
-            if let Some(cell) = &cell {
-                eval.charge_cell(cell)?;
-            }
-            column.set(step, cell);
-        }
-        let drop_name = series.drop_name || !keeps_name;
-        vector.push(Series { labels: series.labels.clone(), drop_name, column });
-    }
-    Ok(Value::Vector(eval.without_empty(vector)))
-}
+/// Most scalars that a function of floats takes.
+const SCALARS_MAX: usize = 4;
 
-fn of_float(eval: &mut Eval<'_>, call: &Call, grid: &Grid, f: fn(f64, &[f64]) -> f64) -> Result<Value, PromqlError> {
+fn of_float<'q>(
+    eval: &mut Eval<'_>,
+    call: &'q Call,
+    grid: &Grid,
+    f: fn(f64, &[f64]) -> f64,
+) -> Result<Open<'q>, PromqlError> {
     let Some((first, rest)) = call.args.split_first() else {
         return Err(PromqlError::Execution(format!("{} needs an argument", call.function.name)));
     };
-    let vector = eval.vector(first, grid)?;
+    let vector = eval.open(first, grid)?;
     let mut scalars = Vec::with_capacity(rest.len());
-    for arg in rest {
+    for arg in rest.iter().take(SCALARS_MAX) {
         scalars.push(eval.scalar(arg, grid)?);
     }
-    let mut params = vec![0.0; scalars.len()];
-    let vector = eval.map(vector, true, |_, step, cell| {
+    let stage = Stage::new(true, move |_, step, cell| {
         let CellRef::Float(value) = cell else { return Ok(None) };
+        let mut params = [f64::NAN; SCALARS_MAX];
         for (param, scalar) in params.iter_mut().zip(&scalars) {
             *param = scalar.get(step).copied().unwrap_or(f64::NAN);
         }
-        Ok(Some(Cell::Float(f(value, &params))))
-    })?;
-    Ok(Value::Vector(vector))
+        Ok(Some(Cell::Float(f(value, params.get(..scalars.len()).unwrap_or_default()))))
+    });
+    eval.staged(vector, stage)
 }
 
 fn arg(call: &Call, at: usize) -> Result<&Expr, PromqlError> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Function, Imp, RangeContext, row};
+use super::{Function, Imp, RangeContext, row, sliding, slides};
 use crate::model::histogram::ResetHint;
 use crate::model::sample::HistogramSample;
 use crate::query::promql::PromqlError;
@@ -14,13 +14,14 @@ use crate::query::promql::native::Work;
 use crate::query::promql::range::Window;
 use crate::query::promql::stat::Sum;
 use crate::query::promql::value::Cell;
+use crate::query::promql::windows::Gaps;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    row("rate", "increase per second of a counter", "rate(a[5m])", Imp::Range(rate)),
-    row("increase", "increase of a counter", "increase(a[5m])", Imp::Range(increase)),
-    row("delta", "change of a gauge", "delta(a[5m])", Imp::Range(delta)),
-    row("irate", "rate of the last two samples", "irate(a[5m])", Imp::Range(|w, _, c| instant(w, c, true))),
-    row("idelta", "change between the last two samples", "idelta(a[5m])", Imp::Range(|w, _, c| instant(w, c, false))),
+    slides(row("rate", "increase per second of a counter", "rate(a[5m])", Imp::Range(rate)), sliding::RATE),
+    slides(row("increase", "increase of a counter", "increase(a[5m])", Imp::Range(increase)), sliding::INCREASE),
+    slides(row("delta", "change of a gauge", "delta(a[5m])", Imp::Range(delta)), sliding::DELTA),
+    slides(row("irate", "rate of the last two samples", "irate(a[5m])", Imp::Range(|w, _, c| instant(w, c, true))), sliding::IRATE),
+    slides(row("idelta", "change between the last two samples", "idelta(a[5m])", Imp::Range(|w, _, c| instant(w, c, false))), sliding::IDELTA),
     row("deriv", "slope per second by linear regression", "deriv(a[5m])", Imp::Range(deriv)),
     row(
         "predict_linear",
@@ -28,8 +29,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "predict_linear(a[5m], 60)",
         Imp::Range(predict),
     ),
-    row("resets", "how often a counter began anew", "resets(a[5m])", Imp::Range(resets)),
-    row("changes", "how often the value changed", "changes(a[5m])", Imp::Range(changes)),
+    slides(row("resets", "how often a counter began anew", "resets(a[5m])", Imp::Range(resets)), sliding::RESETS),
+    slides(row("changes", "how often the value changed", "changes(a[5m])", Imp::Range(changes)), sliding::CHANGES),
     row(
         "double_exponential_smoothing",
         "smoothed value by Holt's linear trend",
@@ -89,16 +90,16 @@ fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool
             (result, Some(_)) => result.unwrap_or_default() + first_value,
         };
         let zero = (counter && result > 0.0 && first_value >= 0.0).then(|| first_value / result);
-        let sampled = Sampled { began, first, last, count: window.times.len() };
-        return Some(Cell::Float(result * sampled.extrapolation(window, zero)?));
+        let gaps = Gaps::of((first, last), window.times.len(), (window.start, window.end), began)?;
+        return Some(Cell::Float(result * gaps.factor(zero)));
     }
     let (first, last) = (window.histograms.first()?, window.histograms.last()?);
     let began = if counter { Counted::of(first).began_in(window) } else { None };
     let mut result = histogram_change(window.histograms, context, counter, began.is_some())?;
     let zero =
         (counter && result.count > 0.0 && first.histogram.count >= 0.0).then(|| first.histogram.count / result.count);
-    let sampled = Sampled { began, first: first.t, last: last.t, count: window.histograms.len() };
-    result.scale(sampled.extrapolation(window, zero)?);
+    let gaps = Gaps::of((first.t, last.t), window.histograms.len(), (window.start, window.end), began)?;
+    result.scale(gaps.factor(zero));
     Some(Cell::Histogram(Arc::new(result.into())))
 }
 
@@ -166,43 +167,6 @@ pub(super) fn float_change(values: &[f64], counter: bool, anew: impl Fn(usize) -
         }
     }
     Some(result)
-}
-
-/// What is known of a counter or gauge within a window.
-struct Sampled {
-    /// When it began from zero, before its first sample.
-    began: Option<i64>,
-    first: i64,
-    last: i64,
-    count: usize,
-}
-
-impl Sampled {
-    /// The factor from what the samples span to what the window spans. An edge that is further from
-    /// its sample than samples are from each other is taken to lie half a distance away; a counter is
-    /// not taken below zero (`zero` is how many sampled spans before the first sample it was there).
-    fn extrapolation(&self, window: &Window<'_>, zero: Option<f64>) -> Option<f64> {
-        let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
-        let sampled = seconds(self.began.unwrap_or(self.first), self.last);
-        let between = match (self.count, self.began) {
-            (..2, None) => return None,
-            (..2, Some(_)) => 0.0,
-            (count, _) => seconds(self.first, self.last) / (count - 1) as f64,
-        };
-        let threshold = between * 1.1;
-        let mut to_start = if self.began.is_some() { 0.0 } else { seconds(window.start, self.first) };
-        let mut to_end = seconds(self.last, window.end);
-        if to_start >= threshold {
-            to_start = between / 2.0;
-        }
-        if let Some(zero) = zero {
-            to_start = to_start.min(sampled * zero);
-        }
-        if to_end >= threshold {
-            to_end = between / 2.0;
-        }
-        Some((sampled + to_start + to_end) / sampled)
-    }
 }
 
 /// Last minus first of histograms, or minus zero if it is known that they `began` from there, with

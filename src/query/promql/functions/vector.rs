@@ -105,14 +105,15 @@ fn absent_over_time(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Re
     let matrix = eval.matrix(expr, grid)?;
     eval.budget.charge(grid.steps)?;
     let mut present = vec![false; grid.steps];
-    for series in &matrix.series {
-        let mut slide = Slide::new(series);
+    matrix.each(eval, &mut |eval, _, _, columns| {
+        let mut slide = Slide::new(columns);
         eval.spend(grid.steps)?;
         for (step, present) in present.iter_mut().enumerate() {
             let end = eval.looks_at(matrix.at, matrix.offset, grid, step);
             *present |= !slide.to(end.saturating_sub(matrix.range), end, end).is_empty();
         }
-    }
+        Ok(())
+    })?;
     ones(eval, grid, fixed_labels(expr), &present)
 }
 

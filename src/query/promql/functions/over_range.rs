@@ -1,0 +1,168 @@
+//! A function over the windows of a range vector, series by series.
+//! Whether a series takes the fast way or the one that works for all is decided in `fill`, nowhere else.
+
+use super::sliding::{Floats, Sliding};
+use super::{OfWindow, RangeContext, is_range};
+use crate::model::labels::Labels;
+use crate::model::sample::Columns;
+use crate::query::promql::PromqlError;
+use crate::query::promql::ast::{Call, Edges, Pos};
+use crate::query::promql::eval::{Eval, Grid};
+use crate::query::promql::range::{Matrix, Slide};
+use crate::query::promql::samples::drop_stale;
+use crate::query::promql::value::Column;
+use crate::query::promql::windows::Windows;
+
+/// A call of a function over a range vector whose series are found but not yet read.
+pub(in crate::query::promql) struct OverRange<'q> {
+    /// The range vector.
+    pub matrix: Matrix,
+    call: &'q Call,
+    of_window: OfWindow,
+    keeps_name: bool,
+    /// The scalar arguments.
+    scalars: Vec<Vec<f64>>,
+    /// Where the range vector and the first scalar begin in the query.
+    pos: Pos,
+    scalar_pos: Pos,
+    grid: Grid,
+    /// Where the window of each step ends.
+    ends: Vec<i64>,
+}
+
+impl<'q> OverRange<'q> {
+    /// Evaluates the scalars of a call and finds its series.
+    ///
+    /// # Errors
+    /// What the arguments, the store or the budget say.
+    pub(super) fn of(
+        eval: &mut Eval<'_>,
+        call: &'q Call,
+        of_window: OfWindow,
+        keeps_name: bool,
+        grid: &Grid,
+    ) -> Result<Self, PromqlError> {
+        let (mut scalars, mut range, mut scalar_pos) = (Vec::new(), None, Pos(0));
+        for arg in &call.args {
+            if is_range(arg) {
+                range = Some(arg);
+            } else {
+                if scalars.is_empty() {
+                    scalar_pos = arg.pos;
+                }
+                scalars.push(eval.scalar(arg, grid)?);
+            }
+        }
+        let Some(arg) = range else {
+            return Err(PromqlError::Execution(format!("{} needs a range vector", call.function.name)));
+        };
+        let matrix = eval.matrix(arg, grid)?;
+        eval.budget.charge(8 * grid.steps)?;
+        let ends = (0..grid.steps).map(|step| eval.looks_at(matrix.at, matrix.offset, grid, step)).collect();
+        Ok(Self { matrix, call, of_window, keeps_name, scalars, pos: arg.pos, scalar_pos, grid: *grid, ends })
+    }
+
+    /// Whether the names of series stay.
+    pub(in crate::query::promql) fn keeps_name(&self) -> bool {
+        self.keeps_name
+    }
+
+    /// Milliseconds of samples that one series may have.
+    pub(in crate::query::promql) fn span(&self) -> i64 {
+        let ends = self.ends.first().zip(self.ends.last());
+        ends.map_or(0, |(first, last)| last.saturating_sub(*first)).saturating_add(self.matrix.range)
+    }
+
+    /// Computes the column of one series.
+    ///
+    /// # Errors
+    /// What the function or the budget says.
+    pub(in crate::query::promql) fn fill(
+        &self,
+        eval: &mut Eval<'_>,
+        windows: &mut Windows,
+        labels: &Labels,
+        columns: &mut Columns,
+        column: &mut Column,
+    ) -> Result<(), PromqlError> {
+        drop_stale(columns);
+        let plain = columns.histograms.is_empty() && columns.starts.is_empty() && self.matrix.edges == Edges::Plain;
+        match self.call.function.sliding.filter(|_| plain && !eval.general) {
+            Some(sliding) => {
+                let found = windows.find(&columns.times, &self.ends, self.matrix.range, sliding.gaps);
+                match found {
+                    Some(()) => self.fill_floats(eval, sliding, windows, labels, columns, column),
+                    None => self.fill_any(eval, labels, columns, column),
+                }
+            }
+            None => self.fill_any(eval, labels, columns, column),
+        }
+    }
+
+    /// Slides over a series of floats.
+    fn fill_floats(
+        &self,
+        eval: &mut Eval<'_>,
+        sliding: Sliding,
+        windows: &mut Windows,
+        labels: &Labels,
+        columns: &Columns,
+        column: &mut Column,
+    ) -> Result<(), PromqlError> {
+        eval.spend(columns.times.len() + self.ends.len())?;
+        // Series of one name come one after the other; what is said of one is said of all.
+        let said = windows.noted == labels.metric_name() && labels.get("__type__").is_none();
+        if sliding.counter && windows.total() > 0 && !said {
+            windows.noted.clear();
+            windows.noted.push_str(labels.metric_name());
+            super::rate::hint_non_counter(&mut self.context(eval, labels), true);
+        }
+        let Columns { times, values, .. } = columns;
+        let floats = Floats { times, values, windows, range: self.matrix.range };
+        (sliding.fill)(&floats, column.overwrite());
+        Ok(())
+    }
+
+    fn context<'e, 'a>(&self, eval: &'e mut Eval<'a>, labels: &'e Labels) -> RangeContext<'e, 'a> {
+        let Matrix { range, edges, .. } = self.matrix;
+        RangeContext { eval, labels, pos: self.pos, scalar_pos: self.scalar_pos, range, edges }
+    }
+
+    /// Shows every window to the function.
+    fn fill_any(
+        &self,
+        eval: &mut Eval<'_>,
+        labels: &Labels,
+        columns: &Columns,
+        column: &mut Column,
+    ) -> Result<(), PromqlError> {
+        column.clear();
+        let Matrix { range, edges, beyond, .. } = self.matrix;
+        let before = if edges == Edges::Plain { 0 } else { beyond };
+        let after = if edges == Edges::Smoothed { beyond } else { 0 };
+        let mut params = vec![0.0; self.scalars.len()];
+        let mut slide = Slide::new(columns);
+        for (step, end) in self.ends.iter().copied().enumerate() {
+            let start = end.saturating_sub(range);
+            let mut window =
+                slide.to(start.saturating_sub(before), end.saturating_add(after), self.grid.time(step));
+            (window.start, window.end) = (start, end);
+            eval.spend(window.times.len() + 10 * window.histograms.len() + 1)?;
+            if window.is_empty() {
+                continue;
+            }
+            for (param, scalar) in params.iter_mut().zip(&self.scalars) {
+                *param = scalar.get(step).copied().unwrap_or(f64::NAN);
+            }
+            let cell = (self.of_window)(&window, &params, &mut self.context(eval, labels));
+            if let Some(failure) = eval.failure.take() {
+                return Err(failure);
+            }
+            if let Some(cell) = &cell {
+                eval.charge_cell(cell)?;
+            }
+            column.set(step, cell);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Instant vector selectors: at each step the newest sample within the lookback.
+//! Which sample that is depends on the times alone, so it is found once for all series that share them.
+
+use std::sync::Arc;
+
+use super::PromqlError;
+use super::ast::{Edges, Pos, Selector};
+use super::eval::{Eval, Gives, Grid};
+use super::functions;
+use super::native;
+use super::native::Work;
+use super::samples::Samples;
+use super::stream::Stream;
+use super::value::{ABSENT, Cell, Column, Vector};
+use super::windows::advance;
+use crate::model::histogram::ResetHint;
+use crate::model::labels::Labels;
+use crate::model::sample::{Columns, Times, is_stale};
+use crate::model::time::RangeMs;
+
+/// A selector whose series are found but not yet read.
+pub(super) struct Instant {
+    /// The series.
+    pub samples: Samples,
+    /// Most milliseconds of samples that one series may have.
+    pub span: i64,
+    /// The time that each step looks at.
+    looks: Vec<i64>,
+    lookback: i64,
+    smoothed: bool,
+    gives: Gives,
+    pos: Pos,
+}
+
+/// Which sample each step takes, for series with these times.
+#[derive(Default)]
+pub(super) struct Picks {
+    times: Option<Times>,
+    /// The number of samples up to the one; 0 is none.
+    ends: Vec<u32>,
+}
+
+impl Picks {
+    fn of(&mut self, times: &Times, looks: &[i64], lookback: i64) -> &[u32] {
+        if !self.times.as_ref().is_some_and(|own| own.is_same(times)) {
+            self.ends.clear();
+            let mut end = 0;
+            for until in looks {
+                end += advance(times, end, *until, |t| *t);
+                let newest = end.checked_sub(1).and_then(|at| times.get(at));
+                let near = newest.is_some_and(|t| *t > until.saturating_sub(lookback));
+                self.ends.push(if near { u32::try_from(end).unwrap_or(0) } else { 0 });
+            }
+            self.times = Some(times.clone());
+        }
+        &self.ends
+    }
+}
+
+impl Instant {
+    /// Finds the series of a selector.
+    ///
+    /// # Errors
+    /// What the store or the budget says.
+    pub(super) fn select(
+        eval: &Eval<'_>,
+        selector: &Selector,
+        grid: &Grid,
+        gives: Gives,
+        pos: Pos,
+    ) -> Result<Self, PromqlError> {
+        eval.budget.charge(8 * grid.steps)?;
+        let looks: Vec<i64> =
+            (0..grid.steps).map(|step| eval.looks_at(selector.at, selector.offset, grid, step)).collect();
+        let (first, last) = (looks.first().copied().unwrap_or(0), looks.last().copied().unwrap_or(0));
+        let smoothed = selector.edges == Edges::Smoothed;
+        let beyond = if smoothed { eval.lookback } else { 0 };
+        let start = first.saturating_sub(eval.lookback).saturating_add(1);
+        let range = RangeMs { start, end: last.saturating_add(beyond) };
+        let samples = Samples::select(eval, selector, range)?;
+        let span = range.end.saturating_sub(range.start);
+        Ok(Self { samples, span, looks, lookback: eval.lookback, smoothed, gives, pos })
+    }
+
+    /// Computes the column of one series.
+    ///
+    /// # Errors
+    /// What the budget says.
+    pub(super) fn fill(
+        &self,
+        eval: &mut Eval<'_>,
+        picks: &mut Picks,
+        labels: &Labels,
+        series: &Columns,
+        column: &mut Column,
+    ) -> Result<(), PromqlError> {
+        eval.spend(self.looks.len())?;
+        let of_time = self.gives == Gives::Time;
+        if !series.histograms.is_empty() || self.smoothed || !(of_time || self.gives == Gives::Sample) {
+            return self.fill_any(eval, labels, series, column);
+        }
+        let ends = picks.of(&series.times, &self.looks, self.lookback);
+        // The stale marker ends a series, and in a column it means that there is no sample.
+        let taken = |end: u32| (end as usize).checked_sub(1).and_then(|at| series.values.get(at)).copied();
+        for (cell, end) in column.overwrite().iter_mut().zip(ends) {
+            *cell = taken(*end).unwrap_or(ABSENT);
+        }
+        if of_time {
+            for (cell, end) in column.overwrite().iter_mut().zip(ends).filter(|(cell, _)| !is_stale(**cell)) {
+                let t = (*end as usize).checked_sub(1).and_then(|at| series.times.get(at));
+                *cell = t.map_or(ABSENT, |t| *t as f64 / 1000.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for series with histograms, and for values between samples.
+    fn fill_any(
+        &self,
+        eval: &mut Eval<'_>,
+        labels: &Labels,
+        series: &Columns,
+        column: &mut Column,
+    ) -> Result<(), PromqlError> {
+        column.clear();
+        let (mut floats, mut histograms) = (0, 0);
+        let mut charged = 0;
+        for (step, until) in self.looks.iter().copied().enumerate() {
+            floats += advance(&series.times, floats, until, |t| *t);
+            histograms += advance(&series.histograms, histograms, until, |sample| sample.t);
+            let after = until.saturating_sub(self.lookback);
+            let Some((time, cell)) = latest(series, floats, histograms).filter(|(time, _)| *time > after) else {
+                continue;
+            };
+            let between = self.smoothed && time != until;
+            let mut cell = match cell {
+                Some(cell) if between => self.between(eval, (labels, series), (floats, histograms), (time, cell), until),
+                cell => cell,
+            };
+            let seconds = |ms: i64| Cell::Float(ms as f64 / 1000.0);
+            cell = cell.map(|cell| match self.gives {
+                Gives::Sample => cell,
+                Gives::Time => seconds(time),
+                Gives::Start => seconds(start_of(series, floats, histograms, time)),
+            });
+            // Steps that take the same histogram share it.
+            if let Some(cell @ Cell::Histogram(_)) = &cell
+                && (between || charged != histograms)
+            {
+                eval.charge_cell(cell)?;
+                charged = histograms;
+            }
+            column.set(step, cell);
+        }
+        Ok(())
+    }
+
+    /// The value between a sample and the one after it; without one after it, the sample itself.
+    fn between(
+        &self,
+        eval: &mut Eval<'_>,
+        (labels, series): (&Labels, &Columns),
+        (floats, histograms): (usize, usize),
+        (time, cell): (i64, Cell),
+        until: i64,
+    ) -> Option<Cell> {
+        let in_reach = |t: i64| t <= until.saturating_add(self.lookback);
+        let float = series.times.get(floats).copied().zip(series.values.get(floats).copied());
+        let float = float.filter(|(t, value)| in_reach(*t) && !is_stale(*value));
+        let histogram = series.histograms.get(histograms).filter(|sample| in_reach(sample.t));
+        let share = |next: i64| (until - time) as f64 / (next - time) as f64;
+        let name = labels.metric_name();
+        match (cell, float, histogram) {
+            (Cell::Float(value), Some((t, next)), other) if other.is_none_or(|sample| sample.t > t) => {
+                Some(Cell::Float(value + (next - value) * share(t)))
+            }
+            (Cell::Histogram(value), float, Some(sample)) if float.is_none_or(|(t, _)| sample.t < t) => {
+                let (value, next) = (Work::from(value.as_ref()), Work::from(sample.histogram.as_ref()));
+                let counter = value.hint != ResetHint::Gauge;
+                match value.towards(&next, share(sample.t), counter) {
+                    Ok(between) => Some(Cell::Histogram(Arc::new(between.into()))),
+                    Err(native::Incompatible) => {
+                        eval.warn(self.pos, format!("{} {name:?}", functions::MIXED_SCHEMAS));
+                        None
+                    }
+                }
+            }
+            (cell, None, None) => Some(cell),
+            _ => {
+                eval.warn(self.pos, format!("{} {name:?}", functions::MIXED));
+                None
+            }
+        }
+    }
+}
+
+impl Eval<'_> {
+    /// The vector of a selector.
+    ///
+    /// # Errors
+    /// What the store or the budget says.
+    pub fn instant(&mut self, selector: &Selector, grid: &Grid, gives: Gives, pos: Pos) -> Result<Vector, PromqlError> {
+        Stream::instant(Instant::select(self, selector, grid, gives, pos)?, grid).collect(self)
+    }
+}
+
+/// When counting began for the sample of a time that is the later of those before two indexes.
+fn start_of(series: &Columns, floats: usize, histograms: usize, time: i64) -> i64 {
+    let histogram = histograms.checked_sub(1).and_then(|at| series.histograms.get(at));
+    match histogram.filter(|sample| sample.t == time) {
+        Some(sample) => sample.start,
+        None => floats.checked_sub(1).map_or(0, |at| series.start(at)),
+    }
+}
+
+/// The later of the samples before two indexes; no cell when it ends the series.
+fn latest(series: &Columns, floats: usize, histograms: usize) -> Option<(i64, Option<Cell>)> {
+    let float = floats.checked_sub(1).and_then(|at| Some((*series.times.get(at)?, *series.values.get(at)?)));
+    let histogram = histograms.checked_sub(1).and_then(|at| series.histograms.get(at));
+    match (float, histogram) {
+        (Some((time, value)), other) if other.is_none_or(|sample| sample.t < time) => {
+            Some((time, (!is_stale(value)).then_some(Cell::Float(value))))
+        }
+        (_, Some(sample)) => {
+            let alive = !is_stale(sample.histogram.sum);
+            Some((sample.t, alive.then(|| Cell::Histogram(sample.histogram.clone()))))
+        }
+        _ => None,
+    }
+}

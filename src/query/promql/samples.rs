@@ -1,0 +1,118 @@
+//! The samples behind a selector or a subquery, read series by series: nobody holds all of them.
+
+use std::ops::Range;
+
+use super::PromqlError;
+use super::ast::Selector;
+use super::counts;
+use super::eval::Eval;
+use crate::base::limits::LimitError;
+use crate::model::labels::Labels;
+use crate::model::sample::{Columns, is_stale};
+use crate::model::time::RangeMs;
+use crate::store::series_set::InMemory;
+use crate::store::{SeriesSet, StoreError};
+
+/// One series of a subquery.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held {
+    /// Its labels.
+    pub labels: Labels,
+    /// Whether the name goes at the end of the query.
+    pub drop_name: bool,
+    /// Its samples, without stale markers.
+    pub columns: Columns,
+}
+
+/// Series and their samples.
+pub(super) enum Samples {
+    /// In the store, sorted by labels.
+    Stored(Box<dyn SeriesSet>),
+    /// What a subquery gave.
+    Held(Vec<Held>),
+}
+
+/// What is done with the samples of the series at a place.
+type Visit<'v> = dyn FnMut(&mut Eval<'_>, usize, &mut Columns) -> Result<(), PromqlError> + 'v;
+
+impl Samples {
+    /// The series of the store that match.
+    ///
+    /// # Errors
+    /// What the store or the budget says.
+    pub(super) fn select(eval: &Eval<'_>, selector: &Selector, range: RangeMs) -> Result<Self, PromqlError> {
+        if range.start > range.end {
+            return Ok(Self::Stored(Box::new(InMemory::default())));
+        }
+        Ok(Self::Stored(counts::select(eval.store, selector, range, eval.lookback, eval.budget)?))
+    }
+
+    /// How many series there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Stored(set) => set.labels().len(),
+            Self::Held(all) => all.len(),
+        }
+    }
+
+    /// The labels of the series at a place, and whether its name goes at the end of the query.
+    pub(super) fn series(&self, place: usize) -> Option<(&Labels, bool)> {
+        match self {
+            Self::Stored(set) => set.labels().get(place).map(|labels| (labels, false)),
+            Self::Held(all) => all.get(place).map(|held| (&held.labels, held.drop_name)),
+        }
+    }
+
+    /// Reads the series at `places`, in order. Whoever changes columns does so for nobody else.
+    ///
+    /// # Errors
+    /// What the store, the budget or `visit` says.
+    pub(super) fn read(
+        &self,
+        eval: &mut Eval<'_>,
+        places: Range<usize>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), PromqlError> {
+        match self {
+            Self::Stored(set) => {
+                let (budget, mut failed) = (eval.budget, None);
+                let read = set.read(places, budget, &mut |place, columns| {
+                    eval.samples += columns.len() as u64;
+                    visit(eval, place, columns).map_err(|error| {
+                        failed = Some(error);
+                        // Only ends the reading: what is told is what failed.
+                        StoreError::Limit(LimitError::Canceled)
+                    })
+                });
+                match failed {
+                    Some(error) => Err(error),
+                    None => Ok(read?),
+                }
+            }
+            Self::Held(all) => {
+                for place in places {
+                    if let Some(held) = all.get(place) {
+                        visit(eval, place, &mut held.columns.clone())?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Leaves stale markers out.
+pub(super) fn drop_stale(columns: &mut Columns) {
+    if columns.values.iter().any(|value| is_stale(*value)) {
+        let keep: Vec<bool> = columns.values.iter().map(|value| !is_stale(*value)).collect();
+        let kept = columns.times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(t, _)| *t);
+        columns.times = kept.collect();
+        let mut alive = keep.iter().copied();
+        columns.values.retain(|_| alive.next().unwrap_or_default());
+        let mut alive = keep.iter().copied();
+        columns.starts.retain(|_| alive.next().unwrap_or_default());
+    }
+    if !columns.histograms.is_empty() {
+        columns.histograms.retain(|sample| !is_stale(sample.histogram.sum));
+    }
+}

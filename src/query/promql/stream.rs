@@ -1,0 +1,252 @@
+//! Series that are computed one by one: a selector, or a function of its ranges, and what is done to
+//! each cell after it. A series is read, its column computed, handed on, and its samples dropped, so
+//! that an aggregation of any number of series holds no more than its groups.
+
+use std::ops::Range;
+
+use super::PromqlError;
+use super::eval::{Eval, Grid};
+use super::functions::OverRange;
+use super::instant::{Instant, Picks};
+use super::samples::Samples;
+use super::spread::spread;
+use super::value::{Cell, CellRef, Column, Series, Value, Vector};
+use super::windows::Windows;
+use crate::model::labels::Labels;
+
+/// What a series costs before anything is computed, in nanoseconds; then a sample that is read, and
+/// a step. They decide only how many threads are worth their start.
+const SERIES_NS: usize = 500;
+const SAMPLE_NS: usize = 5;
+const STEP_NS: usize = 4;
+/// Between two samples, as far as anybody knows before reading them, milliseconds.
+const SCRAPE_MS: i64 = 15_000;
+
+/// An expression whose series may not have been computed yet.
+pub(super) enum Open<'q> {
+    /// A float for each step.
+    Scalar(Vec<f64>),
+    /// A string.
+    String(String),
+    /// Series.
+    Vector(Vector),
+    /// Series to be computed.
+    Stream(Stream<'q>),
+}
+
+impl From<Value> for Open<'_> {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Scalar(values) => Self::Scalar(values),
+            Value::String(text) => Self::String(text),
+            Value::Vector(vector) => Self::Vector(vector),
+        }
+    }
+}
+
+/// What is done to one cell at a step.
+type OfCell<'q> = dyn Fn(&mut Eval<'_>, usize, CellRef<'_>) -> Result<Option<Cell>, PromqlError> + Send + Sync + 'q;
+/// The same for all cells at once, where all are floats; absent ones hold the stale marker and keep it.
+type OfFloats<'q> = dyn Fn(&mut [f64]) + Send + Sync + 'q;
+
+/// What is done to the cells of each series.
+pub(super) struct Stage<'q> {
+    drops_name: bool,
+    cell: Box<OfCell<'q>>,
+    floats: Option<Box<OfFloats<'q>>>,
+}
+
+impl<'q> Stage<'q> {
+    /// Does `cell` to each cell that has a sample.
+    pub(super) fn new(
+        drops_name: bool,
+        cell: impl Fn(&mut Eval<'_>, usize, CellRef<'_>) -> Result<Option<Cell>, PromqlError> + Send + Sync + 'q,
+    ) -> Self {
+        Self { drops_name, cell: Box::new(cell), floats: None }
+    }
+
+    /// Does `floats` to columns without histograms, in place of going through the cells.
+    pub(super) fn of_floats(mut self, floats: impl Fn(&mut [f64]) + Send + Sync + 'q) -> Self {
+        self.floats = Some(Box::new(floats));
+        self
+    }
+
+    /// Whether names go at the end of the query.
+    pub(super) fn drops_name(&self) -> bool {
+        self.drops_name
+    }
+
+    /// Changes a column.
+    ///
+    /// # Errors
+    /// Those of what is done to cells, and of the budget.
+    pub(super) fn apply(&self, eval: &mut Eval<'_>, column: &mut Column) -> Result<(), PromqlError> {
+        eval.spend(column.steps())?;
+        if let (Some(change), Some(floats)) = (&self.floats, column.floats_mut()) {
+            change(floats);
+            return Ok(());
+        }
+        for step in 0..column.steps() {
+            let before = column.get(step);
+            if before.is_some() {
+                let after = (self.cell)(eval, step, before)?;
+                if let Some(cell) = &after {
+                    eval.charge_cell(cell)?;
+                }
+                column.set(step, after);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What reads the series.
+enum Leaf<'q> {
+    Instant(Instant),
+    Range(OverRange<'q>),
+}
+
+/// One series at a time on its way to whoever wants it.
+pub(super) struct One<'s> {
+    /// Its labels.
+    pub labels: &'s Labels,
+    /// Whether the name goes at the end of the query.
+    pub drop_name: bool,
+    /// Its cells, with at least one sample. Whoever keeps the column takes it.
+    pub column: &'s mut Column,
+}
+
+/// Series to be computed.
+pub(super) struct Stream<'q> {
+    leaf: Leaf<'q>,
+    stages: Vec<Stage<'q>>,
+    steps: usize,
+}
+
+/// What a run of neighbours shares.
+#[derive(Default)]
+struct Scratch {
+    column: Column,
+    picks: Picks,
+    windows: Windows,
+}
+
+impl<'q> Stream<'q> {
+    /// The series of a selector.
+    pub(super) fn instant(instant: Instant, grid: &Grid) -> Self {
+        Self { leaf: Leaf::Instant(instant), stages: Vec::new(), steps: grid.steps }
+    }
+
+    /// What a function makes of the series of a range vector.
+    pub(super) fn over_range(over: OverRange<'q>, grid: &Grid) -> Self {
+        Self { leaf: Leaf::Range(over), stages: Vec::new(), steps: grid.steps }
+    }
+
+    /// The same, with a stage after it.
+    pub(super) fn with(mut self, stage: Stage<'q>) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    fn samples(&self) -> &Samples {
+        match &self.leaf {
+            Leaf::Instant(instant) => &instant.samples,
+            Leaf::Range(over) => &over.matrix.samples,
+        }
+    }
+
+    fn cost(&self) -> usize {
+        let span = match &self.leaf {
+            Leaf::Instant(instant) => instant.span,
+            Leaf::Range(over) => over.span(),
+        };
+        let samples = usize::try_from(span / SCRAPE_MS).unwrap_or(0).min(1_000_000);
+        SERIES_NS + SAMPLE_NS * samples + STEP_NS * self.steps * (1 + self.stages.len())
+    }
+
+    /// Computes all series, in runs of neighbours on as many threads as pay. For each run `make` makes
+    /// what `visit` puts its series into (and says whether histograms are kept), and `take` takes it, in
+    /// order.
+    ///
+    /// # Errors
+    /// What the store, the budget, the functions, `visit` or `take` say.
+    pub(super) fn run<T: Send>(
+        &self,
+        eval: &mut Eval<'_>,
+        make: &(dyn Fn() -> T + Sync),
+        visit: &(dyn Fn(&mut Eval<'_>, &mut T, One<'_>) -> Result<bool, PromqlError> + Sync),
+        take: &mut (dyn FnMut(T) -> Result<(), PromqlError> + Send),
+    ) -> Result<(), PromqlError> {
+        let work = |eval: &mut Eval<'_>, places: Range<usize>| {
+            let mut made = make();
+            // The column, and a place and a little more for each step of what is known of times.
+            let charged = 32 * self.steps;
+            eval.budget.charge(charged)?;
+            self.run_places(eval, places, &mut |eval, one| visit(eval, &mut made, one))?;
+            eval.budget.release(charged);
+            Ok(made)
+        };
+        spread(eval, self.samples().len(), self.cost(), &work, take)
+    }
+
+    fn run_places(
+        &self,
+        eval: &mut Eval<'_>,
+        places: Range<usize>,
+        visit: &mut dyn FnMut(&mut Eval<'_>, One<'_>) -> Result<bool, PromqlError>,
+    ) -> Result<(), PromqlError> {
+        let mut scratch = Scratch::default();
+        let samples = self.samples();
+        samples.read(eval, places, &mut |eval, place, columns| {
+            let Some((labels, drop_name)) = samples.series(place).filter(|_| !columns.is_empty()) else {
+                return Ok(());
+            };
+            let Scratch { column, picks, windows } = &mut scratch;
+            if column.steps() != self.steps {
+                *column = Column::new(self.steps);
+            }
+            let mut drop_name = drop_name;
+            match &self.leaf {
+                Leaf::Instant(instant) => instant.fill(eval, picks, labels, columns, column)?,
+                Leaf::Range(over) => {
+                    over.fill(eval, windows, labels, columns, column)?;
+                    drop_name |= !over.keeps_name();
+                }
+            }
+            for stage in &self.stages {
+                stage.apply(eval, column)?;
+                drop_name |= stage.drops_name;
+            }
+            if column.is_empty() {
+                return Ok(());
+            }
+            if !visit(eval, One { labels, drop_name, column })? {
+                eval.budget.release(column.histogram_bytes());
+            }
+            Ok(())
+        })
+    }
+
+    /// All series, computed.
+    ///
+    /// # Errors
+    /// What the store, the budget or the functions say.
+    pub(super) fn collect(&self, eval: &mut Eval<'_>) -> Result<Vector, PromqlError> {
+        let mut all = Vec::new();
+        let keep = |eval: &mut Eval<'_>, run: &mut Vector, one: One<'_>| {
+            eval.budget.charge(8 * one.column.steps())?;
+            let column = std::mem::take(one.column);
+            run.push(Series { labels: one.labels.clone(), drop_name: one.drop_name, column });
+            Ok(true)
+        };
+        self.run(eval, &Vec::new, &keep, &mut |mut run| {
+            if all.is_empty() {
+                all = run;
+            } else {
+                all.append(&mut run);
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+}

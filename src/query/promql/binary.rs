@@ -41,12 +41,7 @@ impl Eval<'_> {
     ///
     /// # Errors
     /// What the operands say, and ambiguous matches.
-    pub(super) fn binary<'q>(
-        &mut self,
-        binary: &'q Binary,
-        pos: Pos,
-        grid: &Grid,
-    ) -> Result<Open<'q>, PromqlError> {
+    pub(super) fn binary<'q>(&mut self, binary: &'q Binary, pos: Pos, grid: &Grid) -> Result<Open<'q>, PromqlError> {
         let left = self.open(&binary.left, grid)?;
         let right = self.open(&binary.right, grid)?;
         match (left, right) {

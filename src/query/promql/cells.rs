@@ -198,7 +198,9 @@ impl Cells {
     /// The results of each group; nothing when a mean has overflowed on the way.
     pub(super) fn results(&self, steps: usize) -> Option<Vec<Vec<f64>>> {
         match self {
-            Self::Count(counts) => Some(rows(counts, steps, |count| if *count == 0 { ABSENT } else { f64::from(*count) })),
+            Self::Count(counts) => {
+                Some(rows(counts, steps, |count| if *count == 0 { ABSENT } else { f64::from(*count) }))
+            }
             Self::Group(counts) => Some(rows(counts, steps, |count| if *count == 0 { ABSENT } else { 1.0 })),
             Self::Best { best, .. } => Some(rows(best, steps, |best| *best)),
             Self::Sum { mean, counts, sums, lost } => {
@@ -220,7 +222,13 @@ impl Cells {
             }
             Self::Spread { root, moments } => Some(rows(moments, steps, |moments| match moments.variance() {
                 None => ABSENT,
-                Some(variance) => if *root { variance.sqrt() } else { variance },
+                Some(variance) => {
+                    if *root {
+                        variance.sqrt()
+                    } else {
+                        variance
+                    }
+                }
             })),
         }
     }

@@ -134,7 +134,9 @@ impl Instant {
             };
             let between = self.smoothed && time != until;
             let mut cell = match cell {
-                Some(cell) if between => self.between(eval, (labels, series), (floats, histograms), (time, cell), until),
+                Some(cell) if between => {
+                    self.between(eval, (labels, series), (floats, histograms), (time, cell), until)
+                }
                 cell => cell,
             };
             let seconds = |ms: i64| Cell::Float(ms as f64 / 1000.0);

@@ -125,12 +125,7 @@ impl RangeContext<'_, '_> {
 ///
 /// # Errors
 /// What its arguments or the budget say.
-pub(super) fn call<'q>(
-    eval: &mut Eval<'_>,
-    call: &'q Call,
-    pos: Pos,
-    grid: &Grid,
-) -> Result<Open<'q>, PromqlError> {
+pub(super) fn call<'q>(eval: &mut Eval<'_>, call: &'q Call, pos: Pos, grid: &Grid) -> Result<Open<'q>, PromqlError> {
     match call.function.imp {
         Imp::Range(f) => Ok(Open::Stream(Stream::over_range(OverRange::of(eval, call, f, false, grid)?, grid))),
         Imp::RangeKeepsName(f) => Ok(Open::Stream(Stream::over_range(OverRange::of(eval, call, f, true, grid)?, grid))),

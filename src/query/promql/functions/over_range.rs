@@ -144,8 +144,7 @@ impl<'q> OverRange<'q> {
         let mut slide = Slide::new(columns);
         for (step, end) in self.ends.iter().copied().enumerate() {
             let start = end.saturating_sub(range);
-            let mut window =
-                slide.to(start.saturating_sub(before), end.saturating_add(after), self.grid.time(step));
+            let mut window = slide.to(start.saturating_sub(before), end.saturating_add(after), self.grid.time(step));
             (window.start, window.end) = (start, end);
             eval.spend(window.times.len() + 10 * window.histograms.len() + 1)?;
             if window.is_empty() {

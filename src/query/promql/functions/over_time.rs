@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rate::{Either, IGNORED, MIXED, MIXED_SCHEMAS, in_order};
-use super::{Function, Imp, RangeContext, row, sliding, slides};
+use super::{Function, Imp, RangeContext, row, slides, sliding};
 use crate::model::histogram::ResetHint;
 use crate::query::promql::aggregate::number;
 use crate::query::promql::native;
@@ -15,53 +15,80 @@ use crate::query::promql::value::Cell;
 pub(super) const FUNCTIONS: &[Function] = &[
     slides(row("sum_over_time", "sum", "sum_over_time(a[5m])", Imp::Range(|w, _, c| total(w, c, false))), sliding::SUM),
     slides(row("avg_over_time", "mean", "avg_over_time(a[5m])", Imp::Range(|w, _, c| total(w, c, true))), sliding::AVG),
-    slides(row("min_over_time", "smallest value", "min_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, least))), sliding::MIN),
-    slides(row("max_over_time", "largest value", "max_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, most))), sliding::MAX),
+    slides(
+        row("min_over_time", "smallest value", "min_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, least))),
+        sliding::MIN,
+    ),
+    slides(
+        row("max_over_time", "largest value", "max_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, most))),
+        sliding::MAX,
+    ),
     slides(row("count_over_time", "number of samples", "count_over_time(a[5m])", Imp::Range(count)), sliding::COUNT),
-    slides(row(
-        "present_over_time",
-        "1 for every series with samples",
-        "present_over_time(a[5m])",
-        Imp::Range(|_, _, _| Some(Cell::Float(1.0))),
-    ), sliding::PRESENT),
-    slides(row(
-        "last_over_time",
-        "latest sample",
-        "last_over_time(a[5m])",
-        Imp::RangeKeepsName(|w, _, _| edge(w, true).map(|(_, cell)| cell)),
-    ), sliding::LAST),
-    slides(row(
-        "first_over_time",
-        "earliest sample",
-        "first_over_time(a[5m])",
-        Imp::RangeKeepsName(|w, _, _| edge(w, false).map(|(_, cell)| cell)),
-    ), sliding::FIRST),
-    slides(row(
-        "stddev_over_time",
-        "standard deviation",
-        "stddev_over_time(a[5m])",
-        Imp::Range(|w, _, c| floats(w, c, |v| stat::variance(v.iter().copied()).sqrt())),
-    ), sliding::STDDEV),
-    slides(row(
-        "stdvar_over_time",
-        "variance",
-        "stdvar_over_time(a[5m])",
-        Imp::Range(|w, _, c| floats(w, c, |v| stat::variance(v.iter().copied()))),
-    ), sliding::STDVAR),
+    slides(
+        row(
+            "present_over_time",
+            "1 for every series with samples",
+            "present_over_time(a[5m])",
+            Imp::Range(|_, _, _| Some(Cell::Float(1.0))),
+        ),
+        sliding::PRESENT,
+    ),
+    slides(
+        row(
+            "last_over_time",
+            "latest sample",
+            "last_over_time(a[5m])",
+            Imp::RangeKeepsName(|w, _, _| edge(w, true).map(|(_, cell)| cell)),
+        ),
+        sliding::LAST,
+    ),
+    slides(
+        row(
+            "first_over_time",
+            "earliest sample",
+            "first_over_time(a[5m])",
+            Imp::RangeKeepsName(|w, _, _| edge(w, false).map(|(_, cell)| cell)),
+        ),
+        sliding::FIRST,
+    ),
+    slides(
+        row(
+            "stddev_over_time",
+            "standard deviation",
+            "stddev_over_time(a[5m])",
+            Imp::Range(|w, _, c| floats(w, c, |v| stat::variance(v.iter().copied()).sqrt())),
+        ),
+        sliding::STDDEV,
+    ),
+    slides(
+        row(
+            "stdvar_over_time",
+            "variance",
+            "stdvar_over_time(a[5m])",
+            Imp::Range(|w, _, c| floats(w, c, |v| stat::variance(v.iter().copied()))),
+        ),
+        sliding::STDVAR,
+    ),
     row("quantile_over_time", "quantile", "quantile_over_time(0.9, a[5m])", Imp::Range(quantile)),
     row("mad_over_time", "median absolute deviation", "mad_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, mad))),
-    slides(row(
-        "ts_of_first_over_time",
-        "time of the earliest sample",
-        "ts_of_first_over_time(a[5m])",
-        Imp::Range(|w, _, _| edge(w, false).map(|(t, _)| seconds(t))),
-    ), sliding::TIME_OF_FIRST),
-    slides(row(
-        "ts_of_last_over_time",
-        "time of the latest sample",
-        "ts_of_last_over_time(a[5m])",
-        Imp::Range(|w, _, _| edge(w, true).map(|(t, _)| seconds(t))),
-    ), sliding::TIME_OF_LAST),
+    slides(
+        row(
+            "ts_of_first_over_time",
+            "time of the earliest sample",
+            "ts_of_first_over_time(a[5m])",
+            Imp::Range(|w, _, _| edge(w, false).map(|(t, _)| seconds(t))),
+        ),
+        sliding::TIME_OF_FIRST,
+    ),
+    slides(
+        row(
+            "ts_of_last_over_time",
+            "time of the latest sample",
+            "ts_of_last_over_time(a[5m])",
+            Imp::Range(|w, _, _| edge(w, true).map(|(t, _)| seconds(t))),
+        ),
+        sliding::TIME_OF_LAST,
+    ),
     row(
         "ts_of_min_over_time",
         "time of the smallest value, the last such",

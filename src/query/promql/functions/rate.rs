@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Function, Imp, RangeContext, row, sliding, slides};
+use super::{Function, Imp, RangeContext, row, slides, sliding};
 use crate::model::histogram::ResetHint;
 use crate::model::sample::HistogramSample;
 use crate::query::promql::PromqlError;
@@ -20,8 +20,19 @@ pub(super) const FUNCTIONS: &[Function] = &[
     slides(row("rate", "increase per second of a counter", "rate(a[5m])", Imp::Range(rate)), sliding::RATE),
     slides(row("increase", "increase of a counter", "increase(a[5m])", Imp::Range(increase)), sliding::INCREASE),
     slides(row("delta", "change of a gauge", "delta(a[5m])", Imp::Range(delta)), sliding::DELTA),
-    slides(row("irate", "rate of the last two samples", "irate(a[5m])", Imp::Range(|w, _, c| instant(w, c, true))), sliding::IRATE),
-    slides(row("idelta", "change between the last two samples", "idelta(a[5m])", Imp::Range(|w, _, c| instant(w, c, false))), sliding::IDELTA),
+    slides(
+        row("irate", "rate of the last two samples", "irate(a[5m])", Imp::Range(|w, _, c| instant(w, c, true))),
+        sliding::IRATE,
+    ),
+    slides(
+        row(
+            "idelta",
+            "change between the last two samples",
+            "idelta(a[5m])",
+            Imp::Range(|w, _, c| instant(w, c, false)),
+        ),
+        sliding::IDELTA,
+    ),
     row("deriv", "slope per second by linear regression", "deriv(a[5m])", Imp::Range(deriv)),
     row(
         "predict_linear",

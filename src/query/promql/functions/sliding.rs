@@ -156,12 +156,7 @@ fn pairs(floats: &Floats<'_>, cells: &mut [f64], such: impl Fn(f64, f64) -> bool
 }
 
 /// The smallest or largest value of each window. NaN counts only where there is nothing else.
-fn extreme(
-    floats: &Floats<'_>,
-    cells: &mut [f64],
-    of_short: fn(&[f64]) -> f64,
-    better: impl Fn(f64, f64) -> bool,
-) {
+fn extreme(floats: &Floats<'_>, cells: &mut [f64], of_short: fn(&[f64]) -> f64, better: impl Fn(f64, f64) -> bool) {
     let long = LONG * floats.windows.bounds().len() as u64;
     if floats.windows.total() <= long {
         return each(floats, cells, of_short);
@@ -173,7 +168,8 @@ fn extreme(
         let (from, to) = (*from as usize, *to as usize);
         seen = seen.max(from);
         for (at, value) in floats.values.iter().enumerate().take(to).skip(seen).filter(|(_, value)| !value.is_nan()) {
-            while candidates.back().and_then(|back| floats.values.get(*back)).is_some_and(|back| better(*value, *back)) {
+            while candidates.back().and_then(|back| floats.values.get(*back)).is_some_and(|back| better(*value, *back))
+            {
                 candidates.pop_back();
             }
             candidates.push_back(at);

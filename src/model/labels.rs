@@ -120,6 +120,19 @@ impl Labels {
         &self.0
     }
 
+    /// The set that has this [`key`](Self::key); none when it is no key.
+    pub fn from_key(key: &str) -> Option<Self> {
+        let (mut pairs, mut last) = (Iter(key), "");
+        while !pairs.0.is_empty() {
+            let (name, value) = pairs.next()?;
+            if name <= last || value.is_empty() {
+                return None;
+            }
+            last = name;
+        }
+        Some(Self(Arc::from(key)))
+    }
+
     /// The set of the pairs that `keep` says yes to.
     #[must_use]
     pub fn filter(&self, mut keep: impl FnMut(&str, &str) -> bool) -> Self {
@@ -299,6 +312,24 @@ mod tests {
             labels.filter_key(&mut filtered, |name, _| names.contains(&name));
             assert_eq!([only.as_str(), filtered.as_str()], [part.key(); 2]);
         }
+    }
+
+    #[test]
+    fn a_key_gives_its_set_and_nothing_else_does() {
+        for labels in [Labels::default(), Labels::default().with("a", "1").with("b", "ü")] {
+            assert_eq!(Labels::from_key(labels.key()), Some(labels));
+        }
+        let push = |parts: &[&str]| {
+            let mut text = String::new();
+            parts.iter().for_each(|part| super::push(&mut text, part));
+            text
+        };
+        for bad in
+            [push(&["a"]), push(&["a", ""]), push(&["", "a"]), push(&["b", "1", "a", "1"]), push(&["a", "1", "a", "1"])]
+        {
+            assert_eq!(Labels::from_key(&bad), None, "{bad:?}");
+        }
+        assert_eq!(Labels::from_key("\u{5}a"), None);
     }
 
     #[test]

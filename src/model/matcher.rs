@@ -1,6 +1,8 @@
 //! Label matchers, as PromQL and LogQL selectors write them.
 
 use regex::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::Extractor;
 
 use super::labels::Labels;
 
@@ -32,6 +34,8 @@ pub struct Matcher {
     regex: Option<Regex>,
     /// When the pattern is nothing but alternatives, they; a lookup then needs no scan of values.
     literals: Option<Vec<String>>,
+    /// What every value that the pattern matches begins with.
+    prefix: String,
 }
 
 impl PartialEq for Matcher {
@@ -55,16 +59,23 @@ impl Matcher {
     /// [`MatcherError`] when `value` should be a regular expression and is not one.
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, MatcherError> {
         let value = value.into();
-        let (regex, literals) = match op {
-            MatchOp::Equal | MatchOp::NotEqual => (None, None),
-            MatchOp::Regex | MatchOp::NotRegex => (Some(anchored(&value)?), alternatives(&value)),
+        let (regex, (literals, prefix)) = match op {
+            MatchOp::Equal | MatchOp::NotEqual => (None, (None, String::new())),
+            MatchOp::Regex | MatchOp::NotRegex => (Some(anchored(&value)?), literals(&value)),
         };
-        Ok(Self { name: name.into(), op, value, regex, literals })
+        Ok(Self { name: name.into(), op, value, regex, literals, prefix })
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None, literals: None }
+        Self {
+            name: name.into(),
+            op: MatchOp::Equal,
+            value: value.into(),
+            regex: None,
+            literals: None,
+            prefix: String::new(),
+        }
     }
 
     /// Whether a label with this value satisfies the matcher.
@@ -92,9 +103,19 @@ impl Matcher {
     pub fn values(&self) -> Option<Vec<&str>> {
         match self.op {
             MatchOp::Equal => Some(vec![&self.value]),
-            MatchOp::Regex => Some(self.literals.as_ref()?.iter().map(String::as_str).collect()),
+            MatchOp::Regex => self.listed(),
             MatchOp::NotEqual | MatchOp::NotRegex => None,
         }
+    }
+
+    /// The only values that the pattern of `=~` or `!~` matches, when they can be listed.
+    pub fn listed(&self) -> Option<Vec<&str>> {
+        Some(self.literals.as_ref()?.iter().map(String::as_str).collect())
+    }
+
+    /// What every value that can satisfy `=~` begins with; empty for the other operators.
+    pub fn prefix(&self) -> &str {
+        if self.op == MatchOp::Regex { &self.prefix } else { "" }
     }
 }
 
@@ -119,11 +140,20 @@ fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
         .map_err(|error| MatcherError { pattern: pattern.chars().take(200).collect(), reason: error.to_string() })
 }
 
-/// The alternatives of a pattern without any operator but `|`.
-fn alternatives(pattern: &str) -> Option<Vec<String>> {
-    let plain =
-        |c: char| c.is_alphanumeric() || matches!(c, '|' | '_' | '-' | ':' | '/' | ' ' | ',' | '=' | '@' | '%' | '"');
-    pattern.chars().all(plain).then(|| pattern.split('|').map(str::to_owned).collect())
+/// All that a pattern matches, when it can be listed, and what each of it begins with.
+fn literals(pattern: &str) -> (Option<Vec<String>>, String) {
+    let none = (None, String::new());
+    let Ok(hir) = ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern) else { return none };
+    if !hir.properties().look_set().is_empty() {
+        return none;
+    }
+    let found = Extractor::new().extract(&hir);
+    let Some(literals) = found.literals() else { return none };
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    let listed = if found.is_exact() { literals.iter().map(|own| text(own.as_bytes())).collect() } else { None };
+    let prefix = found.longest_common_prefix().unwrap_or_default();
+    let whole = prefix.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    (listed, whole.to_owned())
 }
 
 /// Whether a set satisfies all matchers.
@@ -151,6 +181,15 @@ mod tests {
         assert_eq!(regex("a|b").values(), Some(vec!["a", "b"]));
         assert!(regex("a|").matches_empty());
         assert_eq!(regex("a|b+").values(), None);
+        assert_eq!(regex(r"10\.0\.(1|2):90").values(), Some(vec!["10.0.1:90", "10.0.2:90"]));
+        assert_eq!(regex("a$|b").values(), None);
+        assert_eq!(regex("").values(), Some(vec![""]));
+        for (pattern, prefix) in
+            [(r"10\.0\.7\..+", "10.0.7."), ("ab?c", "a"), (".*", ""), ("(?i)ab", ""), ("ü(x+|y)", "ü")]
+        {
+            assert_eq!(regex(pattern).prefix(), prefix, "{pattern}");
+        }
+        assert_eq!(Matcher::new("a", MatchOp::NotRegex, "ab.*").unwrap().prefix(), "");
     }
 
     #[test]

@@ -6,11 +6,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::StoreError;
+
 #[path = "../../migrations/m0001_initial.rs"]
 mod m0001_initial;
+#[path = "../../migrations/m0002_metrics_by_column.rs"]
+mod m0002_metrics_by_column;
 
 /// Every step, oldest first.
-const MIGRATIONS: &[Migration] = &[m0001_initial::STEP];
+const MIGRATIONS: &[Migration] = &[m0001_initial::STEP, m0002_metrics_by_column::STEP];
 
 /// One step of the format.
 pub struct Migration {
@@ -45,6 +49,15 @@ pub enum MigrateError {
         path: PathBuf,
         /// Our format.
         known: u32,
+    },
+    /// A part could not be written anew.
+    #[error("migrate {path:?}")]
+    Part {
+        /// The part.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
     },
     /// A read or write failed.
     #[error("migrate {path:?}")]
@@ -103,10 +116,10 @@ mod tests {
     #[test]
     fn an_empty_folder_gets_the_newest_format_once() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(migrate(dir.path()).unwrap(), 1);
+        assert_eq!(migrate(dir.path()).unwrap(), 2);
         assert!(dir.path().join("wal/metrics").is_dir());
-        assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), "1\n");
-        assert_eq!(migrate(dir.path()).unwrap(), 1);
+        assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), "2\n");
+        assert_eq!(migrate(dir.path()).unwrap(), 2);
     }
 
     #[test]

@@ -34,6 +34,8 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 const TICKS_PER_SWEEP: u64 = 30;
 /// A head's share of the memory limit.
 const HEAD_SHARE: u64 = 12;
+/// The share of the cache for frames of metrics parts.
+const CACHE_SHARE: u64 = 32;
 /// Share of the file system that is the disk budget when none is set, in percent.
 const DISK_PERCENT: u64 = 80;
 /// A signal's log may take this share of the disk budget, or a quarter of the room left, before its
@@ -153,7 +155,12 @@ impl Store {
             head_bytes_max: own.head_bytes_max.min(head_bytes),
             ..own
         };
-        let metrics = metrics::Options { lane: lane(options.metrics.lane), ..options.metrics };
+        let cache_bytes = usize::try_from(options.memory_max / CACHE_SHARE).unwrap_or(usize::MAX);
+        let metrics = metrics::Options {
+            lane: lane(options.metrics.lane),
+            cache_bytes_max: options.metrics.cache_bytes_max.min(cache_bytes),
+            ..options.metrics
+        };
         let logs = logs::Options { lane: lane(options.logs.lane), ..options.logs };
         let traces = traces::Options { lane: lane(options.traces.lane), ..options.traces };
         let store = Arc::new(Self {

@@ -144,6 +144,12 @@ impl Head {
         range.overlaps(self.min_t.load(Ordering::Acquire), self.max_t.load(Ordering::Acquire))
     }
 
+    /// First and last time of all samples and exemplars, if there is one.
+    pub fn span(&self) -> Option<RangeMs> {
+        let span = RangeMs { start: self.min_t.load(Ordering::Acquire), end: self.max_t.load(Ordering::Acquire) };
+        (span.start <= span.end).then_some(span)
+    }
+
     /// All series, in the order of their labels.
     pub fn sorted(&self) -> Vec<SeriesRef> {
         let mut all = self.index.read().series.clone();
@@ -186,7 +192,7 @@ impl Head {
     ) -> Result<(), StoreError> {
         let index = self.index.read();
         let found = if matchers.is_empty() { None } else { Some(matched(&index.postings, matchers, budget)?) };
-        index.postings.visit(name, &mut |name, value, ids| {
+        index.postings.visit(name, "", &mut |name, value, ids| {
             if found.as_ref().map_or(Ok(true), |found| ids.touch(found)).map_err(damaged)? {
                 visit(name, value)?;
             }

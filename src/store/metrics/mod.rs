@@ -6,20 +6,27 @@
 //! in parts and across them.
 //! Bytes: docs/format/wal.md, docs/format/metrics.md.
 
+pub mod build;
+pub mod cache;
 pub mod chunk;
+pub mod cursor;
 pub mod flush;
 pub mod head;
+pub mod layout;
 pub mod postings;
+pub mod read;
 pub mod record;
 pub mod rows;
 pub mod segment;
 pub mod select;
 pub mod series;
+pub mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::cache::FrameCache;
 use self::flush::Slice;
 use self::head::Head;
 use self::segment::Part;
@@ -47,6 +54,8 @@ pub struct Options {
     pub exemplars_max: usize,
     /// Metric families with metadata in one head.
     pub metadata_max: usize,
+    /// Bytes of decoded frames of parts that are kept.
+    pub cache_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -57,6 +66,7 @@ impl Default for Options {
             exemplars_per_series_max: 10,
             exemplars_max: 100_000,
             metadata_max: 100_000,
+            cache_bytes_max: 64 << 20,
         }
     }
 }
@@ -68,6 +78,7 @@ pub struct MetricsKind {
     catalog: Arc<Catalog>,
     damaged: Cell,
     heads: AtomicU64,
+    cache: Arc<FrameCache>,
 }
 
 impl Kind for MetricsKind {
@@ -102,7 +113,7 @@ impl Kind for MetricsKind {
     }
 
     fn open(&self, part: PartReader) -> Result<Part, StoreError> {
-        Ok(Part::open(part, self.damaged.clone()))
+        Ok(Part::open(part, self.cache.clone(), self.damaged.clone()))
     }
 
     fn reader(part: &Part) -> &PartReader {
@@ -155,6 +166,7 @@ impl MetricsStore {
             catalog: env.catalog.clone(),
             damaged,
             heads: AtomicU64::new(0),
+            cache: Arc::new(FrameCache::new(options.cache_bytes_max, &env.counters)),
         };
         let lane = Lane::open(env, kind, options.lane)?;
         lane.view().heads.iter().for_each(|head| head.end_replay());

@@ -20,7 +20,7 @@ pub enum Ids<'a> {
     One(u32),
     /// In memory.
     Bitmap(&'a RoaringBitmap),
-    /// As [`put_runs`] wrote them.
+    /// As a [`RunsBuilder`] wrote them.
     Runs(&'a [u8]),
 }
 
@@ -35,8 +35,11 @@ impl Ids<'_> {
                 set.insert(*id);
             }
             Self::Bitmap(bitmap) => *set |= *bitmap,
+            // Numbers of one pair ascend, so they mostly go to the end.
             Self::Runs(bytes) => visit_runs(bytes, |first, last| {
-                set.insert_range(first..=last);
+                if first < last || set.try_push(first).is_err() {
+                    set.insert_range(first..=last);
+                }
                 true
             })?,
         }
@@ -63,13 +66,44 @@ impl Ids<'_> {
     }
 }
 
-/// Appends runs of consecutive numbers, first and last, ascending and apart.
-pub fn put_runs(out: &mut Vec<u8>, runs: &[(u32, u32)]) {
-    let mut next = 0;
-    for (first, last) in runs.iter().map(|run| (u64::from(run.0), u64::from(run.1))) {
-        put_varint(out, first - next);
-        put_varint(out, last - first);
-        next = last + 1;
+/// Gathers ascending numbers as runs of consecutive ones.
+#[derive(Default)]
+pub struct RunsBuilder {
+    bytes: Vec<u8>,
+    run: Option<(u32, u32)>,
+    next: u32,
+}
+
+impl RunsBuilder {
+    /// Adds a number that is the last one or larger.
+    pub fn add(&mut self, number: u32) {
+        match &mut self.run {
+            Some(run) if run.1 == number => {}
+            Some(run) if run.1.checked_add(1) == Some(number) => run.1 = number,
+            _ => {
+                self.put();
+                self.run = Some((number, number));
+            }
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.run.is_none()
+    }
+
+    fn put(&mut self) {
+        if let Some((first, last)) = self.run.take() {
+            put_varint(&mut self.bytes, u64::from(first - self.next));
+            put_varint(&mut self.bytes, u64::from(last - first));
+            self.next = last.saturating_add(1);
+        }
+    }
+
+    /// The runs as bytes: for each the gap to the one before, and its length less one.
+    pub fn finish(&mut self) -> &[u8] {
+        self.put();
+        &self.bytes
     }
 }
 
@@ -100,11 +134,11 @@ pub trait Postings {
     /// # Errors
     /// [`StoreError`].
     fn add(&self, name: &str, value: &str, set: &mut RoaringBitmap) -> Result<(), StoreError>;
-    /// Hands out all values of one name, or of all.
+    /// Hands out the values of one name, or of all, that begin with `prefix`.
     ///
     /// # Errors
     /// [`StoreError`], or what `visit` returns.
-    fn visit(&self, name: Option<&str>, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+    fn visit(&self, name: Option<&str>, prefix: &str, visit: &mut Visit<'_>) -> Result<(), StoreError>;
 }
 
 /// The series that satisfy all `matchers`.
@@ -148,7 +182,7 @@ fn having(postings: &dyn Postings, matcher: &Matcher, budget: &QueryBudget) -> R
     }
     let any = matcher.op == MatchOp::Regex && matcher.value == ".+"
         || matcher.op == MatchOp::NotEqual && matcher.value.is_empty();
-    gather(postings, &matcher.name, budget, |value| any || matcher.matches(value))
+    gather(postings, &matcher.name, matcher.prefix(), budget, |value| any || matcher.matches(value))
 }
 
 /// Series with a value that does not satisfy `matcher`.
@@ -158,17 +192,27 @@ fn lacking(postings: &dyn Postings, matcher: &Matcher, budget: &QueryBudget) -> 
         postings.add(&matcher.name, &matcher.value, &mut set)?;
         return Ok(set);
     }
-    gather(postings, &matcher.name, budget, |value| !matcher.matches(value))
+    if matcher.op == MatchOp::NotRegex
+        && let Some(values) = matcher.listed()
+    {
+        let mut set = RoaringBitmap::new();
+        for value in values {
+            postings.add(&matcher.name, value, &mut set)?;
+        }
+        return Ok(set);
+    }
+    gather(postings, &matcher.name, "", budget, |value| !matcher.matches(value))
 }
 
 fn gather(
     postings: &dyn Postings,
     name: &str,
+    prefix: &str,
     budget: &QueryBudget,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<RoaringBitmap, StoreError> {
     let (mut set, mut seen) = (RoaringBitmap::new(), 0);
-    postings.visit(Some(name), &mut |_, value, ids| {
+    postings.visit(Some(name), prefix, &mut |_, value, ids| {
         seen += 1;
         if usize::is_multiple_of(seen, VALUES_PER_CHECK) {
             budget.check()?;
@@ -253,15 +297,16 @@ impl Postings for HeadPostings {
         Ok(())
     }
 
-    fn visit(&self, name: Option<&str>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn visit(&self, name: Option<&str>, prefix: &str, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let begins = |value: &str| value.starts_with(prefix);
         if let Some(name) = name {
-            for (value, held) in self.names.get(name).into_iter().flatten() {
+            for (value, held) in self.names.get(name).into_iter().flatten().filter(|(value, _)| begins(value)) {
                 visit(name, value, held.ids())?;
             }
             return Ok(());
         }
         for (name, values) in &self.names {
-            for (value, held) in values {
+            for (value, held) in values.iter().filter(|(value, _)| begins(value)) {
                 visit(name, value, held.ids())?;
             }
         }
@@ -276,8 +321,9 @@ mod tests {
     #[test]
     fn runs_come_back_and_touch_what_they_hold() {
         let runs = [(0, 0), (2, 5), (u32::MAX, u32::MAX)];
-        let mut bytes = Vec::new();
-        put_runs(&mut bytes, &runs);
+        let mut builder = RunsBuilder::default();
+        runs.iter().for_each(|(first, last)| (*first..=*last).for_each(|number| builder.add(number)));
+        let mut bytes = builder.finish().to_vec();
         let mut set = RoaringBitmap::new();
         Ids::Runs(&bytes).add_to(&mut set).unwrap();
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 2, 3, 4, 5, u32::MAX]);

@@ -99,7 +99,7 @@ fn power(decimals: u8) -> f64 {
 fn whole(value: f64, decimals: u8) -> Option<i64> {
     let power = power(decimals);
     let scaled = value * power;
-    if !(scaled.abs() <= WHOLE_MAX) {
+    if scaled.is_nan() || scaled.abs() > WHOLE_MAX {
         return None;
     }
     let whole = (scaled + 0.5f64.copysign(scaled)) as i64;

@@ -1,0 +1,64 @@
+//! A part read from its first series to its last, in the order of their labels and in bounded
+//! memory: for merging parts into one with a `PartBuilder`.
+//! Flow: of several cursors those with the smallest [`labels`](PartCursor::labels) hand over their
+//! samples, the oldest part first, with [`read`](PartCursor::read) and `Gathered::add_to`; when all
+//! are settled, the series is written and the cursors are moved on.
+
+use super::read::{Gathered, PartScan, Work};
+use super::segment::Part;
+use crate::base::limits::QueryBudget;
+use crate::model::labels::Labels;
+use crate::model::time::RangeMs;
+use crate::store::StoreError;
+
+/// A place in a part.
+pub struct PartCursor<'a> {
+    part: &'a Part,
+    scan: PartScan<'a>,
+    work: Work,
+    /// Place of the next frame of label sets.
+    next: usize,
+    /// Number of the first series of the current frame.
+    first: u32,
+    labels: Vec<Labels>,
+    at: usize,
+}
+
+impl<'a> PartCursor<'a> {
+    /// At the first series; samples are read in `range` only.
+    pub fn new(part: &'a Part, range: RangeMs, budget: &'a QueryBudget) -> Self {
+        let scan = PartScan::new(part, 0, range, budget);
+        let mut cursor = Self { part, scan, work: Work::default(), next: 0, first: 0, labels: Vec::new(), at: 0 };
+        cursor.enter();
+        cursor
+    }
+
+    /// Goes on to the next frame with a series.
+    fn enter(&mut self) {
+        while self.at >= self.labels.len() {
+            let Some((first, labels)) = self.part.labels_at(self.next) else { return };
+            (self.first, self.labels, self.at) = (first, labels, 0);
+            self.next += 1;
+        }
+    }
+
+    /// Who the series is; none behind the last.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.labels.get(self.at)
+    }
+
+    /// Adds the samples of the series.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`].
+    pub fn read(&mut self, out: &mut Gathered) -> Result<(), StoreError> {
+        let number = self.first.saturating_add(self.at as u32);
+        self.scan.read(number, &mut self.work, out)
+    }
+
+    /// Goes to the next series.
+    pub fn advance(&mut self) {
+        self.at += 1;
+        self.enter();
+    }
+}

@@ -4,6 +4,7 @@
 mod form;
 pub mod jaeger;
 pub mod loki;
+pub mod own;
 pub mod prometheus;
 mod stream;
 pub mod tempo;
@@ -15,6 +16,7 @@ use axum::Router;
 use axum::routing::MethodRouter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::own::Own;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
 use crate::base::limits::{LimitError, QueryBudget};
@@ -54,6 +56,8 @@ pub struct Context {
     pub places: Arc<Semaphore>,
     /// Places for answers that clients are reading.
     pub streams: Arc<Semaphore>,
+    /// The server itself.
+    pub own: Own,
     /// How long each signal is kept, for the endpoints that say so; `None` is forever.
     pub retention_logs: Option<Duration>,
 }

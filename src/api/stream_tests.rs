@@ -23,6 +23,7 @@ fn context() -> Context {
         counters: Counters::default(),
         places: Arc::new(Semaphore::new(1)),
         streams: Arc::new(Semaphore::new(1)),
+        own: Default::default(),
         retention_logs: None,
     }
 }

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use settings::{SETTINGS, Setting};
 pub use sources::{Command, Invocation, command_line};
@@ -195,6 +196,8 @@ pub struct Config {
     pub disk_limit: Amount,
     /// When the write-ahead log is forced to the medium.
     pub wal_fsync: Fsync,
+    /// How long a query may take before it is logged.
+    pub slow_query: Option<Duration>,
     /// Who to become when root started the server.
     pub run_as: Option<RunAs>,
     /// A level (`info`) or filter (`info,trilith::store=debug`).
@@ -218,6 +221,7 @@ impl Default for Config {
             memory_limit: Amount::Percent(60.0),
             disk_limit: Amount::Percent(80.0),
             wal_fsync: Fsync::Interval,
+            slow_query: Some(Duration::from_secs(5)),
             run_as: None,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,

@@ -43,6 +43,7 @@ impl Inside {
         counters: &Counters,
         retention: Retention,
         memory_max: u64,
+        own: api::own::Own,
     ) -> Self {
         let options = ingest::Options {
             retention_metrics: retention.metrics,
@@ -64,6 +65,7 @@ impl Inside {
             engine: Engine { options: limits, memory: Some(MemoryBudget::new(memory_max / QUERIES_SHARE)) },
             clock,
             counters: counters.clone(),
+            own,
             retention_logs: retention.logs,
         };
         let receive = receive::State::new(receive::Options::default(), ingestor.clone(), counters);

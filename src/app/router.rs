@@ -20,10 +20,9 @@ use super::reply::{self, Refusal};
 /// Prefixes below which a dialect has its own base URL.
 pub(super) const BASES: [&str; 3] = ["/loki", "/tempo", "/jaeger"];
 
-/// Tables of the main listener: each dialect at its base. Loki's paths begin with names of their own
+/// Tables of the main listener besides Prometheus's: each dialect at its base. Loki's paths begin with names of their own
 /// (`/loki/api`, `/api/prom`), so they can also lie at the root.
 const MAIN: &[(&str, &[Endpoint])] = &[
-    ("", prometheus::ENDPOINTS),
     ("", loki::ENDPOINTS),
     ("/loki", loki::ENDPOINTS),
     ("/tempo", tempo::ENDPOINTS),
@@ -113,7 +112,9 @@ pub(super) fn ready(admin: &Admin, inside: &Inside, door: Door) -> Router {
         routes.with_state(inside.api.clone())
     };
     let router = match door {
-        Door::Main => receivers(Listener::Main).merge(queries(MAIN)),
+        Door::Main => {
+            receivers(Listener::Main).merge(queries(MAIN)).merge(prometheus::router("").with_state(inside.api.clone()))
+        }
         Door::Extra(Extra::OtlpGrpc) => receivers(Listener::OtlpGrpc),
         Door::Extra(Extra::OtlpHttp) => receivers(Listener::OtlpHttp),
         Door::Extra(Extra::Loki) => receivers(Listener::Loki).merge(queries(LOKI)),

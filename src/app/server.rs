@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::api::own::Own;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::counters::Counters;
 use crate::base::disk::{Disk as _, RealDisk};
@@ -118,6 +119,21 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
     Ok(Server { addresses, life, stop, listeners, inside, opening, data_dir })
 }
 
+/// What endpoints may say of the server.
+fn own(admin: &Admin) -> Own {
+    let in_force = admin.config.clone();
+    let settings = move || {
+        let config = in_force.lock();
+        config.effective.iter().map(|(name, (text, _))| (*name, text.clone())).collect()
+    };
+    Own {
+        started_ms: i64::try_from(admin.started_at).unwrap_or_default() * 1_000,
+        settings: Arc::new(settings),
+        slow_query: admin.config.lock().slow_query,
+        running: Arc::default(),
+    }
+}
+
 /// Opens the store, which replays its log, and lets requests through. Takes as long as it takes.
 fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataDir) -> Result<(), Cause> {
     let config = admin.config.lock().clone();
@@ -139,7 +155,7 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
         traces: Default::default(),
     };
     let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
-    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit);
+    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit, own(admin));
     let routers = routers(doors, |door| router::ready(admin, &inside, door));
     let _ = admin.inside.set(inside);
     admin.life.set_ready(routers);

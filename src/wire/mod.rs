@@ -6,6 +6,7 @@
 pub mod compress;
 pub mod decompress;
 pub mod error;
+pub mod exposition;
 pub mod jaeger_out;
 mod label_check;
 pub mod limits;

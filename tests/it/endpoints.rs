@@ -35,7 +35,19 @@ const PROMETHEUS: &[Call] = &[
     ("/api/v1/status/buildinfo", "", "", 200),
     ("/api/v1/status/runtimeinfo", "", "", 200),
     ("/api/v1/status/config", "", "", 200),
-    ("/api/v1/status/tsdb", "", "", 200),
+    ("/api/v1/status/flags", "", "", 200),
+    ("/api/v1/status/walreplay", "", "", 200),
+    ("/api/v1/status/tsdb", "", "limit=3", 200),
+    ("/api/v1/status/active_queries", "", "", 200),
+    ("/api/v1/alertmanagers", "", "", 200),
+    ("/api/v1/targets/metadata", "", "", 200),
+    ("/api/v1/targets/relabel_steps", "", "scrapePool=a&labels=%7B%7D", 404),
+    ("/api/v1/scrape_pools", "", "", 200),
+    ("/api/v1/scrape_pools/config", "", "scrapePool=a", 404),
+    ("/api/v1/notifications", "", "", 200),
+    ("/api/v1/notifications/live", "", "", 204),
+    ("/api/v1/features", "", "", 200),
+    ("/federate", "", "match%5B%5D=up", 200),
 ];
 
 const LOKI: &[Call] = &[

@@ -22,6 +22,7 @@ mod program;
 mod receive;
 mod remote_read;
 mod shop;
+mod slow_query;
 mod smoke;
 mod smoke_bases;
 mod smoke_streams;

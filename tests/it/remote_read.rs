@@ -174,6 +174,29 @@ fn frames(mut body: &[u8]) -> BTreeMap<Vec<(String, String)>, Vec<ChunkFields>> 
     all
 }
 
+/// Newest samples as text: what is not too old now is the same, but for how it is called.
+fn same_federation(ours: SocketAddr, theirs: SocketAddr) {
+    let now = chrono::Utc::now().timestamp_millis();
+    let fresh = |name: &'static str, labels: &[(&'static str, &'static str)], value| Series {
+        labels: [("__name__", name)].into_iter().chain(labels.iter().copied()).collect(),
+        samples: vec![(now - 20_000, value / 2.0), (now - 5_000, value)],
+    };
+    let series = [
+        fresh("fed_b", &[("job", "x \"y\" \\\nz")], 1_234_567.5),
+        fresh("fed_a", &[("instance", "i:1"), ("zone", "z")], 0.000_012_5),
+        fresh("fed_a", &[("apple", "i:1"), ("zone", "z")], f64::INFINITY),
+        fresh("fed_a", &[("zone", "ended")], f64::from_bits(0x7ff0_0000_0000_0002)),
+        fresh("fed_c", &[], 20.0),
+    ];
+    write(ours, &series);
+    write(theirs, &series);
+    let path = format!("/federate?match[]=fed_a&match[]={}", encode("{__name__=~\"fed_.\"}"));
+    let (ours, theirs) = (ask(ours, "GET", &path, "", b""), ask(theirs, "GET", &path, "", b""));
+    assert_eq!(theirs.text().lines().count(), 7, "{}", theirs.text());
+    assert_eq!(ours.text(), theirs.text());
+    assert!(ours.head.contains("content-type: text/plain; version=0.0.4"), "{}", ours.head);
+}
+
 fn read_chunks(address: SocketAddr, request: &[u8]) -> BTreeMap<Vec<(String, String)>, Vec<ChunkFields>> {
     // A client in Go would have any answer gzipped.
     let headers = "Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\nAccept-Encoding: gzip\r\n";
@@ -199,6 +222,7 @@ fn chunks_are_those_that_a_prometheus_streams() {
     let series = shapes(end, 100);
     write(process.main, &series);
     write(theirs, &series);
+    same_federation(process.main, theirs);
     let request = chunks_request(".+", end - 99 * STEP_MS, end);
     let expected = read_chunks(theirs, &request);
     assert_eq!(expected.len(), 7);

@@ -39,6 +39,7 @@ fn context(logs: MemoryLogs, options: Options) -> Context {
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),
         streams: Arc::new(tokio::sync::Semaphore::new(2)),
+        own: Default::default(),
         retention_logs: Some(Duration::from_secs(14 * 86_400)),
     }
 }

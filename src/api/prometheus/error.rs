@@ -29,6 +29,16 @@ impl ApiError {
         Self { class: ErrorClass::BadData, message: message.into() }
     }
 
+    /// Nothing by that name.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::NotFound, message: message.into() }
+    }
+
+    /// The `errorType` that an error will have.
+    pub(super) fn kind_of(error: &PromqlError) -> &'static str {
+        Self { class: error.class(), message: String::new() }.kind()
+    }
+
     /// A request over a limit.
     pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::TooLarge, message: message.into() }

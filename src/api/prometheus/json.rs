@@ -1,6 +1,7 @@
 //! JSON written straight into a string, in the shapes of Prometheus's API.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::number;
 pub(super) use super::number::time;
@@ -167,14 +168,20 @@ fn series(sink: &mut Sink, one: &AnswerSeries, many: bool) -> Result<(), StreamE
     Ok(())
 }
 
-/// A whole answer in its envelope. `stats` are shown when asked for, `truncated` says that a limit
+/// How long a query waited for its place, and how long it took with that.
+#[derive(Clone, Copy)]
+pub(super) struct Timings {
+    pub(super) waited: Duration,
+    pub(super) total: Duration,
+}
+
+/// A whole answer in its envelope. Statistics are shown with `timings`, `truncated` says that a limit
 /// cut series off. Series are freed as they are written.
 pub(super) fn answer(
     sink: &mut Sink,
     answer: Answer,
-    stats: bool,
+    timings: Option<Timings>,
     truncated: bool,
-    seconds: f64,
 ) -> Result<(), StreamError> {
     sink.text.push_str("{\"status\":\"success\",\"data\":{\"resultType\":");
     match answer.value {
@@ -199,11 +206,15 @@ pub(super) fn answer(
         }
     }
     let out = &mut sink.text;
-    if stats {
+    if let Some(Timings { waited, total }) = timings {
+        let (waited, total) = (waited.as_secs_f64(), total.as_secs_f64());
+        let ran = total - waited;
         let _ = write!(
             out,
-            ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{seconds},\"execTotalTime\":{seconds}}},\
-             \"samples\":{{\"totalQueryableSamples\":{},\"peakSamples\":{}}}}}",
+            ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{ran},\"resultSortTime\":0,\"queryPreparationTime\":0,\
+             \"innerEvalTime\":{ran},\"execQueueTime\":{waited},\"execTotalTime\":{total}}},\
+             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
+            answer.samples,
             answer.samples,
             answer.memory_peak / 16
         );

@@ -2,9 +2,13 @@
 //! Flow: parameters of URL and form, merged → a query on a blocking thread → JSON written straight
 //! into the body, piece by piece. Spec: https://prometheus.io/docs/prometheus/latest/querying/api/
 
+mod cardinality;
+mod cors;
 mod error;
 mod exemplars;
 mod export;
+mod features;
+mod federate;
 mod json;
 mod meta;
 mod number;
@@ -14,16 +18,18 @@ mod read;
 mod rules;
 mod status;
 mod tree;
+mod watch;
 
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header;
 
 use super::stream::Sink;
-use super::{Context, Endpoint};
+use super::{Context, Endpoint, routes};
 use crate::base::limits::QueryBudget;
 use crate::wire::compress::Coding;
 
@@ -46,7 +52,16 @@ pub const ENDPOINTS: &[Endpoint] = &[
     }),
     endpoint("GET", "/api/v1/rules", "rule groups", || get(rules::rules)),
     endpoint("GET", "/api/v1/alerts", "active alerts", || get(rules::alerts)),
+    endpoint("GET", "/api/v1/alertmanagers", "where alerts are sent", || get(rules::alertmanagers)),
     endpoint("GET", "/api/v1/targets", "scrape targets", || get(rules::targets)),
+    endpoint("GET", "/api/v1/targets/metadata", "metadata by scrape target", || get(rules::targets_metadata)),
+    endpoint("GET", "/api/v1/targets/relabel_steps", "what relabelling does", || get(rules::scrape_pool)),
+    endpoint("GET", "/api/v1/scrape_pools", "names of scrape pools", || get(rules::scrape_pools)),
+    endpoint("GET", "/api/v1/scrape_pools/config", "a scrape pool's configuration", || get(rules::scrape_pool)),
+    endpoint("GET", "/api/v1/notifications", "what is wrong with the server", || get(rules::notifications)),
+    endpoint("GET", "/api/v1/notifications/live", "the same as events", || get(rules::notifications_live)),
+    endpoint("GET", "/api/v1/features", "what of Prometheus is there", || get(features::features)),
+    endpoint("GET", "/federate", "newest samples as text, for another Prometheus", || get(federate::federate)),
     endpoint("GET, POST", "/api/v1/format_query", "a query in the usual spacing", || {
         get(query::format).post(query::format)
     }),
@@ -54,8 +69,21 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET, POST", "/api/v1/status/buildinfo", "version", || get(status::buildinfo).post(status::buildinfo)),
     endpoint("GET", "/api/v1/status/runtimeinfo", "state of the server", || get(status::runtimeinfo)),
     endpoint("GET", "/api/v1/status/config", "configuration", || get(status::config)),
-    endpoint("GET", "/api/v1/status/tsdb", "numbers of the store", || get(status::tsdb)),
+    endpoint("GET", "/api/v1/status/flags", "configuration as flags", || get(status::flags)),
+    endpoint("GET", "/api/v1/status/walreplay", "progress of the replay", || get(status::walreplay)),
+    endpoint(
+        "GET",
+        "/api/v1/status/tsdb",
+        "series by name, label and pair; `start`, `end`, `match[]`: of any time",
+        || get(cardinality::tsdb),
+    ),
+    endpoint("GET", "/api/v1/status/active_queries", "queries that run or wait", || get(status::active_queries)),
 ];
+
+/// A router of all endpoints, with paths below `base`, that pages of other origins may ask.
+pub fn router(base: &str) -> Router<Context> {
+    routes(base, ENDPOINTS).layer(axum::middleware::from_fn(cors::answer))
+}
 
 const fn endpoint(
     methods: &'static str,
@@ -92,6 +120,11 @@ where
     let outcome = result.as_ref().map_or_else(ApiError::kind, |_| "success");
     let labels = [("language", "promql"), ("outcome", outcome)];
     context.counters.counter("trilith_queries_total", "Queries answered, by language and outcome.", &labels).inc();
+    let help = "Time until a query had an answer, waiting included.";
+    context
+        .counters
+        .durations("trilith_query_duration_seconds", help, &[("language", "promql")])
+        .observe(started.elapsed());
     let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let help = "Time spent on queries, waiting included.";
     context.counters.nanoseconds("trilith_query_seconds_total", help, &[("language", "promql")]).add(spent);

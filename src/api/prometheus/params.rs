@@ -28,6 +28,28 @@ pub(super) struct Params {
     pairs: Pairs,
     /// How the client would have its answer.
     pub(super) coding: Coding,
+    /// Who asks, as far as headers say.
+    pub(super) asker: Vec<(&'static str, String)>,
+}
+
+/// Headers that say who asks, and what the log calls them. Grafana sends the first ones.
+const ASKER: [(&str, &str); 8] = [
+    ("x-dashboard-uid", "dashboard"),
+    ("x-panel-id", "panel"),
+    ("x-rule-uid", "rule"),
+    ("x-datasource-uid", "datasource"),
+    ("x-grafana-org-id", "org"),
+    ("x-grafana-user", "user"),
+    ("x-query-tags", "tags"),
+    ("user-agent", "agent"),
+];
+/// Characters of such a header that are kept.
+const ASKER_MAX: usize = 100;
+
+fn asker(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    let text = |header: &str| headers.get(header).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let named = ASKER.iter().filter_map(|(header, name)| Some((*name, text(header)?)));
+    named.map(|(name, text)| (name, text.chars().take(ASKER_MAX).collect())).collect()
 }
 
 /// Brings times that are further away than any data nearer.
@@ -44,9 +66,9 @@ impl FromRequest<Context> for Params {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &Context) -> Result<Self, Response> {
-        let coding = coding(request.headers());
+        let (coding, asker) = (coding(request.headers()), asker(request.headers()));
         match form::read(request, FORM_BYTES_MAX).await {
-            Ok(pairs) => Ok(Self { pairs, coding }),
+            Ok(pairs) => Ok(Self { pairs, coding, asker }),
             Err(error) => Err(ApiError::from(error).into_response()),
         }
     }
@@ -116,9 +138,13 @@ impl Params {
 
     /// The selectors of `match[]`.
     pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let parse = |text| {
-            promql::selector(text)
-                .map_err(|error| ApiError::bad_data(format!("invalid parameter \"match[]\": {error}")))
+        let parse = |text| match promql::selector(text) {
+            Ok(matchers) if matchers.iter().all(Matcher::matches_empty) => {
+                let what = "match[] must contain at least one non-empty matcher";
+                Err(ApiError::bad_data(format!("invalid parameter \"match[]\": {what}")))
+            }
+            Ok(matchers) => Ok(matchers),
+            Err(error) => Err(ApiError::bad_data(format!("invalid parameter \"match[]\": {error}"))),
         };
         self.all("match[]").map(parse).collect()
     }

@@ -4,8 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::json::Timings;
 use super::params::Params;
-use super::{answer, json};
+use super::{answer, json, watch};
 use crate::api::Context;
 use crate::api::stream::{Sink, StreamError};
 use crate::query::promql::{self, AnswerValue, LOOKBACK_MS};
@@ -32,7 +33,7 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
     })
 }
 
-fn write(sink: &mut Sink, mut result: promql::Answer, asked: &Asked, seconds: f64) -> Result<(), StreamError> {
+fn write(sink: &mut Sink, mut result: promql::Answer, asked: &Asked, timings: Timings) -> Result<(), StreamError> {
     let mut truncated = false;
     if let AnswerValue::Vector(all) | AnswerValue::Matrix(all) = &mut result.value {
         truncated = asked.limit > 0 && all.len() > asked.limit;
@@ -40,7 +41,7 @@ fn write(sink: &mut Sink, mut result: promql::Answer, asked: &Asked, seconds: f6
             all.truncate(asked.limit);
         }
     }
-    json::answer(sink, result, asked.stats, truncated, seconds)
+    json::answer(sink, result, asked.stats.then_some(timings), truncated)
 }
 
 pub(super) async fn instant(State(context): State<Context>, params: Params) -> Response {
@@ -52,9 +53,12 @@ pub(super) async fn instant(State(context): State<Context>, params: Params) -> R
         Ok(prepared) => prepared,
         Err(error) => return ApiError::into_response(error),
     };
+    let mut watched = watch::begin(&context, &params, &asked.query, (time, time, 0));
     answer(&context, timeout, params.coding, move |context, budget, sink| {
-        let result = promql::instant(context.metrics.as_ref(), &asked.query, time, asked.params, budget)?;
-        Ok(write(sink, result, &asked, budget.elapsed().as_secs_f64())?)
+        let waited = budget.elapsed();
+        let result = promql::instant(context.metrics.as_ref(), &asked.query, time, asked.params, budget);
+        watched.ended(waited, &result, budget);
+        Ok(write(sink, result?, &asked, Timings { waited, total: budget.elapsed() })?)
     })
     .await
 }
@@ -77,9 +81,12 @@ pub(super) async fn range(State(context): State<Context>, params: Params) -> Res
         Ok(prepared) => prepared,
         Err(error) => return ApiError::into_response(error),
     };
+    let mut watched = watch::begin(&context, &params, &asked.query, times);
     answer(&context, timeout, params.coding, move |context, budget, sink| {
-        let result = promql::range(context.metrics.as_ref(), &asked.query, times, asked.params, budget)?;
-        Ok(write(sink, result, &asked, budget.elapsed().as_secs_f64())?)
+        let waited = budget.elapsed();
+        let result = promql::range(context.metrics.as_ref(), &asked.query, times, asked.params, budget);
+        watched.ended(waited, &result, budget);
+        Ok(write(sink, result?, &asked, Timings { waited, total: budget.elapsed() })?)
     })
     .await
 }

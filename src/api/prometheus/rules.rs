@@ -1,7 +1,11 @@
-//! Rules, alerts and targets: there are none yet, which their lists say in the right shape.
+//! Rules, alerts, targets and notifications: there are none yet, which their lists say in the right
+//! shapes.
 
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 
+use super::error::ApiError;
+use super::params::Params;
 use super::success;
 
 pub(super) async fn rules() -> Response {
@@ -12,6 +16,35 @@ pub(super) async fn alerts() -> Response {
     success("{\"alerts\":[]}")
 }
 
+pub(super) async fn alertmanagers() -> Response {
+    success("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}")
+}
+
 pub(super) async fn targets() -> Response {
     success("{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}")
+}
+
+pub(super) async fn targets_metadata() -> Response {
+    success("[]")
+}
+
+pub(super) async fn scrape_pools() -> Response {
+    success("{\"scrapePools\":[]}")
+}
+
+/// The configuration of a scrape pool, or what relabelling does to its targets.
+pub(super) async fn scrape_pool(params: Params) -> Response {
+    match params.get("scrapePool") {
+        None => ApiError::bad_data("no scrapePool parameter provided").into_response(),
+        Some(name) => ApiError::not_found(format!("scrape pool {name:?} not found")).into_response(),
+    }
+}
+
+pub(super) async fn notifications() -> Response {
+    success("[]")
+}
+
+/// "No more subscribers": there will be nothing to hear.
+pub(super) async fn notifications_live() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }

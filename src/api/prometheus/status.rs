@@ -1,15 +1,13 @@
 //! What the server says of itself. `version` is that of the Prometheus API spoken: Grafana picks
-//! endpoints by it. There is no `features` key, which would make Grafana take us for Mimir, and no
-//! `status/flags`, which would make it take us for Thanos.
+//! endpoints by it. There is no `features` key, which would make Grafana take us for Mimir.
 
 use axum::extract::State;
 use axum::response::Response;
+use serde_json::{Map, Value, json};
 
-use super::params::Params;
 use super::success;
 use crate::api::Context;
-use crate::model::labels::METRIC_NAME;
-use crate::model::time::RangeMs;
+use crate::query::promql::LOOKBACK_MS;
 
 /// The Prometheus release whose API this is.
 const API_VERSION: &str = "2.55.0";
@@ -22,25 +20,89 @@ pub(super) async fn buildinfo() -> Response {
     ))
 }
 
+/// RFC 3339, as Prometheus writes times of the server.
+fn iso(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .map_or_else(String::new, |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+}
+
+fn setting(context: &Context, name: &str) -> String {
+    (context.own.settings)().into_iter().find(|(own, _)| *own == name).map(|(_, text)| text).unwrap_or_default()
+}
+
 pub(super) async fn runtimeinfo(State(context): State<Context>) -> Response {
-    let places = context.places.available_permits();
-    success(&format!("{{\"reloadConfigSuccess\":true,\"freeQueryPlaces\":{places}}}"))
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let folder = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let data = json!({
+        "startTime": iso(context.own.started_ms),
+        "CWD": folder,
+        "hostname": host.trim(),
+        "serverTime": iso(context.clock.now_ms()),
+        "reloadConfigSuccess": true,
+        "lastConfigTime": iso(context.own.started_ms),
+        "corruptionCount": 0,
+        "goroutineCount": 0,
+        "GOMAXPROCS": cores,
+        "GOMEMLIMIT": 0,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": setting(&context, "retention-metrics"),
+        "freeQueryPlaces": context.places.available_permits(),
+    });
+    success(&data.to_string())
 }
 
-pub(super) async fn config() -> Response {
-    success("{\"yaml\":\"\"}")
+/// The settings in force, as the file would have them.
+pub(super) async fn config(State(context): State<Context>) -> Response {
+    let quoted = |text: &str| text.replace('\'', "''");
+    let lines = (context.own.settings)().into_iter().map(|(name, text)| format!("{name}: '{}'\n", quoted(&text)));
+    success(&json!({"yaml": lines.collect::<String>()}).to_string())
 }
 
-pub(super) async fn tsdb(State(context): State<Context>, params: Params) -> Response {
-    super::answer(&context, None, params.coding, |context, budget, sink| {
-        let names = context.metrics.label_names(&[], RangeMs::ALL, budget)?.len();
-        let metrics = context.metrics.label_values(METRIC_NAME, &[], RangeMs::ALL, budget)?.len();
-        sink.text = format!(
-            "{{\"status\":\"success\",\"data\":{{\"headStats\":{{\"numLabelPairs\":{names},\"numMetrics\":{metrics}}},\
-             \"seriesCountByMetricName\":[],\"labelValueCountByLabelName\":[],\"memoryInBytesByLabelName\":[],\
-             \"seriesCountByLabelValuePair\":[]}}}}"
-        );
-        Ok(())
-    })
-    .await
+/// The settings by their own names, and by those of Prometheus that tools look for.
+pub(super) async fn flags(State(context): State<Context>) -> Response {
+    let options = &context.engine.options;
+    let theirs = [
+        ("query.lookback-delta", format!("{}s", LOOKBACK_MS / 1_000)),
+        ("query.max-concurrency", options.concurrency.to_string()),
+        ("query.max-samples", options.rows_max.to_string()),
+        ("query.timeout", format!("{}s", options.timeout.as_secs())),
+        ("storage.tsdb.path", setting(&context, "data-dir")),
+        ("storage.tsdb.retention.time", setting(&context, "retention-metrics")),
+        ("web.enable-admin-api", "false".to_owned()),
+        ("web.enable-lifecycle", "true".to_owned()),
+        ("web.enable-otlp-receiver", "true".to_owned()),
+        ("web.enable-remote-write-receiver", "true".to_owned()),
+        ("web.listen-address", setting(&context, "listen")),
+    ];
+    let all: Map<String, Value> = (context.own.settings)()
+        .into_iter()
+        .chain(theirs)
+        .map(|(name, text)| (name.to_owned(), Value::String(text)))
+        .collect();
+    success(&Value::Object(all).to_string())
+}
+
+/// Whoever can ask this is answered after the replay.
+pub(super) async fn walreplay() -> Response {
+    success("{\"min\":0,\"max\":0,\"current\":0,\"state\":\"done\"}")
+}
+
+/// The queries that run or wait for a place, the oldest first.
+pub(super) async fn active_queries(State(context): State<Context>) -> Response {
+    let row = |(number, query): (u64, std::sync::Arc<crate::api::own::Query>)| {
+        let (start, end, step) = query.times;
+        json!({
+            "id": number,
+            "query": query.text,
+            "start": start as f64 / 1e3,
+            "end": end as f64 / 1e3,
+            "step": step as f64 / 1e3,
+            "duration": query.since.elapsed().as_secs_f64(),
+            "asker": query.asker.iter().map(|(name, value)| ((*name).to_owned(), Value::String(value.clone())))
+                .collect::<Map<_, _>>(),
+        })
+    };
+    success(&Value::Array(context.own.running.all().into_iter().map(row).collect()).to_string())
 }

@@ -34,6 +34,7 @@ fn context(memory: Memory, options: Options) -> Context {
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),
         streams: Arc::new(tokio::sync::Semaphore::new(2)),
+        own: Default::default(),
         retention_logs: None,
     }
 }
@@ -88,7 +89,6 @@ async fn buildinfo_names_a_prometheus_release_and_no_features() {
     let (status, body) = get(Memory::default(), "/api/v1/status/buildinfo").await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.contains(r#""version":"2.55.0""#) && !body.contains("features"), "{body}");
-    assert_eq!(get(Memory::default(), "/api/v1/status/flags").await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -116,6 +116,13 @@ async fn an_empty_store_has_empty_lists_in_the_right_shape() {
     for (path, data) in [
         ("/api/v1/rules?type=alert", r#"{"groups":[]}"#),
         ("/api/v1/alerts", r#"{"alerts":[]}"#),
+        ("/api/v1/alertmanagers", r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#),
+        ("/api/v1/targets?state=active", r#"{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}"#),
+        ("/api/v1/targets/metadata?limit=1", "[]"),
+        ("/api/v1/scrape_pools", r#"{"scrapePools":[]}"#),
+        ("/api/v1/notifications", "[]"),
+        ("/api/v1/status/walreplay", r#"{"min":0,"max":0,"current":0,"state":"done"}"#),
+        ("/api/v1/status/active_queries", "[]"),
         ("/api/v1/metadata?limit=40000", "{}"),
         ("/api/v1/labels", "[]"),
         ("/api/v1/label/__name__/values?limit=40000", "[]"),
@@ -186,10 +193,136 @@ async fn large_answers_are_gzipped_and_zstd_is_for_those_who_ask_for_it_alone() 
     }
 }
 
+async fn json(memory: Memory, path: &str) -> serde_json::Value {
+    let (status, body) = get(memory, path).await;
+    assert_eq!(status, StatusCode::OK, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test]
+async fn statistics_have_times_and_samples() {
+    let answer = json(example(), "/api/v1/query_range?query=up&start=0&end=20&step=10&stats=all").await;
+    let stats = &answer["data"]["stats"];
+    for name in ["evalTotalTime", "innerEvalTime", "execQueueTime", "execTotalTime", "resultSortTime"] {
+        assert!(stats["timings"][name].as_f64().is_some_and(|seconds| seconds >= 0.0), "{name}: {stats}");
+    }
+    for name in ["totalQueryableSamples", "samplesRead", "peakSamples"] {
+        assert!(stats["samples"][name].is_u64(), "{name}: {stats}");
+    }
+    assert!(stats["samples"]["totalQueryableSamples"].as_u64() > Some(0), "{stats}");
+}
+
+#[tokio::test]
+async fn the_newest_samples_are_federated() {
+    let path = "/federate?match[]=up%7Bjob%3D%22a%22%7D&match[]=%7Bjob%3D~%22.%2B%22%7D";
+    let response = router(example()).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let expected = "# TYPE up untyped\nup{job=\"a\",service_name=\"x\",instance=\"\"} 9 90000\n\
+                    up{job=\"b\",instance=\"\"} 1e+21 90000\n";
+    assert_eq!(String::from_utf8_lossy(&body), expected);
+}
+
+#[tokio::test]
+async fn cardinality_is_counted_by_name_label_and_pair() {
+    let mut memory = example();
+    memory.float(&labels(&[("__name__", "down"), ("job", "b")]), 1_000, 1.0);
+    let data = json(memory, "/api/v1/status/tsdb?limit=2").await["data"].take();
+    assert_eq!((&data["headStats"]["numSeries"], &data["headStats"]["numLabelPairs"]), (&3.into(), &5.into()));
+    let row = |name: &str, value: u64| serde_json::json!({"name": name, "value": value});
+    assert_eq!(data["seriesCountByMetricName"], serde_json::json!([row("up", 2), row("down", 1)]));
+    assert_eq!(data["labelValueCountByLabelName"], serde_json::json!([row("__name__", 2), row("job", 2)]));
+    assert_eq!(data["memoryInBytesByLabelName"], serde_json::json!([row("__name__", 8), row("job", 3)]));
+    assert_eq!(data["seriesCountByLabelValuePair"], serde_json::json!([row("__name__=up", 2), row("job=b", 2)]));
+    let data = json(example(), "/api/v1/status/tsdb?match[]=up%7Bjob%3D%22b%22%7D&start=0&end=5").await["data"].take();
+    assert_eq!(data["headStats"]["numSeries"], 1);
+    for bad in ["0", "x", "10001"] {
+        assert_eq!(get(example(), &format!("/api/v1/status/tsdb?limit={bad}")).await.0, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn refused_series_are_told_by_reason() {
+    let context = context(Memory::default(), Options::default());
+    let refused = [("signal", "metrics"), ("reason", "series_limit")];
+    context.counters.counter("trilith_rejected_total", "", &refused).add(7);
+    let request = Request::get("/api/v1/status/tsdb").body(Body::empty()).unwrap();
+    let (_, body) = send(routes("", ENDPOINTS).with_state(context), request).await;
+    assert!(body.contains(r#""refusedByReason":[{"name":"series_limit","value":7}]"#), "{body}");
+}
+
+#[tokio::test]
+async fn the_server_says_how_it_is_set_up() {
+    let mut context = context(Memory::default(), Options::default());
+    context.own.settings = Arc::new(|| vec![("data-dir", "it's".to_owned()), ("retention-metrics", "30d".to_owned())]);
+    let ask = async |path: &str| -> serde_json::Value {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        serde_json::from_str(&send(routes("", ENDPOINTS).with_state(context.clone()), request).await.1).unwrap()
+    };
+    assert_eq!(ask("/api/v1/status/config").await["data"]["yaml"], "data-dir: 'it''s'\nretention-metrics: '30d'\n");
+    let flags = ask("/api/v1/status/flags").await["data"].take();
+    assert_eq!((&flags["data-dir"], &flags["storage.tsdb.retention.time"]), (&"it's".into(), &"30d".into()));
+    assert!(flags.as_object().unwrap().values().all(serde_json::Value::is_string), "{flags}");
+    let info = ask("/api/v1/status/runtimeinfo").await["data"].take();
+    assert_eq!((&info["startTime"], &info["storageRetention"]), (&"1970-01-01T00:00:00Z".into(), &"30d".into()));
+    assert_eq!(info["serverTime"], "1970-01-01T00:01:40Z");
+    let features = ask("/api/v1/features").await["data"].take();
+    assert_eq!(
+        (&features["promql_functions"]["rate"], &features["promql"]["at_modifier"]),
+        (&true.into(), &true.into())
+    );
+}
+
+#[tokio::test]
+async fn a_query_is_listed_while_it_runs() {
+    let context = context(example(), Options::default());
+    // Both places are taken, so that it waits.
+    let taken = context.places.clone().acquire_many_owned(2).await.unwrap();
+    let router = routes("", ENDPOINTS).with_state(context.clone());
+    let query = Request::get("/api/v1/query_range?query=up&start=1&end=2&step=1").header("x-panel-id", "4");
+    let waiting = tokio::spawn(router.clone().oneshot(query.body(Body::empty()).unwrap()));
+    let list = async || {
+        send(router.clone(), Request::get("/api/v1/status/active_queries").body(Body::empty()).unwrap()).await.1
+    };
+    while context.own.running.all().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let body = list().await;
+    assert!(body.contains(r#""query":"up","start":1.0,"end":2.0,"step":1.0,"#), "{body}");
+    assert!(body.contains(r#""asker":{"panel":"4"}"#), "{body}");
+    drop(taken);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert!(list().await.ends_with(r#""data":[]}"#));
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_ask() {
+    let router = super::router("").with_state(context(example(), Options::default()));
+    let send = async |method: &str, origin: bool| {
+        let request = Request::builder().method(method).uri("/api/v1/query?query=1");
+        let request = if origin { request.header("origin", "http://x") } else { request };
+        router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
+    for (method, status) in [("OPTIONS", StatusCode::NO_CONTENT), ("GET", StatusCode::OK), ("HEAD", StatusCode::OK)] {
+        let response = send(method, true).await;
+        assert_eq!(
+            (response.status(), &response.headers()["access-control-allow-origin"]),
+            (status, &"*".parse().unwrap())
+        );
+    }
+    assert!(!send("GET", false).await.headers().contains_key("access-control-allow-origin"));
+}
+
 #[tokio::test]
 async fn errors_have_the_status_and_type_that_grafana_reads() {
     for (path, status, kind) in [
         ("/api/v1/query?query=sum(", 400, "bad_data"),
+        ("/api/v1/series?match[]=%7B%7D", 400, "bad_data"),
+        ("/api/v1/labels?match[]=%7Ba%3D~%22.*%22%7D", 400, "bad_data"),
+        ("/federate?match[]=(", 400, "bad_data"),
+        ("/api/v1/scrape_pools/config", 400, "bad_data"),
+        ("/api/v1/scrape_pools/config?scrapePool=x", 404, "not_found"),
         ("/api/v1/query?query=sum%20up%20)", 400, "bad_data"),
         ("/api/v1/query", 400, "bad_data"),
         ("/api/v1/query?query=1&time=soon", 400, "bad_data"),

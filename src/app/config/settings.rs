@@ -110,6 +110,10 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
     ),
+    fixed("slow-query", "DURATION|off", "5s", "log queries that take longer; 0s logs all", |config, text| {
+        config.slow_query = value::slow(text)?;
+        Ok(())
+    }),
     fixed("run-as", "UID:GID", "none", "who to become when root started it", |config, text| {
         config.run_as = Some(user(text)?);
         Ok(())

@@ -46,6 +46,17 @@ pub(super) fn retention(text: &str) -> Result<Option<Duration>, String> {
     Ok(Some(duration))
 }
 
+pub(super) fn slow(text: &str) -> Result<Option<Duration>, String> {
+    // YAML tools are free to write `off` as the boolean it once was.
+    if matches!(text, "off" | "false") {
+        return Ok(None);
+    }
+    match duration(text) {
+        Some(duration) if !text.is_empty() => Ok(Some(duration)),
+        _ => Err(format!("\"{text}\" is not a duration: write 5s, 500ms, 0s for all queries, or off")),
+    }
+}
+
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total_ms = 0u64;

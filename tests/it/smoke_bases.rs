@@ -68,7 +68,7 @@ fn checklist(now: i64) -> Vec<(Dialect, u16, String)> {
         (Prometheus, 200, format!("/api/v1/query_range?query={}&{seconds}&step=15", q("{job=~\".+\"}"))),
         (Prometheus, 400, "/api/v1/query?query=sum(".into()),
         (Prometheus, 422, format!("/api/v1/query?query={}&time={now}", q("temp + on() latency_seconds_bucket"))),
-        (Prometheus, 404, "/api/v1/status/flags".into()),
+        (Prometheus, 200, "/api/v1/status/flags".into()),
         (Loki, 200, "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000&direction=backward".into()),
         (Loki, 200, format!("/loki/api/v1/query_range?query={any}&{nanos}&step=15000ms&limit=100")),
         (Loki, 400, "/loki/api/v1/query_range?query=%7B".into()),

@@ -21,6 +21,7 @@ pub use sources::{Command, Invocation, command_line};
 pub use value::Amount;
 
 use super::user::RunAs;
+use crate::store::metrics;
 use crate::store::stores::Retention;
 use crate::store::wal::Fsync;
 
@@ -194,6 +195,8 @@ pub struct Config {
     pub memory_limit: Amount,
     /// Room for data on the file system.
     pub disk_limit: Amount,
+    /// Limits of series and labels, among other things that cannot be set from outside.
+    pub metrics: metrics::Options,
     /// When the write-ahead log is forced to the medium.
     pub wal_fsync: Fsync,
     /// How long a query may take before it is logged.
@@ -220,6 +223,7 @@ impl Default for Config {
             retention: Retention::default(),
             memory_limit: Amount::Percent(60.0),
             disk_limit: Amount::Percent(80.0),
+            metrics: metrics::Options::default(),
             wal_fsync: Fsync::Interval,
             slow_query: Some(Duration::from_secs(5)),
             run_as: None,

@@ -150,7 +150,7 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
         retention: config.retention,
         wal: WalOptions { fsync: config.wal_fsync, ..WalOptions::default() },
         background: true,
-        metrics: Default::default(),
+        metrics: config.metrics,
         logs: Default::default(),
         traces: Default::default(),
     };

@@ -1,41 +1,44 @@
-//! Single bits in bytes, the highest bit first. Reading past the end is `None`, never a panic.
+//! Single bits in bytes, the highest bit first. Reading past the end gives zeros and says so, never a panic.
+
+/// Appends the `count` lowest bits of `value`, which has no others; `count` is 1 to 64. `free` is how
+/// many bits of the last byte are not written yet.
+#[inline]
+pub fn put(bytes: &mut Vec<u8>, free: &mut u8, value: u64, count: u32) {
+    let mut word = value << (64 - count);
+    let room = u32::from(*free);
+    if room > 0
+        && let Some(last) = bytes.last_mut()
+    {
+        *last |= (word >> (64 - room)) as u8;
+        if count <= room {
+            *free -= count as u8;
+            return;
+        }
+        word <<= room;
+    }
+    let left = count - room;
+    let len = left.div_ceil(8);
+    if bytes.capacity() - bytes.len() < len as usize {
+        // Grows by half, not twofold: there is one such for each active series.
+        let more = (bytes.len() / 2).max(if bytes.is_empty() { 32 } else { 16 });
+        bytes.reserve_exact((bytes.len() + more).next_multiple_of(16) - bytes.len());
+    }
+    bytes.extend_from_slice(word.to_be_bytes().get(..len as usize).unwrap_or_default());
+    *free = (len * 8 - left) as u8;
+}
 
 /// Writes bits behind one another.
 #[derive(Clone, Debug, Default)]
 pub struct BitWriter {
     bytes: Vec<u8>,
-    /// Bits of the last byte that are not written yet.
-    free: u32,
+    free: u8,
 }
 
 impl BitWriter {
     /// Appends the `count` lowest bits of `value`; `count` is at most 64.
     pub fn put(&mut self, value: u64, count: u32) {
-        if count == 0 {
-            return;
-        }
-        let mut word = value << (64 - count);
-        if self.free > 0
-            && let Some(last) = self.bytes.last_mut()
-        {
-            *last |= (word >> (64 - self.free)) as u8;
-            if count <= self.free {
-                self.free -= count;
-                return;
-            }
-            word <<= self.free;
-        }
-        let left = count - self.free;
-        let len = left.div_ceil(8);
-        self.grow(len as usize);
-        self.bytes.extend_from_slice(word.to_be_bytes().get(..len as usize).unwrap_or_default());
-        self.free = len * 8 - left;
-    }
-
-    /// Grows by half, not twofold: there is one writer for each active series.
-    fn grow(&mut self, more: usize) {
-        if self.bytes.capacity() - self.bytes.len() < more {
-            self.bytes.reserve_exact((self.bytes.len() / 2).max(16));
+        if count > 0 {
+            put(&mut self.bytes, &mut self.free, value << (64 - count) >> (64 - count), count);
         }
     }
 
@@ -118,12 +121,90 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// Reads what [`put`] wrote. Behind the end there are zeros; [`is_over`](Self::is_over) says so.
+#[derive(Clone, Debug)]
+pub struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Bits<'a> {
+    /// A reader of all bits of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The next bits, from the highest on; at least 57 are right.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
+        let word = match rest.first_chunk() {
+            Some(eight) => u64::from_be_bytes(*eight),
+            None => {
+                let mut eight = [0; 8];
+                eight.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+                u64::from_be_bytes(eight)
+            }
+        };
+        word << (self.at % 8)
+    }
+
+    /// Passes over `count` bits.
+    #[inline]
+    pub fn skip(&mut self, count: u32) {
+        self.at += count as usize;
+    }
+
+    /// The next `count` bits, 1 to 64.
+    #[inline]
+    pub fn take(&mut self, count: u32) -> u64 {
+        if count > 56 {
+            let high = self.take(count - 32);
+            return high << 32 | self.take(32);
+        }
+        let word = self.peek();
+        self.at += count as usize;
+        word >> (64 - count)
+    }
+
+    /// Whether more was read than there is.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.at > 8 * self.bytes.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn bits_of_any_width_come_back() {
+        let (mut bytes, mut free) = (Vec::new(), 0);
+        let cut = |value: u64, count: u32| if count == 64 { value } else { value & ((1 << count) - 1) };
+        let values: Vec<(u64, u32)> = (1..=64)
+            .chain((1..=64).rev())
+            .map(|count| (cut(0x9E37_79B9_7F4A_7C15u64 ^ u64::from(count), count), count))
+            .collect();
+        values.iter().for_each(|(value, count)| put(&mut bytes, &mut free, *value, *count));
+        let mut bits = Bits::new(&bytes);
+        for (value, count) in values {
+            assert_eq!(bits.take(count), value, "{count} bits");
+        }
+        assert!(!bits.is_over());
+        bits.take(9);
+        assert!(bits.is_over());
+    }
+
+    #[test]
+    fn behind_the_end_there_are_zeros() {
+        let mut bits = Bits::new(&[0x80]);
+        assert_eq!((bits.take(1), bits.take(7), bits.is_over()), (1, 0, false));
+        assert_eq!((bits.take(64), bits.is_over()), (0, true));
+    }
+
+    #[test]
+    fn a_writer_and_a_reader_agree() {
         let mut writer = BitWriter::default();
         let values: Vec<(u64, u32)> =
             (0..=64).chain((0..=64).rev()).map(|count| (0x9E37_79B9_7F4A_7C15u64 ^ u64::from(count), count)).collect();

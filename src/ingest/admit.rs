@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Options;
 use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, SeriesBatch, Signal, TracesBatch};
 use crate::model::labels::Labels;
+use crate::model::raw::{ParseLabels, RawMetrics};
 use crate::model::sample::retain;
 
 /// The times that are let in, nanoseconds since the Unix epoch.
@@ -77,6 +78,39 @@ pub(super) fn metrics(batch: &mut MetricsBatch, window: &Window, rejected: &mut 
         // Exemplars are no data of their own: one without its sample is left out without a word.
         exemplars.retain(|exemplar| window.refuse_ms(exemplar.t).is_none());
     }
+}
+
+/// Takes samples outside the window out of a request whose labels have not been read.
+pub(super) fn raw(raw: &mut RawMetrics<'_>, parse: &ParseLabels<'_>, window: &Window, rejected: &mut Rejections) {
+    let (min, max) = raw.times.iter().fold((i64::MAX, i64::MIN), |(min, max), t| (min.min(*t), max.max(*t)));
+    if raw.times.is_empty() || window.refuse_ms(min).is_none() && window.refuse_ms(max).is_none() {
+        return;
+    }
+    for (labels, rows) in raw.iter() {
+        for t in raw.times.get(rows).unwrap_or_default() {
+            if let Some(reason) = window.refuse_ms(*t) {
+                rejected.add(reason, 1, || {
+                    let labels = parse(labels).map_or_else(|(_, text)| text, |labels| shown(&labels));
+                    format!("sample of {labels} at {t} ms")
+                });
+            }
+        }
+    }
+    let kept: Vec<bool> = raw.times.iter().map(|t| window.refuse_ms(*t).is_none()).collect();
+    let (mut next, mut rows_end) = (0, 0);
+    for own in &mut raw.series {
+        let end = own.rows_end as usize;
+        rows_end += kept.get(next..end).unwrap_or_default().iter().filter(|kept| **kept).count() as u32;
+        (own.rows_end, next) = (rows_end, end);
+    }
+    keep(&mut raw.times, &kept);
+    keep(&mut raw.values, &kept);
+    keep(&mut raw.starts, &kept);
+}
+
+fn keep<T>(column: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    column.retain(|_| kept.next() == Some(&true));
 }
 
 /// Takes lines that are too long or outside the window out of the batch.

@@ -22,6 +22,7 @@ use crate::base::clock::Clock;
 use crate::base::counters::{Cell, Counters};
 use crate::base::error::{Classify, ErrorClass};
 use crate::model::batch::{Appended, LogsBatch, MetricsBatch, Rejections, Signal, TracesBatch};
+use crate::model::raw::{ParseLabels, RawMetrics};
 use crate::store::{AppendLogs, AppendMetrics, AppendTraces, StoreError};
 
 /// Why a whole batch was not taken.
@@ -132,6 +133,24 @@ impl Ingestor {
             accumulator.commit(staged);
             appended
         };
+        self.exemplars.add(appended.exemplars);
+        Ok(self.finish(Signal::Metrics, appended, rejected))
+    }
+
+    /// Stores samples whose labels have not been read; `parse` reads those that have to be.
+    ///
+    /// # Errors
+    /// [`IngestError`] of class `Unavailable`: the sender should retry.
+    pub fn push_raw(&self, mut raw: RawMetrics<'_>, parse: &ParseLabels<'_>) -> Result<Appended, IngestError> {
+        self.check_gate()?;
+        let mut rejected = Rejections::default();
+        let window = Window::new(&self.options.read(), Signal::Metrics, self.clock.now_ns());
+        admit::raw(&mut raw, parse, &window, &mut rejected);
+        let rest = &mut raw.rest;
+        admit::metrics(rest, &window, &mut rejected);
+        rest.series.retain(admit::holds_something);
+        let nothing = raw.times.is_empty() && rest.series.is_empty() && rest.metadata.is_empty();
+        let appended = if nothing { Appended::default() } else { self.metrics.append_raw(raw, parse)? };
         self.exemplars.add(appended.exemplars);
         Ok(self.finish(Signal::Metrics, appended, rejected))
     }

@@ -80,6 +80,19 @@ impl Labels {
         Ok(Self(Arc::from(text)))
     }
 
+    /// The set of pairs that are sorted by name already, without equal names, empty parts or
+    /// parts that are too long.
+    pub fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
+        debug_assert!(pairs.clone().is_sorted_by(|a, b| a.0 < b.0), "pairs are not sorted by name");
+        let bytes = pairs.clone().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let mut text = String::with_capacity(bytes);
+        for (name, value) in pairs {
+            push(&mut text, name);
+            push(&mut text, value);
+        }
+        Self(Arc::from(text))
+    }
+
     /// The pairs in order of their names.
     pub fn iter(&self) -> Iter<'_> {
         Iter(&self.0)

@@ -7,6 +7,7 @@ pub mod histogram;
 pub mod labels;
 pub mod log;
 pub mod matcher;
+pub mod raw;
 pub mod sample;
 pub mod span;
 pub mod time;

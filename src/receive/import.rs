@@ -49,7 +49,7 @@ fn parser(headers: &Headers, now_ms: i64) -> Parser {
 }
 
 /// A whole body at once; samples without a time are put at 1970.
-fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
+fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
     let mut parser = parser(headers, 0);
     parser.feed(body)?;
     let (decoded, whole) = parser.finish();

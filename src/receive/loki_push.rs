@@ -29,7 +29,7 @@ fn encoding(headers: &Headers) -> Option<Encoding> {
     headers::encoding(headers, missing)
 }
 
-fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
+fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
     let malformed = |what: &str| WireError::malformed("push request", what);
     if body.is_empty() {
         return Err(malformed("the body is empty").into());

@@ -24,6 +24,8 @@ pub use self::failure::Failure;
 pub use self::work::{Options, State};
 use crate::base::error::{Classify, ErrorClass};
 use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, Signal, TracesBatch};
+use crate::model::labels::Labels;
+use crate::model::raw::{BadLabels, RawMetrics};
 use crate::wire::decompress::Encoding;
 use crate::wire::error::WireError;
 use crate::wire::openmetrics::Parser;
@@ -55,7 +57,7 @@ pub struct Receiver {
     /// How the body is packed; `None` for an encoding that is not known.
     pub encoding: fn(&Headers) -> Option<Encoding>,
     /// Bytes to a batch: no I/O, no clock, no locks.
-    pub decode: fn(&Headers, &[u8]) -> Result<Decoded, DecodeError>,
+    pub decode: for<'a> fn(&Headers, &'a [u8]) -> Result<Decoded<'a>, DecodeError>,
     /// For bodies of lines, which may be of any length: reads them piece by piece, instead of `decode`.
     /// Samples without a time get the one given, in milliseconds.
     pub lines: Option<fn(&Headers, i64) -> Parser>,
@@ -76,22 +78,29 @@ pub enum Dialect {
 
 /// What a body held.
 #[derive(Debug)]
-pub struct Decoded {
+pub struct Decoded<'a> {
     /// The good items.
-    pub batch: Batch,
+    pub batch: Batch<'a>,
     /// The refused ones.
     pub rejected: Rejections,
 }
 
 /// The good items of a body.
 #[derive(Debug)]
-pub enum Batch {
+pub enum Batch<'a> {
     /// Samples; the series at the positions `deltas` hold differences.
     Metrics {
         /// The samples.
         batch: MetricsBatch,
         /// Positions of delta series, ascending.
         deltas: Vec<usize>,
+    },
+    /// Samples whose labels have not been read.
+    Raw {
+        /// The samples.
+        batch: RawMetrics<'a>,
+        /// Reads labels.
+        parse: fn(&[u8]) -> Result<Labels, BadLabels>,
     },
     /// Lines.
     Logs(LogsBatch),

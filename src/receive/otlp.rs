@@ -76,17 +76,17 @@ pub(super) fn content_type(format: Format) -> HeaderValue {
     })
 }
 
-fn traces(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
+fn traces(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
     let decoded = decode_traces(body, format(headers)?, &limits::DEFAULT)?;
     Ok(Decoded { batch: Batch::Traces(decoded.batch), rejected: decoded.rejected })
 }
 
-fn logs(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
+fn logs(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
     let decoded = decode_logs(body, format(headers)?, &limits::DEFAULT)?;
     Ok(Decoded { batch: Batch::Logs(decoded.batch), rejected: decoded.rejected })
 }
 
-fn metrics(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
+fn metrics(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
     let decoded = decode_metrics(body, format(headers)?, &limits::DEFAULT)?;
     let batch = Batch::Metrics { batch: decoded.batch.batch, deltas: decoded.batch.deltas };
     Ok(Decoded { batch, rejected: decoded.rejected })

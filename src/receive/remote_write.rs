@@ -4,7 +4,7 @@ use super::{Batch, DecodeError, Decoded, Dialect, Headers, Receiver, headers};
 use crate::model::batch::Signal;
 use crate::wire::decompress::Encoding;
 use crate::wire::limits;
-use crate::wire::prometheus::{decode_v1, decode_v2};
+use crate::wire::prometheus::{decode_v1_raw, decode_v2_raw, parse_labels};
 
 /// The row of [`RECEIVERS`](super::RECEIVERS).
 pub(super) const WRITE: Receiver = Receiver {
@@ -25,7 +25,7 @@ fn encoding(headers: &Headers) -> Option<Encoding> {
     headers::encoding(headers, Encoding::Snappy)
 }
 
-fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
+fn decode<'a>(headers: &Headers, body: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
     let unsupported = |got: &str| DecodeError::UnsupportedType {
         got: got.to_owned(),
         expected: "application/x-protobuf with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request",
@@ -35,10 +35,10 @@ fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded, DecodeError> {
         other => return Err(unsupported(other)),
     }
     let decoded = match headers::media_parameter(headers, "proto") {
-        None | Some("prometheus.WriteRequest") => decode_v1(body, &limits::DEFAULT)?,
-        Some("io.prometheus.write.v2.Request") => decode_v2(body, &limits::DEFAULT)?,
+        None | Some("prometheus.WriteRequest") => decode_v1_raw(body, &limits::DEFAULT)?,
+        Some("io.prometheus.write.v2.Request") => decode_v2_raw(body, &limits::DEFAULT)?,
         Some(other) => return Err(unsupported(other)),
     };
-    let batch = Batch::Metrics { batch: decoded.batch, deltas: Vec::new() };
+    let batch = Batch::Raw { batch: decoded.batch, parse: |labels| parse_labels(labels, &limits::DEFAULT) };
     Ok(Decoded { batch, rejected: decoded.rejected })
 }

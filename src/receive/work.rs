@@ -244,15 +244,15 @@ impl State {
             Err(error) => return Attempt::Done(Err(error.into())),
         };
         let decoded = (receiver.decode)(request, &inflated);
-        drop(inflated);
         Attempt::Done(decoded.map_err(Failure::from).and_then(|decoded| self.push(receiver, decoded)))
     }
 
     /// Stores what was decoded.
-    pub(super) fn push(&self, receiver: &Receiver, decoded: Decoded) -> Result<Appended, Failure> {
+    pub(super) fn push(&self, receiver: &Receiver, decoded: Decoded<'_>) -> Result<Appended, Failure> {
         let ingestor = &self.0.ingestor;
         let mut appended = match decoded.batch {
             Batch::Metrics { batch, deltas } => ingestor.push_metrics_with_deltas(batch, &deltas)?,
+            Batch::Raw { batch, parse } => ingestor.push_raw(batch, &parse)?,
             Batch::Logs(batch) => ingestor.push_logs(batch)?,
             Batch::Traces(batch) => ingestor.push_traces(batch)?,
         };

@@ -29,6 +29,7 @@ use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::log::LogRows;
 use crate::model::matcher::Matcher;
+use crate::model::raw::{ParseLabels, RawMetrics};
 use crate::model::sample::Columns;
 use crate::model::span::{AttrValue, Span, SpanKind, TraceId};
 use crate::model::time::{RangeMs, RangeNs};
@@ -93,6 +94,20 @@ pub trait AppendMetrics: Send + Sync {
     /// # Errors
     /// [`StoreError`] of class `Unavailable`: the sender should retry.
     fn append(&self, batch: &MetricsBatch) -> Result<Appended, StoreError>;
+
+    /// Stores a request whose labels have not been read; `parse` reads those of series that are not
+    /// known by their bytes.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    fn append_raw(&self, raw: RawMetrics<'_>, parse: &ParseLabels<'_>) -> Result<Appended, StoreError> {
+        let (batch, refused) = raw.read(parse);
+        let mut appended = self.append(&batch)?;
+        for ((reason, text), count) in refused {
+            appended.rejected.add(reason, count as u64, || text);
+        }
+        Ok(appended)
+    }
 }
 
 /// Takes log lines, with the promise of [`AppendMetrics`].

@@ -20,6 +20,7 @@ pub mod prometheus;
 pub mod prometheus_chunk;
 mod prometheus_histogram;
 pub mod prometheus_out;
+mod prometheus_raw;
 mod prometheus_v2;
 pub mod protobuf;
 pub mod remote_read;

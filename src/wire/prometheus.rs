@@ -16,7 +16,8 @@ use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::sample::{HistogramSample, Sample};
 
-pub use super::prometheus_v2::decode_v2;
+pub use super::prometheus_raw::{decode_v1_raw, parse_labels};
+pub use super::prometheus_v2::{decode_v2, decode_v2_raw};
 
 /// Decodes an uncompressed `prometheus.WriteRequest`.
 ///
@@ -40,7 +41,7 @@ pub fn decode_v1(body: &[u8], options: &Options) -> Result<Decoded<MetricsBatch>
     Ok(decoded)
 }
 
-fn series<'a>(
+pub(super) fn series<'a>(
     message: &'a [u8],
     options: &Options,
     meter: &mut Meter,
@@ -48,12 +49,16 @@ fn series<'a>(
     decoded: &mut Decoded<MetricsBatch>,
 ) -> Result<(), WireError> {
     raw.clear();
+    let mut bad = None;
     let mut building = Building::default();
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.field()? {
         match number {
             1 if raw.len() > options.labels_max => {}
-            1 => raw.push(label(value.bytes()?)?),
+            1 => match label(value.bytes()?) {
+                Ok(pair) => raw.push(pair),
+                Err(error) => bad = Some(Refusal::new("invalid_labels", error.to_string())),
+            },
             2 => building.sample(sample(value.bytes()?)?, meter)?,
             3 => match exemplar(value.bytes()?, options, meter)? {
                 Ok(exemplar) => building.exemplar(exemplar, meter)?,
@@ -63,7 +68,10 @@ fn series<'a>(
             _ => {}
         }
     }
-    let labels = raw_labels(raw, options, meter)?.and_then(named);
+    let labels = match bad {
+        Some(refusal) => Err(refusal),
+        None => raw_labels(raw, options, meter)?.and_then(named),
+    };
     building.finish(labels, meter, decoded)
 }
 
@@ -130,6 +138,13 @@ impl Building {
         Ok(())
     }
 
+    /// The samples, when they are floats and there is nothing else.
+    pub(super) fn only_floats(&self) -> Option<&SeriesBatch> {
+        let series = &self.series;
+        let others = series.histograms.is_empty() && series.exemplars.is_empty();
+        (others && !series.samples.is_empty()).then_some(series)
+    }
+
     /// Adds the series to the batch, or counts its samples as refused.
     pub(super) fn finish(
         mut self,
@@ -152,7 +167,7 @@ impl Building {
     }
 }
 
-fn label(message: &[u8]) -> Result<RawPair<'_>, WireError> {
+pub(super) fn label(message: &[u8]) -> Result<RawPair<'_>, WireError> {
     let mut pair: RawPair<'_> = (&[], &[]);
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.field()? {
@@ -165,7 +180,7 @@ fn label(message: &[u8]) -> Result<RawPair<'_>, WireError> {
     Ok(pair)
 }
 
-fn sample(message: &[u8]) -> Result<Sample, WireError> {
+pub(super) fn sample(message: &[u8]) -> Result<Sample, WireError> {
     let mut sample = Sample { t: 0, value: 0.0 };
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.field()? {
@@ -213,7 +228,7 @@ pub(super) fn kind(number: u64) -> &'static str {
     }
 }
 
-fn metadata(message: &[u8], meter: &mut Meter) -> Result<Result<MetricMetadata, Refusal>, WireError> {
+pub(super) fn metadata(message: &[u8], meter: &mut Meter) -> Result<Result<MetricMetadata, Refusal>, WireError> {
     let (mut number_of_kind, mut name, mut help, mut unit): (u64, &[u8], &[u8], &[u8]) = (0, &[], &[], &[]);
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.field()? {

@@ -3,6 +3,7 @@
 //! is built from it is metered each time.
 //! Spec: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::str;
 
@@ -12,11 +13,14 @@ use super::label_check::{RawPair, Refusal, named, raw_labels};
 use super::limits::{Meter, Options};
 use super::prometheus::{Building, kind};
 use super::protobuf::{Reader, Value};
-use crate::model::batch::{MetricMetadata, MetricsBatch};
+use crate::model::batch::{MetricMetadata, MetricsBatch, SeriesBatch};
 use crate::model::exemplar::Exemplar;
-use crate::model::labels::Labels;
+use crate::model::labels::{Labels, METRIC_NAME};
+use crate::model::raw::{self, RawMetrics, RawSeries};
 use crate::model::sample::Sample;
 
+/// What a series costs until it is stored, in bytes, beside its labels.
+const RAW_SERIES_BYTES: usize = 64;
 const FORMAT: &str = "remote write 2.0 request";
 
 /// Decodes an uncompressed `io.prometheus.write.v2.Request`.
@@ -24,11 +28,42 @@ const FORMAT: &str = "remote write 2.0 request";
 /// # Errors
 /// [`WireError`] when it is no such message or decodes to too much.
 pub fn decode_v2(body: &[u8], options: &Options) -> Result<Decoded<MetricsBatch>, WireError> {
+    decode(body, options, None).map(|(_, decoded)| decoded)
+}
+
+/// Decodes an uncompressed `io.prometheus.write.v2.Request`; labels are put in the form by which the
+/// store knows series, and not read otherwise.
+///
+/// # Errors
+/// [`WireError`] when it is no such message or decodes to too much.
+pub fn decode_v2_raw(body: &[u8], options: &Options) -> Result<Decoded<RawMetrics<'static>>, WireError> {
+    let (raw, Decoded { batch, rejected }) = decode(body, options, Some(Raw::default()))?;
+    let Raw { bytes, series, times, values, starts } = raw.unwrap_or_default();
+    let batch = RawMetrics { bytes: Cow::Owned(bytes), series, times, values, starts, rest: batch };
+    Ok(Decoded { batch, rejected })
+}
+
+/// Series with float samples alone.
+#[derive(Default)]
+struct Raw {
+    bytes: Vec<u8>,
+    series: Vec<RawSeries>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+    starts: Vec<i64>,
+}
+
+fn decode(
+    body: &[u8],
+    options: &Options,
+    raw: Option<Raw>,
+) -> Result<(Option<Raw>, Decoded<MetricsBatch>), WireError> {
     let mut request = Request {
         options,
         meter: Meter::new(options, body.len()),
         symbols: Vec::new(),
         seen: HashSet::new(),
+        raw,
         decoded: Decoded::default(),
     };
     request.read_symbols(body)?;
@@ -38,7 +73,7 @@ pub fn decode_v2(body: &[u8], options: &Options) -> Result<Decoded<MetricsBatch>
             request.series(value.bytes()?)?;
         }
     }
-    Ok(request.decoded)
+    Ok((request.raw, request.decoded))
 }
 
 struct Request<'a> {
@@ -47,6 +82,7 @@ struct Request<'a> {
     symbols: Vec<&'a [u8]>,
     /// Metric families whose metadata is in the batch.
     seen: HashSet<String>,
+    raw: Option<Raw>,
     decoded: Decoded<MetricsBatch>,
 }
 
@@ -99,11 +135,57 @@ impl<'a> Request<'a> {
             }
         }
         building.created(created, &mut self.meter)?;
+        if let Some(floats) = building.only_floats()
+            && self.take_raw(floats, &refs, &metadata)?
+        {
+            return Ok(());
+        }
         let labels = self.labels(&refs)?.and_then(named);
         if let Ok(labels) = &labels {
-            self.metadata(&metadata, labels)?;
+            self.metadata(&metadata, labels.metric_name())?;
         }
         building.finish(labels, &mut self.meter, &mut self.decoded)
+    }
+
+    /// Takes a series of floats without reading its labels; says no where those must be read.
+    fn take_raw(&mut self, floats: &SeriesBatch, refs: &[u64], metadata: &Metadata) -> Result<bool, WireError> {
+        let Some(raw) = &self.raw else { return Ok(false) };
+        let before = raw.bytes.len();
+        let mut name = None;
+        let mut bytes = 0;
+        for pair in refs.chunks(2) {
+            let &[of_name, of_value] = pair else { return Ok(false) };
+            let (Ok(own), Ok(value)) = (self.symbol(of_name), self.symbol(of_value)) else { return Ok(false) };
+            if own == METRIC_NAME.as_bytes() {
+                name = str::from_utf8(value).ok();
+            }
+            bytes += own.len() + value.len() + 16;
+        }
+        let Some(name) = name else { return Ok(false) };
+        let rows = floats.samples.len();
+        self.meter.take(bytes + RAW_SERIES_BYTES + 8 * rows)?;
+        self.metadata(metadata, name)?;
+        let symbols = &self.symbols;
+        let symbol = |at: u64| usize::try_from(at).ok().and_then(|at| symbols.get(at)).copied().unwrap_or_default();
+        let Some(raw) = &mut self.raw else { return Ok(false) };
+        for pair in refs.chunks(2) {
+            if let &[of_name, of_value] = pair {
+                raw::put_pair(&mut raw.bytes, symbol(of_name), symbol(of_value));
+            }
+        }
+        if !floats.starts.is_empty() || !raw.starts.is_empty() {
+            raw.starts.resize(raw.times.len(), 0);
+            raw.starts.extend((0..rows).map(|at| floats.starts.get(at).copied().unwrap_or_default()));
+        }
+        raw.times.extend(floats.samples.iter().map(|sample| sample.t));
+        raw.values.extend(floats.samples.iter().map(|sample| sample.value));
+        let place = |at: usize| u32::try_from(at).map_err(|_| WireError::malformed(FORMAT, "too many labels"));
+        raw.series.push(RawSeries {
+            labels_start: place(before)?,
+            labels_end: place(raw.bytes.len())?,
+            rows_end: place(raw.times.len())?,
+        });
+        Ok(true)
     }
 
     /// Adds packed or single references, at most a pair over the limit of labels.
@@ -160,12 +242,12 @@ impl<'a> Request<'a> {
     }
 
     /// Adds the metadata of a series' family, once a request.
-    fn metadata(&mut self, metadata: &Metadata, labels: &Labels) -> Result<(), WireError> {
+    fn metadata(&mut self, metadata: &Metadata, metric: &str) -> Result<(), WireError> {
         if metadata.kind == 0 && metadata.help == 0 && metadata.unit == 0 {
             return Ok(());
         }
         let kind = kind(metadata.kind);
-        let name = family(labels.metric_name(), kind);
+        let name = family(metric, kind);
         if self.seen.contains(name) {
             return Ok(());
         }

@@ -30,6 +30,11 @@ impl<'a> Reader<'a> {
         Self(message)
     }
 
+    /// What is not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// Whether all is read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -96,6 +96,26 @@ pub const SETTINGS: &[Setting] = &[
         config.disk_limit = value::amount(text)?;
         Ok(())
     }),
+    fixed("series-limit", "COUNT", "2000000", "active series; new ones over it are refused", |config, text| {
+        config.metrics.active_series_max = value::count(text)?;
+        Ok(())
+    }),
+    fixed("series-per-metric-limit", "COUNT", "1000000", "active series of one metric name", |config, text| {
+        config.metrics.series_per_metric_max = value::count(text)?;
+        Ok(())
+    }),
+    fixed("labels-limit", "COUNT", "64", "labels of a new series", |config, text| {
+        config.metrics.labels_max = value::count(text)?;
+        Ok(())
+    }),
+    fixed("label-name-limit", "BYTES", "1024", "longest label name of a new series", |config, text| {
+        config.metrics.label_name_bytes_max = value::count(text)?;
+        Ok(())
+    }),
+    fixed("label-value-limit", "BYTES", "16384", "longest label value of a new series", |config, text| {
+        config.metrics.label_value_bytes_max = value::count(text)?;
+        Ok(())
+    }),
     fixed(
         "wal-fsync",
         "interval|always",

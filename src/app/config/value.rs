@@ -108,6 +108,12 @@ pub(super) fn amount(text: &str) -> Result<Amount, String> {
     if bytes == 0 { Err(format!("\"{text}\" leaves no room at all")) } else { Ok(Amount::Bytes(bytes)) }
 }
 
+/// Reads a count of at least one.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("\"{text}\" is no number of 1 or more"))
+}
+
 /// Reads `127.0.0.1:9090`, `[::1]:9090`, `localhost:9090`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {

@@ -1,66 +1,39 @@
 //! The head: the newest samples of every series, in memory, backed by the write-ahead log.
-//! Flow: [`Head::resolve`] finds or makes the series of a batch; the log takes the record;
+//! Flow: `resolve` finds or makes the series of a request (`resolve.rs`); the log takes the record;
 //! [`Head::apply`] puts the samples into their series. Replay does the same from records.
-//! Invariants: a series has one number for the life of the head, and its labels are compared, so
-//! two sets with one hash stay two series.
-//! Locks: a shard, then `index`; a series' own lock alone; `exemplars`, `metadata`, `replaying` alone.
+//! Invariants: a series has one number for the life of its registry, which heads hand on; only those
+//! count as series of the head that it was given something of.
+//! Locks: the registry's, then `pages`, then a page's; `exemplars`, `metadata`, `replaying` alone.
 //! Bytes: docs/format/wal.md.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-use ahash::{AHashMap, RandomState};
+use ahash::AHashMap;
 use parking_lot::{Mutex, RwLock};
+use roaring::RoaringBitmap;
 
 use super::Options;
-use super::postings::{HeadPostings, Postings as _, damaged, matched};
-use super::record::{self, exemplar_fits};
-use super::series::{Series, SeriesRef, fits};
+use super::accepted::{Accepted, Columns};
+use super::cardinality::Cardinality;
+use super::postings::{Postings as _, damaged, matched};
+use super::record::exemplar_fits;
+use super::registry::Registry;
+use super::replay::Replaying;
+use super::series::{Page, SeriesRef};
 use crate::base::limits::QueryBudget;
-use crate::model::batch::{Appended, MetricMetadata, MetricsBatch, Rejections, SeriesBatch};
+use crate::model::batch::{Appended, MetricMetadata};
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
+use crate::model::sample::HistogramSample;
 use crate::model::time::RangeMs;
 use crate::store::StoreError;
 use crate::store::codec::Malformed;
 
-const SHARDS: usize = 64;
-/// Largest label set that is kept, in bytes; larger ones are refused.
-const LABELS_BYTES_MAX: usize = 64 << 10;
-/// Longest label name that is kept, in bytes.
-const NAME_BYTES_MAX: usize = 4 << 10;
 /// Longest texts of metadata, in bytes; a longer name is refused, the others are cut.
 const METADATA_BYTES_MAX: usize = 4 << 10;
-
-/// Passes on a hash that is one already.
-#[derive(Default)]
-pub struct Through(u64);
-
-impl Hasher for Through {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
-type Shard = RwLock<HashMap<u64, Arc<Series>, BuildHasherDefault<Through>>>;
-
-/// All series of a head, by number and by label.
-#[derive(Default)]
-struct Index {
-    series: Vec<SeriesRef>,
-    postings: HeadPostings,
-}
 
 #[derive(Default)]
 struct Exemplars {
@@ -68,19 +41,23 @@ struct Exemplars {
     count: usize,
 }
 
+/// How many series a head has, also for those who outlive it.
 #[derive(Default)]
-struct Replaying {
-    segment: u64,
-    series: AHashMap<u64, Arc<Series>>,
+pub struct Activity {
+    /// Series that it was given something of.
+    pub present: AtomicUsize,
+    /// The same and those that are about to be: what the limit is for.
+    pub claimed: AtomicUsize,
 }
 
 /// The newest samples.
 pub struct Head {
-    number: u64,
-    hasher: RandomState,
-    options: Options,
-    shards: Vec<Shard>,
-    index: RwLock<Index>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) options: Options,
+    pub(super) activity: Arc<Activity>,
+    /// Series with smaller numbers were made for an earlier head.
+    made_before: u32,
+    pages: RwLock<Vec<Arc<Page>>>,
     exemplars: Mutex<Exemplars>,
     metadata: Mutex<BTreeMap<String, MetricMetadata>>,
     replaying: Mutex<Replaying>,
@@ -89,27 +66,16 @@ pub struct Head {
     max_t: AtomicI64,
 }
 
-/// A batch whose series have been found.
-pub struct Resolved {
-    /// The head that they are of.
-    pub head: u64,
-    /// For each of the batch its series, or none where it was refused.
-    pub series: Vec<Option<Arc<Series>>>,
-    /// Metadata that the head does not have yet.
-    pub metadata: Vec<MetricMetadata>,
-    /// What was refused.
-    pub rejected: Rejections,
-}
-
 impl Head {
-    /// An empty head; `number` tells it from others.
-    pub fn new(number: u64, options: Options) -> Self {
+    /// An empty head whose series are those of `registry`.
+    pub fn new(registry: Arc<Registry>, options: Options) -> Self {
+        let made_before = registry.read().len() as u32;
         Self {
-            number,
-            hasher: RandomState::new(),
+            registry,
             options,
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            index: RwLock::default(),
+            activity: Arc::default(),
+            made_before,
+            pages: RwLock::default(),
             exemplars: Mutex::default(),
             metadata: Mutex::default(),
             replaying: Mutex::default(),
@@ -119,24 +85,33 @@ impl Head {
         }
     }
 
-    /// Tells it from others.
-    pub fn number(&self) -> u64 {
-        self.number
+    /// Who its series are.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
-    /// Memory taken, in bytes.
+    /// How many series it has.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Memory taken, in bytes, beside what its registry took before it.
     pub fn bytes(&self) -> usize {
         usize::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
+    pub(super) fn grow(&self, bytes: i64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Whether a flush would neither write anything nor make room.
     pub fn is_empty(&self) -> bool {
-        self.series_count() == 0 && self.metadata.lock().is_empty()
+        self.bytes() == 0 && self.metadata.lock().is_empty()
     }
 
     /// Series with a place in the head.
     pub fn series_count(&self) -> usize {
-        self.index.read().series.len()
+        self.activity.present.load(Ordering::Relaxed)
     }
 
     /// Whether there may be samples or exemplars in `range`.
@@ -144,28 +119,36 @@ impl Head {
         range.overlaps(self.min_t.load(Ordering::Acquire), self.max_t.load(Ordering::Acquire))
     }
 
-    /// First and last time of all samples and exemplars, if there is one.
+    /// Earliest and latest time of samples and exemplars; none when there are none.
     pub fn span(&self) -> Option<RangeMs> {
-        let span = RangeMs { start: self.min_t.load(Ordering::Acquire), end: self.max_t.load(Ordering::Acquire) };
-        (span.start <= span.end).then_some(span)
+        let (start, end) = (self.min_t.load(Ordering::Acquire), self.max_t.load(Ordering::Acquire));
+        (start <= end).then_some(RangeMs { start, end })
+    }
+
+    /// The numbers of its series.
+    fn present(&self) -> RoaringBitmap {
+        let words: Vec<u8> = self.pages.read().iter().flat_map(|page| page.lock().present().to_le_bytes()).collect();
+        RoaringBitmap::from_lsb0_bytes(0, &words)
     }
 
     /// All series, in the order of their labels.
     pub fn sorted(&self) -> Vec<SeriesRef> {
-        let mut all = self.index.read().series.clone();
-        all.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        all
+        let mut ids: Vec<u32> = self.present().iter().collect();
+        self.registry.read().sort(&mut ids);
+        self.by_ids(&ids)
     }
 
     /// The series of these numbers, in that order.
     pub fn by_ids(&self, ids: &[u32]) -> Vec<SeriesRef> {
-        let index = self.index.read();
-        ids.iter().filter_map(|id| index.series.get(*id as usize)).cloned().collect()
+        let pages = self.pages.read();
+        let series = |id: &u32| Some(SeriesRef::new(*id, self.registry.clone(), pages.get(Page::number(*id))?.clone()));
+        ids.iter().filter_map(series).collect()
     }
 
     /// The labels of a series.
     pub fn labels_of(&self, id: u32) -> Option<Labels> {
-        self.index.read().series.get(id as usize).map(|series| series.labels())
+        let known = self.registry.read();
+        ((id as usize) < known.len()).then(|| known.labels(id))
     }
 
     /// The series that satisfy all `matchers`; what is handed out stays charged.
@@ -173,10 +156,16 @@ impl Head {
     /// # Errors
     /// [`StoreError`].
     pub fn matching(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<Vec<SeriesRef>, StoreError> {
-        let index = self.index.read();
-        let ids = matched(&index.postings, matchers, budget)?;
-        budget.charge(usize::try_from(ids.len()).unwrap_or(usize::MAX).saturating_mul(8))?;
-        Ok(ids.iter().filter_map(|id| index.series.get(id as usize)).cloned().collect())
+        let ids = {
+            let known = self.registry.read();
+            if known.is_empty() {
+                return Ok(Vec::new());
+            }
+            matched(&*known, matchers, budget)? & self.present()
+        };
+        let count = usize::try_from(ids.len()).unwrap_or(usize::MAX);
+        budget.charge(count.saturating_mul(size_of::<SeriesRef>() + size_of::<u32>()))?;
+        Ok(self.by_ids(&ids.iter().collect::<Vec<_>>()))
     }
 
     /// Hands out the label pairs of matching series, of one name or of all.
@@ -190,14 +179,27 @@ impl Head {
         budget: &QueryBudget,
         visit: &mut dyn FnMut(&str, &str) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let index = self.index.read();
-        let found = if matchers.is_empty() { None } else { Some(matched(&index.postings, matchers, budget)?) };
-        index.postings.visit(name, "", &mut |name, value, ids| {
+        let known = self.registry.read();
+        let present = self.present();
+        let found = match matchers {
+            [] if present.len() == known.len() as u64 => None,
+            [] => Some(present),
+            _ => Some(matched(&*known, matchers, budget)? & present),
+        };
+        known.visit(name, "", &mut |name, value, ids| {
             if found.as_ref().map_or(Ok(true), |found| ids.touch(found)).map_err(damaged)? {
                 visit(name, value)?;
             }
             Ok(())
         })
+    }
+
+    /// Counts its series by label; takes time in proportion to all its pairs.
+    pub fn cardinality(&self) -> Cardinality {
+        let present = self.present();
+        let mut counted = Cardinality { series: present.len(), span: self.span(), ..Cardinality::default() };
+        self.registry.read().count_pairs(&present, |name, value, count| counted.add(name, value, count));
+        counted
     }
 
     /// Metadata that came since the last flush, by name.
@@ -216,88 +218,8 @@ impl Head {
         self.exemplars.lock().by_series.get(&id).into_iter().flatten().cloned().collect()
     }
 
-    /// Finds the series of a batch, and makes those that are new and within the limits.
-    pub fn resolve(&self, batch: &MetricsBatch) -> Resolved {
-        let mut rejected = Rejections::default();
-        let series = batch.series.iter().map(|own| self.resolve_one(own, &mut rejected)).collect();
-        Resolved { head: self.number, series, metadata: self.new_metadata(&batch.metadata), rejected }
-    }
-
-    fn resolve_one(&self, batch: &SeriesBatch, rejected: &mut Rejections) -> Option<Arc<Series>> {
-        if batch.samples.is_empty() && batch.histograms.is_empty() && batch.exemplars.is_empty() {
-            return None;
-        }
-        let hash = self.hasher.hash_one(&batch.labels);
-        let found = self.find(hash, &batch.labels);
-        let rows = (batch.samples.len() + batch.histograms.len()).max(1) as u64;
-        let series = match found {
-            Some(series) => series,
-            None if !labels_fit(&batch.labels) => {
-                let bytes = batch.labels.bytes();
-                rejected.add("labels_too_long", rows, || {
-                    let name: String = batch.labels.metric_name().chars().take(200).collect();
-                    format!(
-                        "a series of {name:?} with labels of {bytes} bytes; at most {LABELS_BYTES_MAX} are kept, \
-                         {NAME_BYTES_MAX} of one name"
-                    )
-                });
-                return None;
-            }
-            None => {
-                let made = self.make(hash, &batch.labels, self.options.active_series_max);
-                if made.is_none() {
-                    rejected.add("series_limit", rows, || {
-                        let limit = self.options.active_series_max;
-                        format!("{}: there are {limit} active series already, as many as are allowed", batch.labels)
-                    });
-                }
-                made?
-            }
-        };
-        let large = batch.histograms.iter().filter(|sample| !fits(sample)).count();
-        rejected.add("histogram_too_large", large as u64, || batch.labels.to_string());
-        Some(series)
-    }
-
-    fn shard(&self, hash: u64) -> Option<&Shard> {
-        // The map itself uses the lowest and the highest bits.
-        self.shards.get((hash >> 32) as usize % SHARDS)
-    }
-
-    fn find(&self, hash: u64, labels: &Labels) -> Option<Arc<Series>> {
-        let shard = self.shard(hash)?.read();
-        let mut key = hash;
-        // Another set with the same hash has the place: the next one, then. Nothing is ever removed.
-        while let Some(series) = shard.get(&key) {
-            if series.labels == *labels {
-                return Some(series.clone());
-            }
-            key = key.wrapping_add(1);
-        }
-        None
-    }
-
-    fn make(&self, hash: u64, labels: &Labels, limit: usize) -> Option<Arc<Series>> {
-        let mut shard = self.shard(hash)?.write();
-        let mut key = hash;
-        while let Some(series) = shard.get(&key) {
-            if series.labels == *labels {
-                return Some(series.clone());
-            }
-            key = key.wrapping_add(1);
-        }
-        let mut index = self.index.write();
-        let id = u32::try_from(index.series.len()).ok().filter(|id| (*id as usize) < limit)?;
-        let series = Arc::new(Series::new(labels.clone(), id));
-        let grown = index.postings.insert(labels) + series.base_bytes();
-        index.series.push(series.clone());
-        drop(index);
-        shard.insert(key, series.clone());
-        self.bytes.fetch_add(grown as i64, Ordering::Relaxed);
-        Some(series)
-    }
-
-    fn new_metadata(&self, batch: &[MetricMetadata]) -> Vec<MetricMetadata> {
+    /// What the head does not have yet of metadata, and has room for.
+    pub(super) fn new_metadata(&self, batch: &[MetricMetadata]) -> Vec<MetricMetadata> {
         if batch.is_empty() {
             return Vec::new();
         }
@@ -313,38 +235,100 @@ impl Head {
         fresh
     }
 
-    /// Takes what was accepted of a batch; the log has it.
-    pub fn apply(&self, batch: &MetricsBatch, resolved: Resolved) -> Appended {
-        let mut appended = Appended { rejected: resolved.rejected, ..Appended::default() };
-        let pairs = batch.series.iter().zip(&resolved.series);
-        let accepted = || pairs.clone().filter_map(|(own, series)| Some((own, series.as_ref()?)));
-        self.widen(accepted().map(|(own, _)| own));
-        let mut grown = 0;
-        for (own, series) in accepted() {
-            let kept = own.histograms.iter().filter(|sample| fits(sample)).count() as u64;
-            appended.accepted += own.samples.len() as u64 + kept;
-            appended.histograms += kept;
-            grown += series.push(own);
-            appended.exemplars += self.keep_exemplars(series.id, &own.exemplars);
+    /// Takes what was accepted of a request; the log has it.
+    pub fn apply(&self, accepted: Accepted) -> Appended {
+        let Accepted { columns, rejected, .. } = accepted;
+        let mut appended = Appended { rejected, ..Appended::default() };
+        self.widen(&columns);
+        self.make_pages(&columns);
+        appended.histograms = columns.histograms.iter().map(|own| own.1.len() as u64).sum();
+        appended.accepted = columns.ids.len() as u64 + appended.histograms;
+        let grown = self.put_floats(&columns) + self.put_histograms(columns.histograms);
+        self.grow(grown as i64);
+        for (id, own) in &columns.exemplars {
+            if let Some(page) = self.pages.read().get(Page::number(*id))
+                && let Some((_, new)) = page.lock().enter(*id)
+            {
+                self.count_present(*id, new);
+            }
+            appended.exemplars += self.keep_exemplars(*id, own);
         }
-        self.bytes.fetch_add(grown as i64, Ordering::Relaxed);
-        self.keep_metadata(resolved.metadata);
+        self.keep_metadata(columns.metadata);
         appended
     }
 
     /// Widens the span before samples can be seen, so that no query passes over them.
-    fn widen<'a>(&self, batches: impl Iterator<Item = &'a SeriesBatch>) {
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        for own in batches {
-            let floats = own.samples.iter().map(|sample| sample.t);
-            let histograms = own.histograms.iter().map(|sample| sample.t);
-            for t in floats.chain(histograms).chain(own.exemplars.iter().map(|exemplar| exemplar.t)) {
-                (min, max) = (min.min(t), max.max(t));
-            }
+    fn widen(&self, columns: &Columns) {
+        let floats = columns.times.iter().copied();
+        let (mut min, mut max) = floats.fold((i64::MAX, i64::MIN), |(min, max), t| (min.min(t), max.max(t)));
+        let histograms = columns.histograms.iter().flat_map(|own| &own.1).map(|sample| sample.t);
+        let exemplars = columns.exemplars.iter().flat_map(|own| &own.1).map(|exemplar| exemplar.t);
+        for t in histograms.chain(exemplars) {
+            (min, max) = (min.min(t), max.max(t));
         }
         if min <= max {
             self.min_t.fetch_min(min, Ordering::AcqRel);
             self.max_t.fetch_max(max, Ordering::AcqRel);
+        }
+    }
+
+    fn make_pages(&self, columns: &Columns) {
+        let Some(needed) = columns.series().max().map(|id| Page::number(id) + 1) else { return };
+        if self.pages.read().len() >= needed {
+            return;
+        }
+        let mut pages = self.pages.write();
+        if let Some(more) = needed.checked_sub(pages.len()) {
+            pages.resize_with(needed, Arc::default);
+            self.grow((more * Page::BYTES) as i64);
+        }
+    }
+
+    fn put_floats(&self, columns: &Columns) -> isize {
+        let pages = self.pages.read();
+        let Columns { ids, times, values, starts, .. } = columns;
+        let mut rows = ids.iter().zip(times).zip(values).enumerate().peekable();
+        let mut grown = 0;
+        while let Some((_, ((first, _), _))) = rows.peek() {
+            let number = Page::number(**first);
+            let Some(page) = pages.get(number) else { break };
+            let mut slots = page.lock();
+            while let Some((at, ((id, t), value))) = rows.next_if(|(_, ((id, _), _))| Page::number(**id) == number) {
+                let Some((data, new)) = slots.enter(*id) else { continue };
+                self.count_present(*id, new);
+                grown += data.push(*t, *value);
+                let start = starts.get(at).copied().unwrap_or_default();
+                if start != 0 || data.has_starts() {
+                    grown += data.push_start(*t, start);
+                }
+            }
+        }
+        grown
+    }
+
+    fn put_histograms(&self, histograms: Vec<(u32, Vec<HistogramSample>)>) -> isize {
+        let mut grown = 0;
+        for (id, own) in histograms {
+            let Some(page) = self.pages.read().get(Page::number(id)).cloned() else { continue };
+            let mut slots = page.lock();
+            let Some((data, new)) = slots.enter(id) else { continue };
+            self.count_present(id, new);
+            for sample in own {
+                let (t, start) = (sample.t, sample.start);
+                grown += data.push_histogram(sample) + data.push_start(t, start);
+            }
+        }
+        grown
+    }
+
+    #[inline]
+    fn count_present(&self, id: u32, new: bool) {
+        if new {
+            self.activity.present.fetch_add(1, Ordering::Relaxed);
+            // Those made for this head were claimed then.
+            if id < self.made_before {
+                self.activity.claimed.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -374,7 +358,7 @@ impl Head {
             *count += 1;
             kept += 1;
         }
-        self.bytes.fetch_add(grown, Ordering::Relaxed);
+        self.grow(grown);
         kept
     }
 
@@ -386,7 +370,7 @@ impl Head {
         for one in metadata {
             let bytes = one.name.len() * 2 + one.kind.len() + one.help.len() + one.unit.len() + 150;
             if own.insert(one.name.clone(), one).is_none() {
-                self.bytes.fetch_add(bytes as i64, Ordering::Relaxed);
+                self.grow(bytes as i64);
             }
         }
     }
@@ -397,28 +381,10 @@ impl Head {
     /// [`Malformed`] when the record, or the one with the labels of a series, is damaged; the
     /// rest of the record has been taken.
     pub fn replay(&self, bytes: &[u8], segment: u64) -> Result<(), Malformed> {
-        let mut replaying = self.replaying.lock();
-        if replaying.segment != segment {
-            *replaying = Replaying { segment, series: AHashMap::new() };
-        }
-        let mut lost = false;
-        let metadata = record::decode(bytes, |entry| {
-            if entry.has_labels {
-                let hash = self.hasher.hash_one(&entry.batch.labels);
-                if let Some(series) = self.make(hash, &entry.batch.labels, usize::MAX) {
-                    replaying.series.insert(entry.id, series);
-                }
-            }
-            let Some(series) = replaying.series.get(&entry.id) else {
-                lost = true;
-                return;
-            };
-            self.widen(std::iter::once(&entry.batch));
-            self.bytes.fetch_add(series.push(&entry.batch) as i64, Ordering::Relaxed);
-            self.keep_exemplars(series.id, &entry.batch.exemplars);
-        })?;
-        self.keep_metadata(metadata);
-        if lost { Err(Malformed("a series whose labels were in a damaged record")) } else { Ok(()) }
+        let (columns, whole) = self.replaying.lock().read(self, bytes, segment)?;
+        let (registry, rejected) = (self.registry.clone(), Default::default());
+        self.apply(Accepted { registry, columns, rejected });
+        if whole { Ok(()) } else { Err(Malformed("a series whose labels were in a damaged record")) }
     }
 
     /// Lets go of what only replay needs.
@@ -434,10 +400,6 @@ pub fn same_exemplar(a: &Exemplar, b: &Exemplar) -> bool {
 
 fn exemplar_bytes(exemplar: &Exemplar) -> usize {
     size_of::<Exemplar>() + exemplar.labels.bytes() + 48
-}
-
-fn labels_fit(labels: &Labels) -> bool {
-    labels.bytes() <= LABELS_BYTES_MAX && labels.iter().all(|(name, _)| name.len() <= NAME_BYTES_MAX)
 }
 
 fn cut(metadata: &MetricMetadata) -> MetricMetadata {

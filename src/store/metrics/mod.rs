@@ -6,29 +6,42 @@
 //! in parts and across them.
 //! Bytes: docs/format/wal.md, docs/format/metrics.md.
 
+pub mod accepted;
 pub mod build;
 pub mod cache;
+pub mod cardinality;
 pub mod chunk;
 pub mod cursor;
+pub mod data;
 pub mod flush;
 pub mod head;
 pub mod layout;
 pub mod postings;
 pub mod read;
 pub mod record;
+pub mod record_v2;
+pub mod registry;
+mod replay;
+mod resolve;
 pub mod rows;
 pub mod segment;
 pub mod select;
 pub mod series;
 pub mod set;
+pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
+
+use self::accepted::Accepted;
 use self::cache::FrameCache;
+use self::cardinality::Cardinality;
 use self::flush::Slice;
-use self::head::Head;
+use self::head::{Activity, Head};
+use self::registry::Registry;
 use self::segment::Part;
 use super::catalog::{Catalog, Names, VALUES_BYTES_MAX};
 use super::codec::Malformed;
@@ -40,6 +53,7 @@ use crate::base::clock::Clock;
 use crate::base::counters::Cell;
 use crate::base::limits::QueryBudget;
 use crate::model::batch::{Appended, MetricsBatch, Signal};
+use crate::model::raw::{ParseLabels, RawMetrics};
 
 /// Limits of the metrics store.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +62,14 @@ pub struct Options {
     pub lane: LaneOptions,
     /// Series in one head; new ones over it are refused, those there go on.
     pub active_series_max: usize,
+    /// Series of one metric name in memory; new ones over it are refused, those there go on.
+    pub series_per_metric_max: usize,
+    /// Labels of a new series.
+    pub labels_max: usize,
+    /// Bytes of a label's name in a new series.
+    pub label_name_bytes_max: usize,
+    /// Bytes of a label's value in a new series.
+    pub label_value_bytes_max: usize,
     /// Exemplars of one series in one head; the oldest makes room.
     pub exemplars_per_series_max: usize,
     /// Exemplars of all series in one head.
@@ -63,6 +85,10 @@ impl Default for Options {
         Self {
             lane: LaneOptions::default(),
             active_series_max: 2_000_000,
+            series_per_metric_max: 1_000_000,
+            labels_max: 64,
+            label_name_bytes_max: 1 << 10,
+            label_value_bytes_max: 16 << 10,
             exemplars_per_series_max: 10,
             exemplars_max: 100_000,
             metadata_max: 100_000,
@@ -77,8 +103,9 @@ pub struct MetricsKind {
     clock: Arc<dyn Clock>,
     catalog: Arc<Catalog>,
     damaged: Cell,
-    heads: AtomicU64,
     cache: Arc<FrameCache>,
+    /// What the newest head has, for the next one to go on with.
+    last: Mutex<Option<(Arc<Registry>, Arc<Activity>)>>,
 }
 
 impl Kind for MetricsKind {
@@ -89,7 +116,14 @@ impl Kind for MetricsKind {
     type Slice = Slice;
 
     fn new_head(&self) -> Head {
-        Head::new(self.heads.fetch_add(1, Ordering::Relaxed), self.options)
+        let mut last = self.last.lock();
+        let bytes_max = self.options.lane.head_bytes_max / 2;
+        let kept = last.take().filter(|(registry, activity)| {
+            registry.is_worth_keeping(activity.present.load(Ordering::Relaxed), bytes_max)
+        });
+        let head = Head::new(kept.map_or_else(Registry::new, |(registry, _)| registry), self.options);
+        *last = Some((head.registry().clone(), head.activity().clone()));
+        head
     }
 
     fn replay(&self, head: &Head, record: &[u8], segment: u64) -> Result<(), Malformed> {
@@ -165,8 +199,8 @@ impl MetricsStore {
             clock: env.clock.clone(),
             catalog: env.catalog.clone(),
             damaged,
-            heads: AtomicU64::new(0),
             cache: Arc::new(FrameCache::new(options.cache_bytes_max, &env.counters)),
+            last: Mutex::default(),
         };
         let lane = Lane::open(env, kind, options.lane)?;
         lane.view().heads.iter().for_each(|head| head.end_replay());
@@ -182,20 +216,48 @@ impl MetricsStore {
     pub fn active_series(&self) -> usize {
         self.lane.view().heads.last().map_or(0, |head| head.series_count())
     }
+
+    /// The series of the newest head by label; takes time in proportion to their pairs.
+    pub fn cardinality(&self) -> Cardinality {
+        self.lane.view().heads.last().map(|head| head.cardinality()).unwrap_or_default()
+    }
+
+    fn resolved(&self, resolve: impl FnOnce(&Head) -> Accepted) -> Result<Appended, StoreError> {
+        // Series are found before the log's lock is taken, and the samples encoded; only when a flush
+        // has changed the registry in between, this is done again under it.
+        let Some(head) = self.lane.view().heads.pop() else { return Ok(Appended::default()) };
+        let accepted = resolve(&head);
+        let mut columns = Vec::new();
+        record_v2::put_columns(&mut columns, &accepted.columns);
+        self.lane.append(
+            |head, out, segment| {
+                if !Arc::ptr_eq(&accepted.registry, head.registry()) {
+                    let accepted = head.adopt(accepted);
+                    columns.clear();
+                    record_v2::put_columns(&mut columns, &accepted.columns);
+                    put_record(out, head, &accepted, &columns, segment);
+                    return accepted;
+                }
+                put_record(out, head, &accepted, &columns, segment);
+                accepted
+            },
+            |head, accepted| head.apply(accepted),
+        )
+    }
+}
+
+fn put_record(out: &mut Vec<u8>, head: &Head, accepted: &Accepted, columns: &[u8], segment: u64) {
+    if !accepted.columns.is_empty() {
+        record_v2::put(out, &head.registry().read(), &accepted.columns, columns, segment);
+    }
 }
 
 impl AppendMetrics for MetricsStore {
     fn append(&self, batch: &MetricsBatch) -> Result<Appended, StoreError> {
-        // Series are found before the log's lock is taken; only when a flush has changed the head
-        // in between, they are found again under it.
-        let resolved = self.lane.view().heads.last().map(|head| head.resolve(batch));
-        self.lane.append(
-            |head, out, segment| {
-                let resolved = resolved.filter(|own| own.head == head.number()).unwrap_or_else(|| head.resolve(batch));
-                record::encode(batch, &resolved, segment, out);
-                resolved
-            },
-            |head, resolved| head.apply(batch, resolved),
-        )
+        self.resolved(|head| head.resolve(batch))
+    }
+
+    fn append_raw(&self, raw: RawMetrics<'_>, parse: &ParseLabels<'_>) -> Result<Appended, StoreError> {
+        self.resolved(|head| head.resolve_raw(raw, parse))
     }
 }

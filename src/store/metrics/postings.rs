@@ -1,11 +1,9 @@
 //! From matchers to series: for each label name its values, for each value the numbers of the
-//! series that have it. The head holds them as bitmaps, a part as runs; [`matched`] asks either.
+//! series that have it. A registry holds them as bitmaps, a part as runs; [`matched`] asks either.
 
-use ahash::AHashMap;
 use roaring::RoaringBitmap;
 
 use crate::base::limits::QueryBudget;
-use crate::model::labels::Labels;
 use crate::model::matcher::{MatchOp, Matcher};
 use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader, put_varint};
@@ -230,93 +228,63 @@ pub fn damaged(Malformed(what): Malformed) -> StoreError {
     StoreError::Damaged { path: "postings".into(), what: what.to_owned() }
 }
 
-enum Held {
+/// The series of a pair, in memory.
+#[derive(Default)]
+pub enum Held {
+    /// There is none yet.
+    #[default]
+    None,
+    /// Most pairs of a label with many values have one.
     One(u32),
+    /// More.
     Many(Box<RoaringBitmap>),
 }
 
-/// The index of the head.
-#[derive(Default)]
-pub struct HeadPostings {
-    names: AHashMap<Box<str>, AHashMap<Box<str>, Held>>,
-    series: u32,
-}
-
-impl HeadPostings {
-    /// Adds the next series, whose number is how many there were; returns the bytes of memory
-    /// that its new names and values take.
-    pub fn insert(&mut self, labels: &Labels) -> usize {
-        let id = self.series;
-        self.series += 1;
-        let mut grown = 0;
-        for (name, value) in labels {
-            if !self.names.contains_key(name) {
-                grown += name.len() + 100;
-                self.names.insert(name.into(), AHashMap::new());
-            }
-            let Some(values) = self.names.get_mut(name) else { continue };
-            match values.get_mut(value) {
-                None => {
-                    grown += value.len() + 60;
-                    values.insert(value.into(), Held::One(id));
-                }
-                Some(Held::Many(ids)) => {
-                    ids.insert(id);
-                }
-                Some(held) => {
-                    if let Held::One(first) = *held {
-                        *held = Held::Many(Box::new(RoaringBitmap::from_iter([first, id])));
-                    }
-                }
+impl Held {
+    /// Adds a number that is larger than all before.
+    pub fn push(&mut self, id: u32) {
+        match self {
+            Self::None => *self = Self::One(id),
+            Self::One(first) => *self = Self::Many(Box::new(RoaringBitmap::from_iter([*first, id]))),
+            Self::Many(ids) => {
+                ids.insert(id);
             }
         }
-        grown
     }
-}
 
-impl Held {
-    fn ids(&self) -> Ids<'_> {
+    /// The numbers.
+    pub fn ids(&self) -> Ids<'_> {
         match self {
+            Self::None => Ids::Runs(&[]),
             Self::One(id) => Ids::One(*id),
             Self::Many(ids) => Ids::Bitmap(ids),
         }
     }
-}
 
-impl Postings for HeadPostings {
-    fn all(&self) -> RoaringBitmap {
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.series);
-        all
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Many(ids) => usize::try_from(ids.len()).unwrap_or(usize::MAX),
+        }
     }
 
-    fn add(&self, name: &str, value: &str, set: &mut RoaringBitmap) -> Result<(), StoreError> {
-        if let Some(held) = self.names.get(name).and_then(|values| values.get(value)) {
-            held.ids().add_to(set).map_err(damaged)?;
+    /// How many there are in `set`.
+    pub fn count(&self, set: &RoaringBitmap) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::One(id) => u64::from(set.contains(*id)),
+            Self::Many(ids) => ids.intersection_len(set),
         }
-        Ok(())
-    }
-
-    fn visit(&self, name: Option<&str>, prefix: &str, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let begins = |value: &str| value.starts_with(prefix);
-        if let Some(name) = name {
-            for (value, held) in self.names.get(name).into_iter().flatten().filter(|(value, _)| begins(value)) {
-                visit(name, value, held.ids())?;
-            }
-            return Ok(());
-        }
-        for (name, values) in &self.names {
-            for (value, held) in values.iter().filter(|(value, _)| begins(value)) {
-                visit(name, value, held.ids())?;
-            }
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::registry::Registry;
     use super::*;
+    use crate::model::labels::Labels;
 
     #[test]
     fn runs_come_back_and_touch_what_they_hold() {
@@ -340,10 +308,12 @@ mod tests {
             let pairs = [("job", ["", "a", "b"][at % 3]), ("pod", ["", "p-1", "p-2", "q"][at % 4]), ("n", "x")];
             sets.push(Labels::from_pairs(pairs.into_iter().chain([("id", at.to_string().as_str())])).unwrap());
         }
-        let mut postings = HeadPostings::default();
-        sets.iter().for_each(|labels| {
-            postings.insert(labels);
-        });
+        let registry = Registry::new();
+        let mut postings = registry.write();
+        for labels in &sets {
+            let pairs = postings.intern(labels).unwrap();
+            postings.series_of(&pairs).unwrap();
+        }
         let mut all = Vec::new();
         for op in [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex] {
             for (name, value) in [("job", "a"), ("job", ""), ("pod", "p-.|"), ("pod", ".+"), ("pod", ".*"), ("x", "|y")]
@@ -354,7 +324,7 @@ mod tests {
         for first in &all {
             for second in &all {
                 let matchers = [first.clone(), second.clone()];
-                let found = matched(&postings, &matchers, &QueryBudget::unlimited()).unwrap();
+                let found = matched(&*postings, &matchers, &QueryBudget::unlimited()).unwrap();
                 for (id, labels) in sets.iter().enumerate() {
                     let expected = matchers.iter().all(|matcher| matcher.matches_labels(labels));
                     assert_eq!(found.contains(id as u32), expected, "{first} {second} {labels}");

@@ -1,19 +1,16 @@
-//! Records of the metrics log: one for each batch, with what was accepted of it. A series has its
-//! labels in the first record of a segment that names it and is called by its number after that.
+//! What the parts of the metrics log's records have in common, and records of version 1, which are
+//! read but not written any more. Version 2: [`record_v2`](super::record_v2).
 //! Bytes: docs/format/wal.md.
 
-use std::sync::atomic::Ordering;
-
 use super::chunk::histogram;
-use super::head::Resolved;
-use super::series::fits;
-use crate::model::batch::{MetricMetadata, MetricsBatch, SeriesBatch};
+use crate::model::batch::{MetricMetadata, SeriesBatch};
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::sample::Sample;
-use crate::store::codec::{Malformed, Reader, put_bytes, put_f64, put_signed, put_str, put_varint};
+use crate::store::codec::{Malformed, Reader, put_f64, put_signed, put_str, put_varint};
 
-const VERSION: u8 = 1;
+/// The first byte of the records read here.
+pub const VERSION: u8 = 1;
 const HAS_LABELS: u64 = 1;
 const HAS_HISTOGRAMS: u64 = 2;
 const HAS_EXEMPLARS: u64 = 4;
@@ -78,52 +75,6 @@ pub fn take_metadata(reader: &mut Reader<'_>) -> Result<MetricMetadata, Malforme
     Ok(MetricMetadata { name: text()?, kind: text()?, help: text()?, unit: text()? })
 }
 
-/// Appends the record of what was accepted of `batch`; nothing when that is nothing. Runs under the
-/// log's lock, so that labels come before the first number in the segment.
-pub fn encode(batch: &MetricsBatch, resolved: &Resolved, segment: u64, out: &mut Vec<u8>) {
-    let accepted = batch.series.iter().zip(&resolved.series).filter_map(|(own, series)| Some((own, series.as_ref()?)));
-    let count = accepted.clone().count();
-    if count == 0 && resolved.metadata.is_empty() {
-        return;
-    }
-    out.push(VERSION);
-    put_varint(out, count as u64);
-    for (own, series) in accepted {
-        let labels = (series.defined.swap(segment, Ordering::Relaxed) != segment).then_some(&series.labels);
-        put_series(out, u64::from(series.id), labels, own);
-    }
-    put_varint(out, resolved.metadata.len() as u64);
-    resolved.metadata.iter().for_each(|metadata| put_metadata(out, metadata));
-}
-
-fn put_series(out: &mut Vec<u8>, id: u64, labels: Option<&Labels>, batch: &SeriesBatch) {
-    let histograms: Vec<_> = batch.histograms.iter().filter(|sample| fits(sample)).cloned().collect();
-    let flags = if labels.is_some() { HAS_LABELS } else { 0 }
-        | if histograms.is_empty() { 0 } else { HAS_HISTOGRAMS }
-        | if batch.exemplars.is_empty() { 0 } else { HAS_EXEMPLARS };
-    put_varint(out, id << 3 | flags);
-    if let Some(labels) = labels {
-        put_labels(out, labels);
-    }
-    put_varint(out, batch.samples.len() as u64);
-    let mut last = 0i64;
-    for sample in &batch.samples {
-        put_signed(out, sample.t.wrapping_sub(last));
-        put_f64(out, sample.value);
-        last = sample.t;
-    }
-    if !histograms.is_empty() {
-        put_varint(out, histograms.len() as u64);
-        let mut bytes = Vec::new();
-        histogram::encode(&mut bytes, &histograms);
-        put_bytes(out, &bytes);
-    }
-    if !batch.exemplars.is_empty() {
-        put_varint(out, batch.exemplars.len() as u64);
-        batch.exemplars.iter().for_each(|exemplar| put_exemplar(out, exemplar));
-    }
-}
-
 /// A series of a record.
 pub struct Entry {
     /// Its number in the segment.
@@ -138,13 +89,13 @@ pub struct Entry {
 ///
 /// # Errors
 /// [`Malformed`]; what came before has been handed out.
-pub fn decode(record: &[u8], mut visit: impl FnMut(&Entry)) -> Result<Vec<MetricMetadata>, Malformed> {
+pub fn decode(record: &[u8], mut visit: impl FnMut(Entry)) -> Result<Vec<MetricMetadata>, Malformed> {
     let mut reader = Reader::new(record);
     if reader.byte()? != VERSION {
         return Err(Malformed("a record of another version"));
     }
     for _ in 0..reader.count(record.len())? {
-        visit(&take_series(&mut reader)?);
+        visit(take_series(&mut reader)?);
     }
     let mut metadata = Vec::new();
     for _ in 0..reader.count(record.len())? {
@@ -181,7 +132,26 @@ fn take_series(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::codec::put_bytes;
     use proptest::prelude::*;
+
+    fn put_series(out: &mut Vec<u8>, id: u64, batch: &SeriesBatch) {
+        put_varint(out, id << 3 | HAS_LABELS | HAS_HISTOGRAMS | HAS_EXEMPLARS);
+        put_labels(out, &batch.labels);
+        put_varint(out, batch.samples.len() as u64);
+        let mut last = 0i64;
+        for sample in &batch.samples {
+            put_signed(out, sample.t.wrapping_sub(last));
+            put_f64(out, sample.value);
+            last = sample.t;
+        }
+        put_varint(out, batch.histograms.len() as u64);
+        let mut bytes = Vec::new();
+        histogram::encode(&mut bytes, &batch.histograms);
+        put_bytes(out, &bytes);
+        put_varint(out, batch.exemplars.len() as u64);
+        batch.exemplars.iter().for_each(|exemplar| put_exemplar(out, exemplar));
+    }
 
     #[test]
     fn a_series_comes_back_as_it_was() {
@@ -190,7 +160,7 @@ mod tests {
         let samples = vec![Sample { t: i64::MIN, value: -0.0 }, Sample { t: i64::MAX, value: 1.0 }];
         let batch = SeriesBatch { labels, samples, starts: vec![], histograms: vec![], exemplars: vec![exemplar] };
         let mut out = Vec::new();
-        put_series(&mut out, 77, Some(&batch.labels), &batch);
+        put_series(&mut out, 77, &batch);
         let entry = take_series(&mut Reader::new(&out)).unwrap();
         assert_eq!((entry.id, entry.has_labels), (77, true));
         assert_eq!(format!("{:?}", entry.batch), format!("{batch:?}"));

@@ -3,31 +3,34 @@
 //! and 4.1.2, with wider steps for any `i64`). Used in the head only; parts have
 //! [`column`](super::column).
 
-use crate::base::bits::{BitReader, BitWriter};
+use crate::base::bits::{self, Bits};
 use crate::store::codec::{Malformed, unzigzag, zigzag};
 
 /// Widths of a delta of deltas: one more leading 1 bit for each step.
 const WIDTHS: [u32; 5] = [0, 7, 12, 32, 64];
 /// No window of meaningful bits is set yet.
 const NO_WINDOW: u8 = u8::MAX;
+/// Most samples of one appender.
+pub const SAMPLES_MAX: u16 = 240;
 
-/// Samples of one series, still growing.
+/// Samples of one series, still growing. There is one for each active series, so it is small.
 #[derive(Clone, Debug)]
 pub struct Appender {
-    bits: BitWriter,
-    count: u32,
-    first_t: i64,
+    /// The first sample's time and value come first, whole.
+    bytes: Vec<u8>,
     last_t: i64,
     delta: i64,
     value: u64,
+    count: u16,
+    /// Bits of the last byte that are not written yet.
+    free: u8,
     lead: u8,
     trail: u8,
 }
 
 impl Default for Appender {
     fn default() -> Self {
-        let bits = BitWriter::default();
-        Self { bits, count: 0, first_t: 0, last_t: 0, delta: 0, value: 0, lead: NO_WINDOW, trail: 0 }
+        Self { bytes: Vec::new(), last_t: 0, delta: 0, value: 0, count: 0, free: 0, lead: NO_WINDOW, trail: 0 }
     }
 }
 
@@ -47,12 +50,17 @@ pub struct Chunk {
 impl Appender {
     /// Samples so far.
     pub fn count(&self) -> u32 {
-        self.count
+        u32::from(self.count)
+    }
+
+    /// Whether it takes no more samples.
+    pub fn is_full(&self) -> bool {
+        self.count >= SAMPLES_MAX
     }
 
     /// Times of the first and the last sample.
     pub fn span(&self) -> (i64, i64) {
-        (self.first_t, self.last_t)
+        (self.bytes.first_chunk().map_or(0, |first| i64::from_be_bytes(*first)), self.last_t)
     }
 
     /// The newest sample's time and the bits of its value.
@@ -62,20 +70,26 @@ impl Appender {
 
     /// Bytes of memory taken beside the struct itself.
     pub fn heap_bytes(&self) -> usize {
-        self.bits.capacity()
+        self.bytes.capacity()
     }
 
     /// Appends a sample.
     pub fn push(&mut self, t: i64, value: f64) {
         let value = value.to_bits();
         if self.count == 0 {
-            self.bits.put(t as u64, 64);
-            self.bits.put(value, 64);
-            self.first_t = t;
+            self.put(t as u64, 64);
+            self.put(value, 64);
         } else {
             let delta = t.wrapping_sub(self.last_t);
-            self.put_time(zigzag(delta.wrapping_sub(self.delta)));
-            self.put_value(value ^ self.value);
+            let change = zigzag(delta.wrapping_sub(self.delta));
+            let (time, time_width) = self.time_code(change);
+            let (code, width) = self.value_code(value ^ self.value);
+            if time_width + width <= 64 {
+                self.put(time << width | code, time_width + width);
+            } else {
+                self.put(time, time_width);
+                self.put_wide(value ^ self.value, code, width);
+            }
             self.delta = delta;
         }
         self.last_t = t;
@@ -83,43 +97,62 @@ impl Appender {
         self.count += 1;
     }
 
-    fn put_time(&mut self, change: u64) {
-        let needed = 64 - change.leading_zeros();
-        let step = WIDTHS.iter().position(|width| needed <= *width).unwrap_or(WIDTHS.len() - 1);
-        // `step` ones and, but for the last step, a zero.
-        let ones = (1u64 << step) - 1;
-        if step + 1 < WIDTHS.len() {
-            self.bits.put(ones << 1, step as u32 + 1);
-        } else {
-            self.bits.put(ones, step as u32);
+    /// The bits of a delta of deltas; the widest are written here but for the last of them.
+    fn time_code(&mut self, change: u64) -> (u64, u32) {
+        if change == 0 {
+            return (0, 1);
         }
-        self.bits.put(change, WIDTHS.get(step).copied().unwrap_or(64));
+        match 64 - change.leading_zeros() {
+            0..=7 => (0b10 << 7 | change, 9),
+            8..=12 => (0b110 << 12 | change, 15),
+            13..=32 => (0b1110 << 32 | change, 36),
+            _ => {
+                self.put(0b1111, 4);
+                self.put(change >> 32, 32);
+                (change & u64::from(u32::MAX), 32)
+            }
+        }
     }
 
-    fn put_value(&mut self, xor: u64) {
+    /// The bits of a changed value; over 64 of them, `put_wide` makes them again.
+    fn value_code(&mut self, xor: u64) -> (u64, u32) {
         if xor == 0 {
-            return self.bits.put(0, 1);
+            return (0, 1);
         }
         let (lead, trail) = (xor.leading_zeros().min(31) as u8, xor.trailing_zeros() as u8);
         if self.lead != NO_WINDOW && lead >= self.lead && trail >= self.trail {
             let width = 64 - u32::from(self.lead) - u32::from(self.trail);
-            self.bits.put(0b10, 2);
-            return self.bits.put(xor >> self.trail, width);
+            return ((xor >> self.trail) | 0b10u64.checked_shl(width).unwrap_or(0), width + 2);
         }
-        let width = 64 - u32::from(lead) - u32::from(trail);
-        self.bits.put(0b11, 2);
-        self.bits.put(u64::from(lead), 5);
-        self.bits.put(u64::from(width) - 1, 6);
-        self.bits.put(xor >> trail, width);
         (self.lead, self.trail) = (lead, trail);
+        let width = 64 - u32::from(lead) - u32::from(trail);
+        let head = 0b11 << 11 | u64::from(lead) << 6 | (u64::from(width) - 1);
+        ((xor >> trail) | head.checked_shl(width).unwrap_or(0), width + 13)
+    }
+
+    fn put_wide(&mut self, xor: u64, code: u64, width: u32) {
+        if width <= 64 {
+            return self.put(code, width);
+        }
+        // The head does not fit beside the bits: a window that was there, or a new one.
+        let bits = 64 - u32::from(self.lead) - u32::from(self.trail);
+        if width == bits + 2 {
+            self.put(0b10, 2);
+        } else {
+            self.put(0b11 << 11 | u64::from(self.lead) << 6 | (u64::from(bits) - 1), 13);
+        }
+        self.put(xor >> self.trail, bits);
+    }
+
+    fn put(&mut self, value: u64, count: u32) {
+        bits::put(&mut self.bytes, &mut self.free, value, count);
     }
 
     /// Gives the samples away as a chunk and starts anew.
     pub fn seal(&mut self) -> Chunk {
-        let bits = self.bits.take();
-        let chunk = Chunk { first_t: self.first_t, last_t: self.last_t, count: self.count, bits };
-        *self = Self::default();
-        chunk
+        let (first_t, last_t) = self.span();
+        let own = std::mem::take(self);
+        Chunk { first_t, last_t, count: u32::from(own.count), bits: own.bytes.into_boxed_slice() }
     }
 
     /// Hands out the samples in the order they came.
@@ -127,7 +160,7 @@ impl Appender {
     /// # Errors
     /// Never for what this appender wrote.
     pub fn read(&self, visit: impl FnMut(i64, f64)) -> Result<(), Malformed> {
-        decode(self.bits.bytes(), self.count, visit)
+        decode(&self.bytes, self.count(), visit)
     }
 }
 
@@ -154,35 +187,51 @@ pub fn decode(bits: &[u8], count: u32, mut visit: impl FnMut(i64, f64)) -> Resul
     if count == 0 {
         return Ok(());
     }
-    let mut reader = BitReader::new(bits);
-    let short = Malformed("chunk cut short");
-    let mut t = reader.get(64).ok_or(short)? as i64;
-    let mut value = reader.get(64).ok_or(short)?;
-    let (mut delta, mut lead, mut width) = (0i64, 0, 64);
+    let mut bits = Bits::new(bits);
+    let mut t = bits.take(64) as i64;
+    let mut value = bits.take(64);
+    let (mut delta, mut width, mut trail) = (0i64, 64, 0);
+    if bits.is_over() {
+        return Err(Malformed("chunk cut short"));
+    }
     visit(t, f64::from_bits(value));
     for _ in 1..count {
-        let change = unzigzag(take_time(&mut reader).ok_or(short)?);
-        delta = delta.wrapping_add(change);
+        let mut word = bits.peek();
+        if word >> 63 == 0 {
+            bits.skip(1);
+            word <<= 1;
+        } else {
+            delta = delta.wrapping_add(unzigzag(take_time(&mut bits, word)));
+            word = bits.peek();
+        }
         t = t.wrapping_add(delta);
-        if reader.bit().ok_or(short)? {
-            if reader.bit().ok_or(short)? {
-                lead = reader.get(5).ok_or(short)? as u32;
-                width = reader.get(6).ok_or(short)? as u32 + 1;
+        if word >> 63 == 0 {
+            bits.skip(1);
+        } else {
+            if word >> 62 == 0b11 {
+                let lead = (word << 2 >> 59) as u32;
+                width = (word << 7 >> 58) as u32 + 1;
+                trail = 64u32.checked_sub(lead + width).ok_or(Malformed("chunk with a window over 64 bits"))?;
+                bits.skip(13);
+            } else {
+                bits.skip(2);
             }
-            let trail = 64u32.checked_sub(lead + width).ok_or(Malformed("chunk with a window over 64 bits"))?;
-            value ^= reader.get(width).ok_or(short)? << trail;
+            value ^= bits.take(width) << trail;
+        }
+        if bits.is_over() {
+            return Err(Malformed("chunk cut short"));
         }
         visit(t, f64::from_bits(value));
     }
     Ok(())
 }
 
-fn take_time(reader: &mut BitReader<'_>) -> Option<u64> {
-    let mut step = 0;
-    while step + 1 < WIDTHS.len() && reader.bit()? {
-        step += 1;
-    }
-    reader.get(*WIDTHS.get(step)?)
+#[inline]
+fn take_time(bits: &mut Bits<'_>, word: u64) -> u64 {
+    let step = word.leading_ones().min(WIDTHS.len() as u32 - 1);
+    let head = (step + 1).min(WIDTHS.len() as u32 - 1);
+    bits.skip(head);
+    bits.take(WIDTHS.get(step as usize).copied().unwrap_or(64))
 }
 
 #[cfg(test)]

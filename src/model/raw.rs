@@ -53,14 +53,17 @@ impl RawSeries {
 }
 
 impl RawMetrics<'_> {
+    /// The labels of the series at a place, with the places of its samples.
+    #[inline]
+    pub fn at(&self, place: usize) -> (&[u8], Range<usize>) {
+        let start = place.checked_sub(1).and_then(|before| self.series.get(before)).map_or(0, |own| own.rows_end);
+        let Some(own) = self.series.get(place) else { return (&[], 0..0) };
+        (own.labels(&self.bytes), start as usize..own.rows_end as usize)
+    }
+
     /// Each series' labels with the places of its samples.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Range<usize>)> {
-        let mut start = 0;
-        self.series.iter().map(move |own| {
-            let rows = start..own.rows_end as usize;
-            start = rows.end;
-            (own.labels(&self.bytes), rows)
-        })
+        (0..self.series.len()).map(|place| self.at(place))
     }
 
     /// The same request with all labels read, and what was refused: the reason, the text, and how

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Batch, Decoded, Failure, Headers, Receiver, headers};
@@ -17,7 +18,7 @@ use crate::base::error::{Classify as _, ErrorClass};
 use crate::base::limits::MemoryBudget;
 use crate::ingest::Ingestor;
 use crate::model::batch::Appended;
-use crate::wire::decompress::{DecompressError, Encoding, decompress};
+use crate::wire::decompress::{DecompressError, Encoding, decompress_into};
 use crate::wire::limits;
 
 /// Bounds of what is received at once.
@@ -41,6 +42,10 @@ pub struct Options {
 
 /// Inflated bodies up to this many bytes are small.
 pub(super) const SMALL_BYTES_MAX: usize = 512 << 10;
+
+/// Buffers for inflated bodies that are kept for the next, and how large one may be.
+const BUFFERS_MAX: usize = 4;
+const BUFFER_BYTES_MAX: usize = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -68,6 +73,8 @@ struct Inner {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
     imports: Arc<Semaphore>,
+    /// Buffers for inflated bodies that nobody uses now.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A body that has arrived; its bytes are charged until it is dropped.
@@ -118,7 +125,8 @@ impl State {
         let small = Arc::new(Semaphore::new(options.small_places.max(1)));
         let large = Arc::new(Semaphore::new(options.large_places.max(1)));
         let imports = Arc::new(Semaphore::new(options.import_places.max(1)));
-        Self(Arc::new(Inner { options, ingestor, counters: counters.clone(), in_flight, small, large, imports }))
+        let (counters, buffers) = (counters.clone(), Mutex::default());
+        Self(Arc::new(Inner { options, ingestor, counters, in_flight, small, large, imports, buffers }))
     }
 
     /// The time, in milliseconds.
@@ -238,13 +246,20 @@ impl State {
         body: &[u8],
         inflated_max: usize,
     ) -> Attempt {
-        let inflated = match decompress(encoding, body, inflated_max) {
-            Ok(inflated) => inflated,
-            Err(DecompressError::TooLarge { .. }) => return Attempt::Large,
-            Err(error) => return Attempt::Done(Err(error.into())),
+        let mut buffer = self.0.buffers.lock().pop().unwrap_or_default();
+        let attempt = match decompress_into(encoding, body, inflated_max, &mut buffer) {
+            Ok(inflated) => {
+                let decoded = (receiver.decode)(request, inflated);
+                Attempt::Done(decoded.map_err(Failure::from).and_then(|decoded| self.push(receiver, decoded)))
+            }
+            Err(DecompressError::TooLarge { .. }) => Attempt::Large,
+            Err(error) => Attempt::Done(Err(error.into())),
         };
-        let decoded = (receiver.decode)(request, &inflated);
-        Attempt::Done(decoded.map_err(Failure::from).and_then(|decoded| self.push(receiver, decoded)))
+        let mut buffers = self.0.buffers.lock();
+        if buffer.capacity() <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX {
+            buffers.push(buffer);
+        }
+        attempt
     }
 
     /// Stores what was decoded.

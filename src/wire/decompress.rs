@@ -116,6 +116,40 @@ pub fn reader<'s>(
     })
 }
 
+/// Inflates `body` to at most `limit` bytes, into `buffer` where it must be inflated: one that is used
+/// again for the next body costs no memory from the system. What is in it before does not matter.
+///
+/// # Errors
+/// [`DecompressError`].
+pub fn decompress_into<'a>(
+    encoding: Encoding,
+    body: &'a [u8],
+    limit: usize,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], DecompressError> {
+    match encoding {
+        Encoding::Snappy => {
+            let declared = snappy_len(body, limit)?;
+            if buffer.len() < declared {
+                // Not a copy of what is in it.
+                buffer.clear();
+                buffer.resize(declared, 0);
+            }
+            let len = snap::raw::Decoder::new().decompress(body, buffer).map_err(|error| bad("snappy", error))?;
+            Ok(buffer.get(..len).unwrap_or_default())
+        }
+        Encoding::Identity | Encoding::Gzip | Encoding::Deflate | Encoding::Zstd => {
+            match decompress(encoding, body, limit)? {
+                Cow::Borrowed(body) => Ok(body),
+                Cow::Owned(inflated) => {
+                    *buffer = inflated;
+                    Ok(buffer)
+                }
+            }
+        }
+    }
+}
+
 fn bad(format: &'static str, what: impl ToString) -> DecompressError {
     DecompressError::BadData { format, what: what.to_string() }
 }
@@ -151,6 +185,11 @@ fn zstd(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
 }
 
 fn snappy(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
+    snappy_len(body, limit)?;
+    snap::raw::Decoder::new().decompress_vec(body).map_err(|error| bad("snappy", error))
+}
+
+fn snappy_len(body: &[u8], limit: usize) -> Result<usize, DecompressError> {
     if body.starts_with(SNAPPY_FRAMED) {
         return Err(bad("snappy", "this is the framing format; send one raw block"));
     }
@@ -161,7 +200,7 @@ fn snappy(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
     if declared > body.len().saturating_mul(SNAPPY_GROWTH_MAX) {
         return Err(bad("snappy", format!("{} bytes cannot hold the declared {declared}", body.len())));
     }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(|error| bad("snappy", error))
+    Ok(declared)
 }
 
 /// Packs `body` as a raw snappy block, as senders do.
@@ -206,8 +245,11 @@ mod tests {
     #[test]
     fn every_encoding_gives_the_body_back() {
         let body = b"some body, some body".repeat(100);
+        let mut buffer = vec![7; 3000];
         for encoding in ALL {
-            assert_eq!(*decompress(encoding, &packed(encoding, &body), LIMIT).unwrap(), body, "{encoding:?}");
+            let packed = packed(encoding, &body);
+            assert_eq!(*decompress(encoding, &packed, LIMIT).unwrap(), body, "{encoding:?}");
+            assert_eq!(decompress_into(encoding, &packed, LIMIT, &mut buffer).unwrap(), body, "{encoding:?}");
         }
     }
 

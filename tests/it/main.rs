@@ -19,6 +19,7 @@ mod nothing;
 mod plugins;
 mod power;
 mod program;
+mod raw_write;
 mod receive;
 mod remote_read;
 mod shop;

@@ -23,7 +23,7 @@ use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::series_set;
 use trilith::store::{AppendMetrics, SelectMetrics};
 
-const NOW_MS: i64 = 1_760_000_000_000;
+pub(super) const NOW_MS: i64 = 1_760_000_000_000;
 const DAY_MS: i64 = 86_400_000;
 
 fn env(dir: &Path) -> Env {
@@ -41,7 +41,7 @@ fn env(dir: &Path) -> Env {
     }
 }
 
-fn open(dir: &Path) -> MetricsStore {
+pub(super) fn open(dir: &Path) -> MetricsStore {
     MetricsStore::open(&env(dir), options()).unwrap()
 }
 
@@ -132,7 +132,7 @@ fn select(store: &MetricsStore, matchers: &[Matcher], range: RangeMs) -> Vec<Str
     lines(&answer)
 }
 
-fn everything(store: &MetricsStore) -> Vec<String> {
+pub(super) fn everything(store: &MetricsStore) -> Vec<String> {
     select(store, &[], RangeMs::ALL)
 }
 

@@ -50,11 +50,11 @@ impl Head {
     /// The same for a request whose labels have not been read; `parse` reads those of new series.
     pub fn resolve_raw(&self, raw: RawMetrics<'_>, parse: &ParseLabels<'_>) -> Accepted {
         let mut rejected = Rejections::default();
-        let wanted: Vec<Wanted<'_>> = raw
-            .iter()
-            .map(|(bytes, rows)| Wanted { bytes, rows: rows.len() as u64, labels: None })
-            .collect();
-        let found = self.find_or_make(&wanted, parse, &mut rejected);
+        let wanted = |at: usize| {
+            let (bytes, rows) = raw.at(at);
+            Wanted { bytes, rows: rows.len() as u64, labels: None }
+        };
+        let found = self.find_or_make(raw.series.len(), &wanted, parse, &mut rejected);
         let mut ids = Vec::with_capacity(raw.times.len());
         for (id, own) in found.iter().zip(&raw.series) {
             ids.resize(own.rows_end as usize, *id);
@@ -120,29 +120,30 @@ impl Head {
             raw::put_labels(&mut bytes, &own.labels);
             places.push(start..bytes.len());
         }
-        let want = |(own, place): (&&'_ SeriesBatch, Range<usize>)| -> (Range<usize>, u64) {
-            (place, (own.samples.len() + own.histograms.len()).max(1) as u64)
+        let wanted = |at: usize| {
+            let place = places.get(at).cloned().unwrap_or_default();
+            let own = batches.get(at).copied();
+            let rows = own.map_or(0, |own| (own.samples.len() + own.histograms.len()).max(1) as u64);
+            Wanted { bytes: bytes.get(place).unwrap_or_default(), rows, labels: own.map(|own| &own.labels) }
         };
-        let wanted: Vec<Wanted<'_>> = batches
-            .iter()
-            .zip(places)
-            .map(|(own, place)| {
-                let (place, rows) = want((own, place));
-                Wanted { bytes: bytes.get(place).unwrap_or_default(), rows, labels: Some(&own.labels) }
-            })
-            .collect();
         let unread = |_: &[u8]| -> Result<Labels, BadLabels> { Ok(Labels::default()) };
-        self.find_or_make(&wanted, &unread, rejected)
+        self.find_or_make(batches.len(), &wanted, &unread, rejected)
     }
 
-    fn find_or_make(&self, wanted: &[Wanted<'_>], parse: &ParseLabels<'_>, rejected: &mut Rejections) -> Vec<u32> {
+    fn find_or_make<'a>(
+        &self,
+        count: usize,
+        wanted: &impl Fn(usize) -> Wanted<'a>,
+        parse: &ParseLabels<'_>,
+        rejected: &mut Rejections,
+    ) -> Vec<u32> {
         let mut missing = Vec::new();
-        let mut ids = Vec::with_capacity(wanted.len());
+        let mut ids = Vec::with_capacity(count);
         {
             let known = self.registry.read();
             let mut guess = NO_SERIES;
-            for (at, own) in wanted.iter().enumerate() {
-                let id = known.find(own.bytes, guess).unwrap_or(NO_SERIES);
+            for at in 0..count {
+                let id = known.find(wanted(at).bytes, guess).unwrap_or(NO_SERIES);
                 if id == NO_SERIES {
                     missing.push(at);
                 } else {
@@ -157,9 +158,9 @@ impl Head {
         ids
     }
 
-    fn make_missing(
+    fn make_missing<'a>(
         &self,
-        wanted: &[Wanted<'_>],
+        wanted: &impl Fn(usize) -> Wanted<'a>,
         mut missing: Vec<usize>,
         parse: &ParseLabels<'_>,
         ids: &mut [u32],
@@ -169,7 +170,7 @@ impl Head {
         {
             let mut known = self.registry.write();
             missing.retain(|at| {
-                let Some(own) = wanted.get(*at) else { return false };
+                let own = wanted(*at);
                 // Another request may have made it in between.
                 let found = known.find(own.bytes, NO_SERIES);
                 let id = found.or_else(|| {
@@ -181,7 +182,7 @@ impl Head {
         }
         let mut read = Vec::with_capacity(missing.len());
         for at in missing {
-            let Some(own) = wanted.get(at) else { continue };
+            let own = wanted(at);
             let labels = own.labels.cloned().map_or_else(|| parse(own.bytes), Ok);
             match labels.and_then(|labels| self.check(labels)) {
                 Ok(labels) => read.push((at, own.rows, labels)),

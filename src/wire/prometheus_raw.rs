@@ -119,12 +119,7 @@ impl<'a> Request<'a, '_> {
         true
     }
 
-    fn general(
-        &mut self,
-        message: &'a [u8],
-        behind: &[u8],
-        labels: std::ops::Range<usize>,
-    ) -> Result<bool, WireError> {
+    fn general(&mut self, message: &'a [u8], behind: &[u8], labels: std::ops::Range<usize>) -> Result<bool, WireError> {
         let mut reader = Reader::new(behind);
         while let Some((number, _)) = reader.field()? {
             if number == 1 {

@@ -53,11 +53,7 @@ struct Raw {
     starts: Vec<i64>,
 }
 
-fn decode(
-    body: &[u8],
-    options: &Options,
-    raw: Option<Raw>,
-) -> Result<(Option<Raw>, Decoded<MetricsBatch>), WireError> {
+fn decode(body: &[u8], options: &Options, raw: Option<Raw>) -> Result<(Option<Raw>, Decoded<MetricsBatch>), WireError> {
     let mut request = Request {
         options,
         meter: Meter::new(options, body.len()),

@@ -282,9 +282,9 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use super::super::registry::Registry;
     use super::*;
     use crate::model::labels::Labels;
+    use crate::store::metrics::registry::Registry;
 
     #[test]
     fn runs_come_back_and_touch_what_they_hold() {

@@ -244,7 +244,8 @@ impl Head {
         let metric = || -> String { labels.metric_name().chars().take(200).collect() };
         let (count, bytes) = (labels.len(), labels.bytes());
         if count > options.labels_max {
-            let text = format!("a series of {:?} with {count} labels, over the limit of {}", metric(), options.labels_max);
+            let text =
+                format!("a series of {:?} with {count} labels, over the limit of {}", metric(), options.labels_max);
             return Err(("too_many_labels", text));
         }
         if bytes > LABELS_BYTES_MAX {

@@ -35,10 +35,17 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
 
 fn write(sink: &mut Sink, mut result: promql::Answer, asked: &Asked, timings: Timings) -> Result<(), StreamError> {
     let mut truncated = false;
-    if let AnswerValue::Vector(all) | AnswerValue::Matrix(all) = &mut result.value {
-        truncated = asked.limit > 0 && all.len() > asked.limit;
-        if truncated {
-            all.truncate(asked.limit);
+    if asked.limit > 0 {
+        match &mut result.value {
+            AnswerValue::Vector(all) => {
+                truncated = all.len() > asked.limit;
+                all.truncate(asked.limit);
+            }
+            AnswerValue::Matrix(all) => {
+                truncated = all.len() > asked.limit;
+                all.truncate(asked.limit);
+            }
+            AnswerValue::Scalar(..) | AnswerValue::String(..) => {}
         }
     }
     json::answer(sink, result, asked.stats.then_some(timings), truncated)

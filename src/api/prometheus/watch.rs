@@ -52,7 +52,8 @@ impl Watched {
     /// The query has an answer, or none; it had waited for `waited` before it began.
     pub(super) fn ended(&mut self, waited: Duration, result: &Result<Answer, PromqlError>, budget: &QueryBudget) {
         let series = result.as_ref().map_or(0, |answer| match &answer.value {
-            AnswerValue::Vector(all) | AnswerValue::Matrix(all) => all.len(),
+            AnswerValue::Vector(all) => all.len(),
+            AnswerValue::Matrix(all) => all.len(),
             AnswerValue::Scalar(..) | AnswerValue::String(..) => 1,
         });
         let outcome = result.as_ref().err().map_or("success", |error| ApiError::kind_of(error));

@@ -4,6 +4,7 @@
 //! Language: https://prometheus.io/docs/prometheus/latest/querying/basics/
 
 mod aggregate;
+mod answer;
 pub mod ast;
 mod binary;
 mod cells;
@@ -36,11 +37,9 @@ mod trim;
 pub mod value;
 mod windows;
 
-use std::sync::Arc;
 
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::limits::{LimitError, QueryBudget};
-use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::store::{SelectMetrics, StoreError};
@@ -48,8 +47,9 @@ use crate::store::{SelectMetrics, StoreError};
 use ast::{Expr, Kind};
 use eval::{Eval, Grid};
 use lex::{SyntaxError, Times};
-use value::{CellRef, Value};
+use value::Value;
 
+pub use answer::{AnswerSeries, Matrix};
 pub use native::{Bucket, Work};
 pub use parse::{Signature, signature};
 
@@ -111,17 +111,6 @@ impl Default for Params {
     }
 }
 
-/// One series of an answer.
-#[derive(Clone, Debug)]
-pub struct AnswerSeries {
-    /// Its labels.
-    pub labels: Labels,
-    /// Float samples: milliseconds and values.
-    pub floats: Vec<(i64, f64)>,
-    /// Histogram samples.
-    pub histograms: Vec<(i64, Arc<Histogram>)>,
-}
-
 /// The value of an answer.
 #[derive(Clone, Debug)]
 pub enum AnswerValue {
@@ -132,7 +121,7 @@ pub enum AnswerValue {
     /// Series with one sample each, in the query's order.
     Vector(Vec<AnswerSeries>),
     /// Series with many, sorted by labels.
-    Matrix(Vec<AnswerSeries>),
+    Matrix(Matrix),
 }
 
 /// The answer of a query.
@@ -316,8 +305,7 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
         all.push(AnswerSeries { labels, floats, histograms });
         Ok(())
     })?;
-    all.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(AnswerValue::Matrix(all))
+    Ok(AnswerValue::Matrix(all.into()))
 }
 
 fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerValue, PromqlError> {
@@ -325,36 +313,21 @@ fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerV
     match eval.eval(expr, &grid)? {
         Value::Scalar(values) => {
             let floats = values.into_iter().enumerate().map(|(step, value)| (grid.time(step), value)).collect();
-            Ok(AnswerValue::Matrix(vec![AnswerSeries { labels: Labels::default(), floats, histograms: Vec::new() }]))
+            let series = AnswerSeries { labels: Labels::default(), floats, histograms: Vec::new() };
+            Ok(AnswerValue::Matrix(vec![series].into()))
         }
         Value::String(_) => Err(PromqlError::Request(
             "invalid expression type \"string\" for range query, must be Scalar or instant Vector".to_owned(),
         )),
         Value::Vector(vector) => {
             let joined = eval.join_equal(vector, true)?;
-            let samples: usize = joined.iter().map(|series| series.column.steps()).sum();
-            eval.budget.charge(16 * samples)?;
-            let mut all = answer_series(joined, &grid);
-            all.sort_by(|a, b| a.labels.cmp(&b.labels));
-            Ok(AnswerValue::Matrix(all))
+            // Charged when the columns were made.
+            Ok(AnswerValue::Matrix(Matrix::of_columns(joined, grid)))
         }
     }
 }
 
 fn answer_series(vector: value::Vector, grid: &Grid) -> Vec<AnswerSeries> {
-    let mut all = Vec::with_capacity(vector.len());
-    for series in vector {
-        let mut answer = AnswerSeries { labels: series.labels, floats: Vec::new(), histograms: Vec::new() };
-        for step in 0..grid.steps {
-            match series.column.get(step) {
-                CellRef::None => {}
-                CellRef::Float(value) => answer.floats.push((grid.time(step), value)),
-                CellRef::Histogram(histogram) => answer.histograms.push((grid.time(step), histogram.clone())),
-            }
-        }
-        if !answer.floats.is_empty() || !answer.histograms.is_empty() {
-            all.push(answer);
-        }
-    }
-    all
+    let has_sample = |series: &value::Series| !series.column.is_empty();
+    vector.into_iter().filter(has_sample).map(|series| answer::points(series, grid)).collect()
 }

@@ -235,7 +235,8 @@ impl Question {
                 assert!(self.scalar.is_some_and(|expected| close(expected, *value)), "{at}: got {value}");
             }
             AnswerValue::String(..) => panic!("{at}: a script cannot expect a string"),
-            AnswerValue::Vector(all) | AnswerValue::Matrix(all) => self.check_series(&at, all),
+            AnswerValue::Vector(all) => self.check_series(&at, all),
+            AnswerValue::Matrix(all) => self.check_series(&at, &all.clone().into_iter().collect::<Vec<_>>()),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Remote read, with a real Prometheus at either end: one that answers its own queries from our data,
-//! and one whose chunks ours are compared with, byte for byte. They need Debian's prometheus, as
+//! and one whose chunks ours are compared with, byte for byte, those of float histograms among them. They need Debian's prometheus, as
 //! tests/it/agents.rs says.
 
 use std::collections::BTreeMap;
@@ -34,8 +34,12 @@ fn shapes(end: i64, steps: i64) -> Vec<Series<'static>> {
 }
 
 fn write(address: SocketAddr, series: &[Series<'_>]) {
+    post(address, &remote_write(series));
+}
+
+fn post(address: SocketAddr, body: &[u8]) {
     let headers = "Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n";
-    let answer = ask(address, "POST", "/api/v1/write", headers, &remote_write(series));
+    let answer = ask(address, "POST", "/api/v1/write", headers, body);
     assert!(answer.status < 300, "{}", answer.text());
 }
 
@@ -175,6 +179,41 @@ fn frames(mut body: &[u8]) -> BTreeMap<Vec<(String, String)>, Vec<ChunkFields>> 
 }
 
 /// Newest samples as text: what is not too old now is the same, but for how it is called.
+/// A `WriteRequest` of a series of native histograms whose counts are floats, beside the float series.
+fn float_histograms(end: i64, steps: i64) -> Vec<u8> {
+    let double = |number: u8, value: f64, out: &mut Vec<u8>| {
+        out.push(number << 3 | 1);
+        out.extend_from_slice(&value.to_le_bytes());
+    };
+    let mut series = Vec::new();
+    for (name, value) in [("__name__", "native"), ("job", "native")] {
+        let mut label = Vec::new();
+        field(1, name.as_bytes(), &mut label);
+        field(2, value.as_bytes(), &mut label);
+        field(1, &label, &mut series);
+    }
+    for step in 0..steps {
+        let n = step as f64;
+        let mut one = Vec::new();
+        double(2, 8.0 * n + 100.5, &mut one);
+        double(3, -1.5 * n, &mut one);
+        one.extend([4 << 3, 6]); // schema 3
+        double(5, 0.001, &mut one);
+        double(7, 0.25 * n, &mut one);
+        // Buckets 1 and 2, then one fourteen further up: a span's offset is zigzag, then its length.
+        field(11, &[1 << 3, 2, 2 << 3, 2], &mut one);
+        field(11, &[1 << 3, 28, 2 << 3, 1], &mut one);
+        let counts: Vec<u8> = [n, 2.5 * n, 1.25].iter().flat_map(|count: &f64| count.to_le_bytes()).collect();
+        field(13, &counts, &mut one);
+        one.push(15 << 3);
+        varint((end - (steps - 1 - step) * STEP_MS) as u64, &mut one);
+        field(4, &one, &mut series);
+    }
+    let mut request = Vec::new();
+    field(1, &series, &mut request);
+    request
+}
+
 fn same_federation(ours: SocketAddr, theirs: SocketAddr) {
     let now = chrono::Utc::now().timestamp_millis();
     let fresh = |name: &'static str, labels: &[(&'static str, &'static str)], value| Series {
@@ -213,8 +252,8 @@ fn chunks_are_those_that_a_prometheus_streams() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("data"), &[]);
     wait_for("the store", || try_ask(process.main, "GET", "/-/ready", "", b"").filter(|answer| answer.status == 200));
-    let (_prometheus, theirs) =
-        start_prometheus(&prometheus, folder.path(), "global: {}", &["--web.enable-remote-write-receiver"]);
+    let flags = ["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"];
+    let (_prometheus, theirs) = start_prometheus(&prometheus, folder.path(), "global: {}", &flags);
     wait_for("prometheus", || try_json(theirs, "/api/v1/status/buildinfo"));
     // Within one block of two hours and one chunk of 120 samples, wherever in time that is.
     let block = 7_200_000;
@@ -222,10 +261,13 @@ fn chunks_are_those_that_a_prometheus_streams() {
     let series = shapes(end, 100);
     write(process.main, &series);
     write(theirs, &series);
+    let natives = float_histograms(end, 100);
+    post(process.main, &snappy(&natives));
+    post(theirs, &snappy(&natives));
     same_federation(process.main, theirs);
     let request = chunks_request(".+", end - 99 * STEP_MS, end);
     let expected = read_chunks(theirs, &request);
-    assert_eq!(expected.len(), 7);
+    assert_eq!(expected.len(), 8);
     assert!(expected.values().all(|chunks| chunks.len() == 1), "one chunk each");
     assert_eq!(read_chunks(process.main, &request), expected);
     let some = read_chunks(process.main, &chunks_request("a|b", end - 20 * STEP_MS, end));

@@ -37,7 +37,6 @@ mod trim;
 pub mod value;
 mod windows;
 
-
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::labels::Labels;

@@ -201,6 +201,8 @@ pub struct Config {
     pub wal_fsync: Fsync,
     /// How long a query may take before it is logged.
     pub slow_query: Option<Duration>,
+    /// Whether series get `__type__` and `__unit__` labels.
+    pub type_and_unit_labels: bool,
     /// Who to become when root started the server.
     pub run_as: Option<RunAs>,
     /// A level (`info`) or filter (`info,trilith::store=debug`).
@@ -226,6 +228,7 @@ impl Default for Config {
             metrics: metrics::Options::default(),
             wal_fsync: Fsync::Interval,
             slow_query: Some(Duration::from_secs(5)),
+            type_and_unit_labels: false,
             run_as: None,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,

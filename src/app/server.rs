@@ -156,6 +156,7 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
     };
     let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
     let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit, own(admin));
+    inside.ingestor.set_type_and_unit_labels(config.type_and_unit_labels);
     let routers = routers(doors, |door| router::ready(admin, &inside, door));
     let _ = admin.inside.set(inside);
     admin.life.set_ready(routers);

@@ -9,6 +9,7 @@ mod delta;
 mod level;
 mod options;
 mod service;
+mod type_unit;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +95,12 @@ impl Ingestor {
         options.retention_traces = traces;
     }
 
+    /// Whether series get `__type__` and `__unit__` from metadata that comes with them, from the next
+    /// batch on.
+    pub fn set_type_and_unit_labels(&self, on: bool) {
+        self.options.write().type_and_unit_labels = on;
+    }
+
     /// The time, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
@@ -119,6 +126,9 @@ impl Ingestor {
     /// [`IngestError`] of class `Unavailable`: the sender should retry.
     pub fn push_metrics_with_deltas(&self, mut batch: MetricsBatch, deltas: &[usize]) -> Result<Appended, IngestError> {
         self.check_gate()?;
+        if self.options.read().type_and_unit_labels {
+            type_unit::mark(&mut batch);
+        }
         let mut rejected = Rejections::default();
         let window = Window::new(&self.options.read(), Signal::Metrics, self.clock.now_ns());
         admit::metrics(&mut batch, &window, &mut rejected);

@@ -21,6 +21,8 @@ pub struct Options {
     pub detect_level: bool,
     /// Most series whose deltas are summed up at the same time; over it the longest idle go.
     pub delta_series_max: usize,
+    /// Whether series get `__type__` and `__unit__` from metadata that comes with them.
+    pub type_and_unit_labels: bool,
     /// After this time without a delta a series' sum is forgotten and starts again at zero.
     pub delta_idle: Duration,
 }
@@ -37,6 +39,7 @@ impl Default for Options {
             line_bytes_max: 256 << 10,
             detect_level: true,
             delta_series_max: 100_000,
+            type_and_unit_labels: false,
             delta_idle: Duration::from_secs(3_600),
         }
     }

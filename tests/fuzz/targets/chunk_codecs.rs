@@ -1,0 +1,64 @@
+//! Chunks: bytes that are none decode to an error, and what is encoded comes back bit for bit.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use trilith::store::metrics::chunk::gorilla::Appender;
+use trilith::store::metrics::chunk::{column, gorilla, histogram};
+
+/// Times and values that the bytes mean: small and wide steps, equal and wild values.
+fn samples(bytes: &[u8]) -> (Vec<i64>, Vec<f64>) {
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let (mut t, mut value) = (0i64, 0u64);
+    for chunk in bytes.chunks(5) {
+        let number = chunk.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        let step = match number % 4 {
+            0 => 15_000,
+            1 => 15_000 + (number >> 2) % 7,
+            2 => 1 + (number >> 2),
+            _ => 1 + ((number >> 2) << 24),
+        };
+        let Some(next) = t.checked_add(i64::try_from(step).unwrap_or(1)) else { break };
+        t = next;
+        value = match number >> 38 {
+            0 => value,
+            1 => value.wrapping_add(1),
+            2 => (number as f64).to_bits(),
+            _ => number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        };
+        times.push(t);
+        values.push(f64::from_bits(value));
+    }
+    (times, values)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((count, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let count = u16::from_le_bytes(*count);
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let _ = column::decode(rest, usize::from(count), &mut times, &mut values);
+    let _ = gorilla::decode(rest, u32::from(count), |_, _| {});
+    if let Ok(all) = histogram::decode(rest, usize::from(count)) {
+        let mut out = Vec::new();
+        histogram::encode(&mut out, &all);
+        let again = histogram::decode(&out, all.len()).expect("histograms that were encoded");
+        assert_eq!(format!("{all:?}"), format!("{again:?}"));
+    }
+
+    let (times, values) = samples(rest);
+    let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let mut out = Vec::new();
+    column::encode(&mut out, &times, &values);
+    let (mut own_times, mut own_values) = (Vec::new(), Vec::new());
+    column::decode(&out, times.len(), &mut own_times, &mut own_values).expect("a column that was encoded");
+    assert_eq!((&times, bits(&values)), (&own_times, bits(&own_values)));
+
+    let mut appender = Appender::default();
+    times.iter().zip(&values).for_each(|(t, value)| appender.push(*t, *value));
+    let (mut own_times, mut own_values) = (Vec::new(), Vec::new());
+    let read = appender.seal().read(|t, value| {
+        own_times.push(t);
+        own_values.push(value);
+    });
+    read.expect("a chunk that was appended");
+    assert_eq!((&times, bits(&values)), (&own_times, bits(&own_values)));
+});

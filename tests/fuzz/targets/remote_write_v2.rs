@@ -1,0 +1,16 @@
+//! Remote write 2.0: a body, as it is after decompression or still compressed, into a head.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use trilith::wire::limits::DEFAULT;
+use trilith::wire::prometheus::decode_v2;
+
+#[path = "shared/taken.rs"]
+mod taken;
+
+fuzz_target!(|bytes: &[u8]| {
+    let bytes = taken::inflated(bytes);
+    if let Ok(decoded) = decode_v2(&bytes, &DEFAULT) {
+        taken::all(&decoded.batch);
+    }
+});

@@ -134,16 +134,10 @@ pub const SETTINGS: &[Setting] = &[
         config.slow_query = value::slow(text)?;
         Ok(())
     }),
-    fixed(
-        "type-and-unit-labels",
-        "",
-        "false",
-        "make type and unit of a metric, where sent along, labels of its series",
-        |config, text| {
-            config.type_and_unit_labels = value::boolean(text)?;
-            Ok(())
-        },
-    ),
+    fixed("type-and-unit-labels", "", "false", "label series with the type and unit sent along", |config, text| {
+        config.type_and_unit_labels = value::boolean(text)?;
+        Ok(())
+    }),
     fixed("run-as", "UID:GID", "none", "who to become when root started it", |config, text| {
         config.run_as = Some(user(text)?);
         Ok(())

@@ -354,6 +354,10 @@ impl Walk<'_, '_> {
                 VectorMatchCardinality::OneToOne | VectorMatchCardinality::ManyToMany => {}
             }
             self.binary_words(modifier);
+            if op.is_set() && (fill_left.is_some() || fill_right.is_some()) {
+                let message = "filling in missing series not allowed for set operators".to_owned();
+                return Err(SyntaxError { pos: left.pos, message });
+            }
         }
         let right = self.expr(&binary.rhs)?;
         let (labels, on) = match matching {

@@ -328,15 +328,35 @@ fn every_script_gets_the_answers_it_expects() {
     assert!(asked > 100, "only {asked} questions: is the runner reading the scripts?");
 }
 
+/// The names that are called in questions which a script answers with series or a number.
+fn answered() -> BTreeSet<String> {
+    let mut called = BTreeSet::new();
+    for (_, text) in scripts() {
+        let mut open = Vec::new();
+        for line in text.lines() {
+            if let Some(question) = line.strip_prefix("eval ") {
+                let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                let calls = question.match_indices('(').map(|(at, _)| question[..at].trim_end());
+                open = calls.filter_map(|before| before.rsplit(|c| !word(c)).next()).map(str::to_owned).collect();
+            } else if line.starts_with(' ') && !line.trim().starts_with("expect") {
+                called.extend(open.drain(..));
+            }
+        }
+    }
+    called
+}
+
 #[test]
-fn every_function_is_named_by_a_script() {
-    let texts: String = scripts().into_iter().map(|(_, text)| text).collect();
-    let called: BTreeSet<&str> = texts
-        .match_indices('(')
-        .filter_map(|(at, _)| texts[..at].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next())
-        .collect();
+fn every_function_and_aggregation_is_answered_by_a_script() {
+    let called = answered();
     for function in functions::all() {
-        assert!(called.contains(function.name), "no script calls {}", function.name);
+        assert!(called.contains(function.name), "no script answers a call of {}", function.name);
+    }
+    for op in ["sum", "avg", "count", "min", "max", "group", "stddev", "stdvar", "topk", "bottomk", "count_values"] {
+        assert!(called.contains(op), "no script answers {op}");
+    }
+    for op in ["quantile", "limitk", "limit_ratio", "fill", "fill_left", "fill_right", "group_left"] {
+        assert!(called.contains(op), "no script answers {op}");
     }
 }
 

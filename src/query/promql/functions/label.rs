@@ -24,9 +24,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     row("info", "adds the labels of matching info metrics", "info(a)", Imp::Whole(info::info)),
 ];
 
-fn check_name(name: &str) -> Result<(), PromqlError> {
+fn check_name(name: &str, function: &str) -> Result<(), PromqlError> {
     if name.is_empty() {
-        return Err(PromqlError::Execution(format!("invalid destination label name in label function: {name}")));
+        return Err(PromqlError::Execution(format!("invalid destination label name in {function}(): {name}")));
     }
     Ok(())
 }
@@ -55,7 +55,7 @@ fn label_replace(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Resul
     let pattern = eval.string(arg(call, 4)?, grid)?;
     let regex = Regex::new(&format!("^(?s:{pattern})$"))
         .map_err(|_| PromqlError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-    check_name(&to)?;
+    check_name(&to, call.function.name)?;
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     for series in &mut vector {
         eval.spend(10)?;
@@ -76,7 +76,7 @@ fn label_join(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<V
     for name in call.args.iter().skip(3) {
         from.push(eval.string(name, grid)?);
     }
-    check_name(&to)?;
+    check_name(&to, call.function.name)?;
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     for series in &mut vector {
         eval.spend(10)?;

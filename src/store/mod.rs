@@ -34,6 +34,8 @@ use crate::model::sample::Columns;
 use crate::model::span::{AttrValue, Span, SpanKind, TraceId};
 use crate::model::time::{RangeMs, RangeNs};
 
+use metrics::cardinality::Cardinality;
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -196,6 +198,14 @@ pub trait SelectMetrics: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError>;
+
+    /// Series in memory, counted by label; `None` where they are not counted without reading them.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`].
+    fn cardinality(&self, _budget: &QueryBudget) -> Result<Option<Cardinality>, StoreError> {
+        Ok(None)
+    }
 
     /// Exemplars of matching series, by series, in time order.
     ///

@@ -39,6 +39,7 @@ const PROMETHEUS: &[Call] = &[
     ("/api/v1/status/walreplay", "", "", 200),
     ("/api/v1/status/tsdb", "", "limit=3", 200),
     ("/api/v1/status/active_queries", "", "", 200),
+    ("/api/v1/status/tsdb/blocks", "", "", 200),
     ("/api/v1/alertmanagers", "", "", 200),
     ("/api/v1/targets/metadata", "", "", 200),
     ("/api/v1/targets/relabel_steps", "", "scrapePool=a&labels=%7B%7D", 404),

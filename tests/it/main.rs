@@ -10,6 +10,7 @@ mod docker_files;
 mod docs;
 mod doors;
 mod endpoints;
+mod explorer;
 mod fixtures;
 mod grafana;
 mod hostile;

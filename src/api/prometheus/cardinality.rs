@@ -11,9 +11,10 @@ use super::params::Params;
 use super::{answer, json, number};
 use crate::api::Context;
 use crate::base::limits::QueryBudget;
-use crate::model::labels::{Labels, METRIC_NAME};
+use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
+use crate::store::metrics::cardinality::Cardinality;
 
 /// Rows of each list unless a request says otherwise.
 const ROWS: usize = 10;
@@ -21,13 +22,15 @@ const ROWS: usize = 10;
 const ROWS_MAX: usize = 10_000;
 /// How far back "now" reaches: what Prometheus keeps in memory.
 const RECENT_MS: i64 = 2 * 3_600_000;
-/// Charged for each pair that is counted.
-const PAIR_BYTES: usize = 64;
+/// Charged for each pair that is counted, beside its text.
+const PAIR_BYTES: usize = 160;
 
 struct Asked {
     rows: usize,
     range: RangeMs,
     selectors: Vec<Vec<Matcher>>,
+    /// Neither times nor matchers are given.
+    is_now: bool,
 }
 
 fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
@@ -46,64 +49,66 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
         selectors.push(Vec::new());
     }
     let mut range = params.range()?;
-    if params.get("start").is_none() && params.get("end").is_none() {
+    let is_timed = params.get("start").is_some() || params.get("end").is_some();
+    if !is_timed {
         range.start = context.clock.now_ms() - RECENT_MS;
     }
-    Ok(Asked { rows, range, selectors })
+    let is_now = !is_timed && params.get("match[]").is_none();
+    Ok(Asked { rows, range, selectors, is_now })
 }
 
-/// What is counted of one label.
-#[derive(Default)]
-struct OfLabel {
-    values: u64,
-    bytes: u64,
-}
-
-/// Series counted by their pairs.
-#[derive(Default)]
-struct Counts<'l> {
-    pairs: HashMap<(&'l str, &'l str), u64>,
-    labels: HashMap<&'l str, OfLabel>,
-}
-
-impl<'l> Counts<'l> {
-    fn of(all: &'l [Labels], budget: &QueryBudget) -> Result<Self, ApiError> {
-        let mut counts = Self::default();
-        for (at, labels) in all.iter().enumerate() {
-            if at % 4_096 == 0 {
-                budget.check()?;
-            }
-            for (name, value) in labels {
-                let count = counts.pairs.entry((name, value)).or_default();
-                *count += 1;
-                let is_new = *count == 1;
-                let label = counts.labels.entry(name).or_default();
-                label.bytes += value.len() as u64;
-                if is_new {
-                    label.values += 1;
-                    budget.charge(PAIR_BYTES)?;
-                }
+/// Counts series by their pairs.
+fn count(all: &[Labels], budget: &QueryBudget) -> Result<Cardinality, ApiError> {
+    let mut pairs: HashMap<(&str, &str), u64> = HashMap::new();
+    for (at, labels) in all.iter().enumerate() {
+        if at % 4_096 == 0 {
+            budget.check()?;
+        }
+        for (name, value) in labels {
+            let count = pairs.entry((name, value)).or_default();
+            *count += 1;
+            if *count == 1 {
+                budget.charge(PAIR_BYTES + 2 * (name.len() + value.len()))?;
             }
         }
-        Ok(counts)
     }
+    let mut counted = Cardinality { series: all.len() as u64, ..Cardinality::default() };
+    pairs.into_iter().for_each(|((name, value), series)| counted.add(name, value, series));
+    Ok(counted)
+}
+
+/// What is in memory now where the store counts it; else all series that match, each once.
+fn counted(context: &Context, asked: &Asked, budget: &QueryBudget) -> Result<Cardinality, ApiError> {
+    if asked.is_now
+        && let Some(counted) = context.metrics.cardinality(budget)?
+        && counted.series > 0
+    {
+        return Ok(counted);
+    }
+    let mut all = Vec::new();
+    for selector in &asked.selectors {
+        all.extend(context.metrics.series(selector, asked.range, budget)?);
+    }
+    all.sort();
+    all.dedup();
+    count(&all, budget)
 }
 
 /// The largest, the largest first; equal ones by name.
-fn top<'l>(all: impl Iterator<Item = (String, u64)> + 'l, rows: usize) -> Vec<(String, u64)> {
+fn top<N: Ord>(all: impl Iterator<Item = (N, u64)>, rows: usize) -> Vec<(N, u64)> {
     let mut all: Vec<_> = all.collect();
-    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     all.truncate(rows);
     all
 }
 
-fn rows(out: &mut String, title: &str, all: Vec<(String, u64)>) {
+fn rows<N: AsRef<str>>(out: &mut String, title: &str, all: impl IntoIterator<Item = (N, u64)>) {
     out.push_str(",\"");
     out.push_str(title);
     out.push_str("\":");
     json::list(out, all, |out, (name, value)| {
         out.push_str("{\"name\":");
-        json::string(out, &name);
+        json::string(out, name.as_ref());
         out.push_str(",\"value\":");
         number::whole(out, value);
         out.push('}');
@@ -116,41 +121,38 @@ pub(super) async fn tsdb(State(context): State<Context>, params: Params) -> Resp
         Err(error) => return error.into_response(),
     };
     answer(&context, None, params.coding, move |context, budget, sink| {
-        let mut all = Vec::new();
-        for selector in &asked.selectors {
-            all.extend(context.metrics.series(selector, asked.range, budget)?);
-        }
-        all.sort();
-        all.dedup();
-        let counts = Counts::of(&all, budget)?;
+        let counted = counted(context, &asked, budget)?;
         let now = context.clock.now_ms();
         let out = &mut sink.text;
         out.push_str("{\"status\":\"success\",\"data\":{\"headStats\":{");
-        let stats = [("numSeries", all.len()), ("numLabelPairs", counts.pairs.len()), ("chunkCount", all.len())];
+        let stats = [("numSeries", counted.series), ("numLabelPairs", counted.pairs), ("chunkCount", counted.series)];
         for (name, value) in stats {
             json::string(out, name);
             out.push(':');
-            number::whole(out, value as u64);
+            number::whole(out, value);
             out.push(',');
         }
-        let (start, end) = (asked.range.start.max(0), asked.range.end.min(now).max(0));
+        let span = counted.span.unwrap_or(asked.range);
+        let (start, end) = (span.start.max(0), span.end.min(now).max(0));
         out.push_str(&format!("\"minTime\":{start},\"maxTime\":{end}}}"));
-        let metrics = counts.pairs.iter().filter(|((name, _), _)| *name == METRIC_NAME);
-        let metrics = metrics.map(|((_, value), count)| ((*value).to_owned(), *count));
+        let metrics = counted.by_metric.iter().map(|(name, series)| (name.as_str(), *series));
         rows(out, "seriesCountByMetricName", top(metrics, asked.rows));
-        let values = counts.labels.iter().map(|(name, label)| ((*name).to_owned(), label.values));
+        let values = counted.by_label.iter().map(|(name, label)| (name.as_str(), label.values));
         rows(out, "labelValueCountByLabelName", top(values, asked.rows));
-        let bytes = counts.labels.iter().map(|(name, label)| ((*name).to_owned(), label.bytes));
-        rows(out, "memoryInBytesByLabelName", top(bytes, asked.rows));
-        let mut pairs: Vec<_> = counts.pairs.iter().map(|(pair, count)| (*count, *pair)).collect();
-        pairs.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        let pairs = pairs.into_iter().take(asked.rows).map(|(count, (name, value))| (format!("{name}={value}"), count));
-        rows(out, "seriesCountByLabelValuePair", pairs.collect());
+        let mut bytes: HashMap<&str, u64> = HashMap::new();
+        for (name, value) in counted.by_pair.keys() {
+            *bytes.entry(name).or_default() += value.len() as u64;
+        }
+        rows(out, "memoryInBytesByLabelName", top(bytes.into_iter(), asked.rows));
+        let pairs = counted.by_pair.iter().map(|((name, value), series)| ((name, value), *series));
+        let pairs =
+            top(pairs, asked.rows).into_iter().map(|((name, value), series)| (format!("{name}={value}"), series));
+        rows(out, "seriesCountByLabelValuePair", pairs);
         let refused = context.counters.values("trilith_rejected_total");
         let refused = refused.into_iter().filter(|(labels, _)| labels.contains(&("signal", "metrics".to_owned())));
         let reason =
             |labels: &[(&str, String)]| labels.iter().find(|(name, _)| *name == "reason").map(|pair| pair.1.clone());
-        rows(out, "refusedByReason", refused.filter_map(|(labels, count)| Some((reason(&labels)?, count))).collect());
+        rows(out, "refusedByReason", refused.filter_map(|(labels, count)| Some((reason(&labels)?, count))));
         out.push_str("}}");
         Ok(())
     })

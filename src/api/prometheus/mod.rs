@@ -77,6 +77,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "series by name, label and pair; `start`, `end`, `match[]`: of any time",
         || get(cardinality::tsdb),
     ),
+    endpoint("GET", "/api/v1/status/tsdb/blocks", "Prometheus's blocks, of which there are none", || {
+        get(status::blocks)
+    }),
     endpoint("GET", "/api/v1/status/active_queries", "queries that run or wait", || get(status::active_queries)),
 ];
 

@@ -89,6 +89,11 @@ pub(super) async fn walreplay() -> Response {
     success("{\"min\":0,\"max\":0,\"current\":0,\"state\":\"done\"}")
 }
 
+/// Parts are no blocks of Prometheus.
+pub(super) async fn blocks() -> Response {
+    success("{\"blocks\":[]}")
+}
+
 /// The queries that run or wait for a place, the oldest first.
 pub(super) async fn active_queries(State(context): State<Context>) -> Response {
     let row = |(number, query): (u64, std::sync::Arc<crate::api::own::Query>)| {

@@ -32,6 +32,8 @@ use crate::model::time::RangeMs;
 use crate::store::StoreError;
 use crate::store::codec::Malformed;
 
+/// Charged for a pair that is counted, beside its text.
+const PAIR_BYTES: usize = 200;
 /// Longest texts of metadata, in bytes; a longer name is refused, the others are cut.
 const METADATA_BYTES_MAX: usize = 4 << 10;
 
@@ -194,12 +196,22 @@ impl Head {
         })
     }
 
-    /// Counts its series by label; takes time in proportion to all its pairs.
-    pub fn cardinality(&self) -> Cardinality {
+    /// Counts its series by label; takes time in proportion to all its pairs, whose memory is charged.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`].
+    pub fn cardinality(&self, budget: &QueryBudget) -> Result<Cardinality, StoreError> {
         let present = self.present();
         let mut counted = Cardinality { series: present.len(), span: self.span(), ..Cardinality::default() };
-        self.registry.read().count_pairs(&present, |name, value, count| counted.add(name, value, count));
-        counted
+        let mut room = Ok(());
+        self.registry.read().count_pairs(&present, |name, value, count| {
+            if room.is_ok() {
+                room = budget.charge(PAIR_BYTES + 2 * (name.len() + value.len()));
+                counted.add(name, value, count);
+            }
+        });
+        room?;
+        Ok(counted)
     }
 
     /// Metadata that came since the last flush, by name.

@@ -218,8 +218,11 @@ impl MetricsStore {
     }
 
     /// The series of the newest head by label; takes time in proportion to their pairs.
-    pub fn cardinality(&self) -> Cardinality {
-        self.lane.view().heads.last().map(|head| head.cardinality()).unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`].
+    pub fn cardinality(&self, budget: &QueryBudget) -> Result<Cardinality, StoreError> {
+        self.lane.view().heads.last().map(|head| head.cardinality(budget)).unwrap_or_else(|| Ok(Cardinality::default()))
     }
 
     fn resolved(&self, resolve: impl FnOnce(&Head) -> Accepted) -> Result<Appended, StoreError> {

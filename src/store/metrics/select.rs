@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::cardinality::Cardinality;
 use super::head::{Head, same_exemplar};
 use super::segment::Part;
 use super::set::{SetBuilder, Source, StoreSet};
@@ -142,6 +143,10 @@ impl SelectMetrics for MetricsStore {
             head.pairs(Some(name), matchers, budget, &mut |_, value| values.add(value))?;
         }
         Ok(values.set.into_iter().collect())
+    }
+
+    fn cardinality(&self, budget: &QueryBudget) -> Result<Option<Cardinality>, StoreError> {
+        MetricsStore::cardinality(self, budget).map(Some)
     }
 
     fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {

@@ -75,6 +75,21 @@ impl Gate {
         if free < needed { Err(StoreError::DiskFull { free, needed }) } else { Ok(()) }
     }
 
+    /// Whether the disk has room for `bytes` more besides what is kept free, when last looked.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`].
+    pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let (free, needed) = (self.free.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
+        let needed = needed.saturating_add(bytes);
+        if free < needed { Err(StoreError::DiskFull { free, needed }) } else { Ok(()) }
+    }
+
+    /// Whether the store is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Room on the file system when last looked, in bytes.
     pub fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed)

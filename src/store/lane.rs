@@ -5,14 +5,19 @@
 //! Invariants: a record is in the log before it is in the head; the records of the sealed segments
 //! are exactly those of the frozen heads; a view has every row once, because parts come in and the
 //! frozen head goes out under one lock.
-//! Locks: `flushing`, then `state`, then the log's.
+//! Locks: `merging`, then `flushing`, then `state`, then the log's.
 
-use std::collections::BTreeMap;
+mod merge;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+
+use self::merge::Merges;
+pub use self::merge::Pace;
 
 use super::StoreError;
 use super::catalog::{Names, PartId};
@@ -66,6 +71,32 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// # Errors
     /// [`StoreError`].
     fn names(&self, part: &Self::Part) -> Result<Names, StoreError>;
+    /// Whether parts of this kind can be merged.
+    const MERGES: bool = false;
+    /// Writes what `parts`, oldest first, hold as one part, without what was deleted; says whether
+    /// there is anything left to keep.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn merge(
+        &self,
+        _parts: &[Arc<Self::Part>],
+        _out: &mut PartWriter,
+        _pace: &mut Pace,
+    ) -> Result<bool, StoreError> {
+        Err(StoreError::NotReady("not able to merge parts of this kind"))
+    }
+    /// Whether a part should be written anew by itself, for it holds rows that are to go.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn wants_rewrite(&self, _part: &Self::Part) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    /// Noted in merged parts when their merge begins.
+    fn merge_mark(&self) -> u64 {
+        0
+    }
     /// A part has come: a good time to build its text index. Failures are the kind's to handle.
     fn added(&self, _part: &Self::Part) {}
     /// A part is gone: drop what was kept beside it.
@@ -125,6 +156,9 @@ pub struct Lane<K: Kind> {
     wal: Wal,
     state: RwLock<State<K>>,
     flushing: Mutex<()>,
+    /// Held by the one merge that runs, with the parts that are not to be merged any more.
+    merging: Mutex<BTreeSet<PartId>>,
+    merges: Merges,
     head_since_ms: AtomicI64,
     damaged: Cell,
 }
@@ -197,6 +231,8 @@ impl<K: Kind> Lane<K> {
             wal,
             state: RwLock::new(state),
             flushing: Mutex::new(()),
+            merging: Mutex::default(),
+            merges: Merges::new(env, K::SIGNAL),
             head_since_ms: AtomicI64::new(env.clock.now_ms()),
             damaged,
         };
@@ -280,7 +316,7 @@ impl<K: Kind> Lane<K> {
     fn write_frozen(&self) -> Result<(), StoreError> {
         loop {
             let Some((seq, head)) = self.state.read().frozen.first().cloned() else { return Ok(()) };
-            let written = self.write_head(seq, &head).inspect_err(|_| self.remove_unfinished())?;
+            let written = self.write_head(seq, &head).inspect_err(|_| self.remove_unfinished(seq))?;
             {
                 let mut state = self.state.write();
                 let mut parts = state.parts.to_vec();
@@ -293,10 +329,12 @@ impl<K: Kind> Lane<K> {
         }
     }
 
-    fn remove_unfinished(&self) {
+    /// What a merge is writing has a lower seq and stays.
+    fn remove_unfinished(&self, seq: u64) {
         for entry in self.env.disk.list(&self.dir).unwrap_or_default() {
             let path = self.dir.join(&entry.name);
-            if entry.name.ends_with(".tmp")
+            let id = entry.name.strip_suffix(".tmp").and_then(PartInfo::parse_file_name);
+            if id.is_some_and(|id| id.0 == seq)
                 && let Err(error) = self.env.disk.remove(&path)
             {
                 tracing::warn!(%error, ?path, "cannot remove an unfinished part");
@@ -395,6 +433,16 @@ pub trait Maintain: Send + Sync {
     fn remove_oldest(&self) -> Option<u64>;
     /// When the oldest part ends, in milliseconds.
     fn oldest_end_ms(&self) -> Option<i64>;
+    /// Merges parts until none should be, at the given pace; returns how many merges that took.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the parts are as they were.
+    fn merge(&self, pace: &mut Pace) -> Result<usize, StoreError>;
+    /// Links every part into a folder, which must be there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn link_parts(&self, folder: &Path) -> Result<(), StoreError>;
     /// Numbers for people.
     fn stats(&self) -> LaneStats;
 }
@@ -473,6 +521,21 @@ impl<K: Kind> Maintain for Lane<K> {
         Some(K::reader(&oldest).bytes())
     }
 
+    fn merge(&self, pace: &mut Pace) -> Result<usize, StoreError> {
+        self.merge_due(pace)
+    }
+
+    fn link_parts(&self, folder: &Path) -> Result<(), StoreError> {
+        // Nothing removes a part meanwhile.
+        let _one_at_a_time = self.flushing.lock();
+        for part in self.view().parts.iter() {
+            let reader = K::reader(part);
+            let to = folder.join(reader.info().file_name());
+            self.env.disk.link(reader.path(), &to).map_err(io_error("link", reader.path()))?;
+        }
+        self.env.disk.sync_dir(folder).map_err(io_error("sync", folder))
+    }
+
     fn oldest_end_ms(&self) -> Option<i64> {
         self.view().parts.iter().map(|part| to_ms::<K>(K::reader(part).info().max_t)).min()
     }
@@ -519,6 +582,7 @@ fn open_parts<K: Kind>(
         }
     }
     let mut opened = OpenedParts { parts: Vec::new(), seqs: groups.keys().copied().collect(), covered: None };
+    let merged = open_merged(env, kind, &mut groups)?;
     for (seq, files) in groups {
         let logged = segments.iter().any(|segment| segment.seq == seq);
         let results: Vec<_> =
@@ -537,13 +601,7 @@ fn open_parts<K: Kind>(
         }
         for (result, (_, path)) in results.into_iter().zip(&files) {
             match result {
-                Ok(part) => {
-                    if let Some(what) = K::reader(&part).salvaged() {
-                        damaged.inc();
-                        tracing::error!(path = ?path, what, "a damaged part was opened");
-                    }
-                    opened.parts.push(Arc::new(part));
-                }
+                Ok(part) => opened.parts.push(Arc::new(part)),
                 Err(error) => {
                     damaged.inc();
                     let aside = path.with_extension("part.damaged");
@@ -553,7 +611,56 @@ fn open_parts<K: Kind>(
             }
         }
     }
+    opened.parts.extend(merged);
+    opened.parts.sort_by_key(|part| K::reader(part).info().id());
+    for part in &opened.parts {
+        let reader = K::reader(part);
+        if let Some(what) = reader.salvaged() {
+            damaged.inc();
+            tracing::error!(path = ?reader.path(), what, "a damaged part was opened");
+        }
+    }
     Ok(opened)
+}
+
+/// Opens the parts that were merged from others, and removes those others where a crash has left
+/// them. Merged parts belong to no group: when they are made, the log of their rows is gone.
+fn open_merged<K: Kind>(
+    env: &Env,
+    kind: &K,
+    groups: &mut BTreeMap<u64, Vec<(PartId, PathBuf)>>,
+) -> Result<Vec<Arc<K::Part>>, StoreError> {
+    let (mut merged, mut replaced) = (Vec::new(), BTreeSet::new());
+    for files in groups.values_mut() {
+        // What does not open is left to the caller.
+        files.retain(|(_, path)| match PartReader::open(&*env.disk, path) {
+            Ok(reader) if reader.merged().is_some() => {
+                let replaces = reader.merged().map(|own| own.replaces.clone()).unwrap_or_default();
+                let Ok(part) = kind.open(reader) else { return true };
+                replaced.extend(replaces);
+                merged.push(Arc::new(part));
+                false
+            }
+            Ok(_) | Err(_) => true,
+        });
+    }
+    let is_replaced = |id: &PartId| replaced.contains(id);
+    let (gone, merged): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|part: &Arc<K::Part>| is_replaced(&K::reader(part).info().id()));
+    let mut remove: Vec<PathBuf> = gone.iter().map(|part| K::reader(part).path().to_owned()).collect();
+    for files in groups.values_mut() {
+        let of_merged = files.extract_if(.., |(id, _)| is_replaced(id));
+        remove.extend(of_merged.map(|(_, path)| path));
+    }
+    groups.retain(|_, files| !files.is_empty());
+    for path in &remove {
+        tracing::info!(?path, "removing a part whose merge was cut off behind its end");
+        env.disk.remove(path).map_err(io_error("remove", path))?;
+    }
+    if let Some(dir) = remove.first().and_then(|path| path.parent()) {
+        env.disk.sync_dir(dir).map_err(io_error("sync", dir))?;
+    }
+    Ok(merged)
 }
 
 fn replay_all<K: Kind>(

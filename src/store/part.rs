@@ -3,7 +3,8 @@
 //! directory of the frames), trailer (where the footer is).
 //! Invariants: each frame carries its kind, lengths and a crc32c over all of them, so a flipped byte
 //! costs one frame, and a damaged footer is rebuilt by reading the frames from the front. The parts
-//! of one flush form a group; a group counts only when all of it is there or its log is gone.
+//! of one flush form a group; a group counts only when all of it is there or its log is gone. A part
+//! that was merged from others names them in its first frame, and counts instead of them.
 //! Bytes: docs/format/part.md.
 
 use std::io;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StoreError;
+use super::catalog::PartId;
 use super::codec::{Malformed, Reader, put_signed, put_varint};
 use crate::base::disk::{AppendFile, Disk, ReadFile};
 use crate::model::batch::Signal;
@@ -24,6 +26,8 @@ const MARKER: [u8; 4] = *b"\xF7TLF";
 const MAGIC: [u8; 8] = *b"TRILPART";
 const HEAD_BYTES: usize = 20;
 const TRAILER_BYTES: usize = 24;
+/// Frame of a merged part: which parts it counts for.
+const KIND_MERGED: u8 = 0xEF;
 const KIND_HEADER: u8 = 0xF0;
 const KIND_FOOTER: u8 = 0xF1;
 
@@ -36,7 +40,7 @@ pub struct PartInfo {
     pub seq: u64,
     /// Its place in its group.
     pub index: u32,
-    /// How many parts its flush made.
+    /// How many parts its flush made; 0 when it is merged from other parts.
     pub group: u32,
     /// Earliest time in it, inclusive, in the signal's unit.
     pub min_t: i64,
@@ -49,6 +53,11 @@ pub struct PartInfo {
 }
 
 impl PartInfo {
+    /// Seq and index, which name it.
+    pub fn id(&self) -> PartId {
+        (self.seq, self.index)
+    }
+
     /// The part's file name.
     pub fn file_name(&self) -> String {
         format!("{:016x}-{:04x}.part", self.seq, self.index)
@@ -94,6 +103,35 @@ fn small(value: u64) -> Result<u32, Malformed> {
     u32::try_from(value).map_err(|_| Malformed("number too large"))
 }
 
+/// What a merged part counts for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// The parts whose rows it holds; they may still be there after a crash.
+    pub replaces: Vec<PartId>,
+    /// What the signal noted when the merge began.
+    pub mark: u64,
+}
+
+impl Merged {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.mark);
+        put_varint(out, self.replaces.len() as u64);
+        for (seq, index) in &self.replaces {
+            put_varint(out, *seq);
+            put_varint(out, u64::from(*index));
+        }
+    }
+
+    fn decode(payload: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(payload);
+        let mut merged = Self { mark: reader.varint()?, replaces: Vec::new() };
+        for _ in 0..reader.count(payload.len())? {
+            merged.replaces.push((reader.varint()?, small(reader.varint()?)?));
+        }
+        Ok(merged)
+    }
+}
+
 /// Where a frame lies in its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRef {
@@ -122,6 +160,13 @@ pub struct PendingPart {
     path: PathBuf,
 }
 
+impl PendingPart {
+    /// The name that it will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { action, path, source }
@@ -141,6 +186,23 @@ impl PartWriter {
         writer.info.encode(&mut payload);
         writer.write(KIND_HEADER, &payload, 1)?;
         Ok(writer)
+    }
+
+    /// Says what a merged part counts for; the first frame of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn merged(&mut self, merged: &Merged) -> Result<(), StoreError> {
+        let mut payload = Vec::new();
+        merged.encode(&mut payload);
+        let frame = self.write(KIND_MERGED, &payload, 1)?;
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    /// Where it is written until it has its name.
+    pub fn unfinished(&self) -> PathBuf {
+        self.tmp()
     }
 
     /// Writes a frame, compressed where that makes it smaller. `kind` is below 0xF0 and `payload`
@@ -260,6 +322,7 @@ pub struct PartReader {
     info: PartInfo,
     frames: Vec<FrameRef>,
     salvaged: Option<String>,
+    merged: Option<Merged>,
 }
 
 impl PartReader {
@@ -287,10 +350,22 @@ impl PartReader {
             },
             frames: Vec::new(),
             salvaged: None,
+            merged: None,
         };
         if let Err(what) = reader.read_footer() {
             reader.salvage()?;
             reader.salvaged = Some(format!("its footer was unreadable ({what}) and has been rebuilt from its frames"));
+        }
+        let merged = reader.frames.iter().find(|frame| frame.kind == KIND_MERGED).copied();
+        if let Some(frame) = merged {
+            let read = reader.read(frame).and_then(|payload| {
+                Merged::decode(&payload).map_err(|Malformed(what)| reader.damaged(what))
+            });
+            // Without it the parts it was merged from count too, should they still be there.
+            if let Err(error) = &read {
+                reader.salvaged = Some(format!("it does not say which parts it counts for ({error})"));
+            }
+            reader.merged = Some(read.unwrap_or_default());
         }
         Ok(reader)
     }
@@ -308,6 +383,11 @@ impl PartReader {
     /// Its size on disk.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What it counts for, when it was merged from other parts.
+    pub fn merged(&self) -> Option<&Merged> {
+        self.merged.as_ref()
     }
 
     /// Its frames, in file order.

@@ -1,7 +1,7 @@
 //! The stores of all three signals over one data directory, and what keeps them in bounds.
 //! Flow: [`Store::open`] migrates, opens the catalog, opens the lanes (which replay their logs) and
-//! starts two threads: one syncs the logs several times a second, one flushes what is due, looks at
-//! the disk, and removes what retention and the disk budget say.
+//! starts three threads: one syncs the logs several times a second, one flushes what is due, looks at
+//! the disk, and removes what retention and the disk budget say, one merges parts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::StoreError;
 use super::catalog::{self, Catalog};
 use super::env::{Env, Gate, Progress};
-use super::lane::{LaneOptions, Maintain, expect_replay};
+use super::lane::{LaneOptions, Maintain, Pace, expect_replay};
 use super::logs::{self, LogsStore};
 use super::metrics::{self, MetricsStore};
 use super::migrate::{self, MigrateError};
@@ -28,6 +28,8 @@ use crate::model::batch::Signal;
 
 /// How often logs are synced; well within the second that is promised.
 const SYNC_EVERY: Duration = Duration::from_millis(300);
+/// How often the store looks whether parts should be merged.
+const MERGE_EVERY: Duration = Duration::from_secs(5);
 /// How often the store looks after itself.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// Ticks between two looks at retention and the disk budget.
@@ -176,6 +178,7 @@ impl Store {
         if options.background {
             every("wal-sync", SYNC_EVERY, Arc::downgrade(&store), Self::sync);
             every("maintenance", TICK_EVERY, Arc::downgrade(&store), Self::tick);
+            every("merge", MERGE_EVERY, Arc::downgrade(&store), Self::merge_slowly);
         }
         Ok(store)
     }
@@ -192,6 +195,28 @@ impl Store {
         let results = self.lanes().map(Maintain::flush);
         self.show();
         results.into_iter().collect()
+    }
+
+    /// Merges parts, as fast as it goes, until none should be; returns how many merges that took.
+    ///
+    /// # Errors
+    /// The first [`StoreError`].
+    pub fn merge(&self) -> Result<usize, StoreError> {
+        let mut merges = 0;
+        for lane in self.lanes() {
+            merges += lane.merge(&mut Pace::full(&self.env))?;
+        }
+        Ok(merges)
+    }
+
+    /// Merges parts with a quarter of a core at the most.
+    fn merge_slowly(&self) {
+        for lane in self.lanes() {
+            match lane.merge(&mut Pace::quarter(&self.env)) {
+                Ok(_) | Err(StoreError::NotReady(_)) => {}
+                Err(error) => self.failed("merge", lane.signal(), &error),
+            }
+        }
     }
 
     /// Makes everything acknowledged survive a power cut.

@@ -252,11 +252,17 @@ impl Wal {
     /// [`StoreError::Io`].
     pub fn remove_upto(&self, seq: u64) -> Result<(), StoreError> {
         let newest = self.writer.lock().seq;
+        let mut removed = false;
         for segment in segments(&*self.disk, &self.dir)? {
             if segment.seq <= seq && segment.seq < newest {
                 let path = segment_path(&self.dir, segment.seq);
                 self.disk.remove(&path).map_err(io_error("remove", &path))?;
+                removed = true;
             }
+        }
+        // A log that came back after a power cut would bring back what was deleted from its parts.
+        if removed {
+            self.disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
         }
         Ok(())
     }

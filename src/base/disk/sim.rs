@@ -203,6 +203,17 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.step()?;
+        RealDisk.link(from, to)?;
+        let bytes = fs::metadata(to).map_or(0, |meta| meta.len());
+        let synced = state.synced.get(from).copied().unwrap_or(bytes);
+        state.synced.insert(to.to_owned(), synced);
+        state.changes.push(NameChange::Made(to.to_owned()));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.step()?;

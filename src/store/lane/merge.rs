@@ -1,0 +1,334 @@
+//! Merging: several parts of a day become one, and rows that are to go are left out on the way.
+//! Flow: [`Lane::merge_due`] picks parts that lie side by side in age, writes what they hold as one
+//! part under a temporary name, and exchanges it for them.
+//! Invariants: the merged part names the parts that it counts for, and is durable before they go: a
+//! crash at any moment leaves each row in exactly one part that counts. Queries keep the parts of
+//! their view. Of the parts with a time in common the later ones still come later.
+//! Locks: `merging` while it runs; `flushing` for the exchange alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Kind, Lane, io_error, partition, wal_dir};
+use crate::base::counters::Cell;
+use crate::model::batch::Signal;
+use crate::store::StoreError;
+use crate::store::catalog::PartId;
+use crate::store::env::{Env, Gate};
+use crate::store::part::{self, Merged, PartInfo, PartReader, PartWriter, PendingPart};
+use crate::store::wal;
+
+/// So many parts of a day that is not over are merged, and so many of one that is.
+const PARTS_MIN: usize = 4;
+const PARTS_MIN_CLOSED: usize = 2;
+/// Most parts of one merge.
+const PARTS_MAX: usize = 64;
+/// From so many on the largest part is merged again however small the others are.
+const PARTS_MANY: usize = 12;
+/// Otherwise the others have at least this share of the largest, so that a row is written a few times at most.
+const LARGEST_SHARE: u64 = 3;
+/// Most bytes of the parts of one merge.
+const BYTES_MAX: u64 = 16 << 30;
+/// CPU time between two rests.
+const WORK: Duration = Duration::from_millis(20);
+/// Rests for each unit of work: together a quarter of a core.
+const RESTS: u32 = 3;
+/// Longest sleep, so that stopping need not wait.
+const NAP: Duration = Duration::from_millis(100);
+
+/// How fast background work goes: it rests three times as long as it has worked, or not at all.
+pub struct Pace {
+    gate: Arc<Gate>,
+    rests: bool,
+    since: Duration,
+    calls: u32,
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanoseconds)
+}
+
+impl Pace {
+    /// A quarter of a core at the most, on the thread that calls this.
+    pub fn quarter(env: &Env) -> Self {
+        Self { gate: env.gate.clone(), rests: true, since: cpu_time(), calls: 0 }
+    }
+
+    /// As fast as it goes, for what somebody waits for.
+    pub fn full(env: &Env) -> Self {
+        Self { rests: false, ..Self::quarter(env) }
+    }
+
+    /// Called with each series or so: rests when it is time to.
+    ///
+    /// # Errors
+    /// [`StoreError::NotReady`] when the store is stopping.
+    pub fn rest(&mut self) -> Result<(), StoreError> {
+        self.calls = self.calls.wrapping_add(1);
+        if !self.calls.is_multiple_of(32) {
+            return Ok(());
+        }
+        let mut left = cpu_time().saturating_sub(self.since);
+        if self.rests && left >= WORK {
+            left *= RESTS;
+            while !left.is_zero() && !self.gate.is_stopping() {
+                thread::sleep(left.min(NAP));
+                left = left.saturating_sub(NAP);
+            }
+            self.since = cpu_time();
+        }
+        if self.gate.is_stopping() { Err(StoreError::NotReady("stopping")) } else { Ok(()) }
+    }
+}
+
+/// What merges have done, for `/metrics`.
+pub(super) struct Merges {
+    done: Cell,
+    parts: Cell,
+    bytes_read: Cell,
+    bytes_written: Cell,
+    cpu: Cell,
+}
+
+impl Merges {
+    pub(super) fn new(env: &Env, signal: Signal) -> Self {
+        let labels = [("signal", signal.name())];
+        let counter = |name, help| env.counters.counter(name, help, &labels);
+        Self {
+            done: counter("trilith_merges_total", "Merges of parts, and parts written anew."),
+            parts: counter("trilith_merged_parts_total", "Parts that were merged into others."),
+            bytes_read: counter("trilith_merged_read_bytes_total", "Bytes of parts that were merged."),
+            bytes_written: counter("trilith_merged_written_bytes_total", "Bytes of parts that merges wrote."),
+            cpu: env.counters.nanoseconds("trilith_merge_cpu_seconds_total", "CPU time of merges.", &labels),
+        }
+    }
+}
+
+impl<K: Kind> Lane<K> {
+    /// Merges until nothing is due; see [`Maintain::merge`](super::Maintain::merge).
+    pub(super) fn merge_due(&self, pace: &mut Pace) -> Result<usize, StoreError> {
+        let mut merges = 0;
+        if !K::MERGES {
+            return Ok(merges);
+        }
+        let mut left_out = self.merging.lock();
+        while let Some(parts) = self.plan(&left_out)? {
+            let begun = cpu_time();
+            let ids: Vec<PartId> = parts.iter().map(|part| K::reader(part).info().id()).collect();
+            match self.merge_parts(&parts, pace) {
+                Ok(()) => merges += 1,
+                // They stay as they are; whoever repairs them has all that is left.
+                Err(StoreError::Damaged { path, what }) => {
+                    tracing::error!(?path, what, "parts are not merged, for one of them is damaged");
+                    left_out.extend(ids);
+                }
+                Err(error) => return Err(error),
+            }
+            let spent = cpu_time().saturating_sub(begun).as_nanos();
+            self.merges.cpu.add(u64::try_from(spent).unwrap_or_default());
+        }
+        Ok(merges)
+    }
+
+    /// The parts to merge next: one that should be written anew, or several of a day.
+    fn plan(&self, left_out: &BTreeSet<PartId>) -> Result<Option<Vec<Arc<K::Part>>>, StoreError> {
+        let logs = wal::segments(&*self.env.disk, &wal_dir(&self.env.dir, K::SIGNAL))?;
+        let logged = logs.iter().map(|segment| segment.seq).min().unwrap_or(u64::MAX);
+        let now = self.env.clock.now_ms().saturating_mul(K::DAY / 86_400_000);
+        let view = self.view();
+        let free = |part: &Arc<K::Part>| {
+            let info = K::reader(part).info();
+            info.seq < logged && !left_out.contains(&info.id())
+        };
+        for part in view.parts.iter().filter(|part| free(part)) {
+            if self.kind.wants_rewrite(part)? {
+                return Ok(Some(vec![part.clone()]));
+            }
+        }
+        // Runs of parts of one day, in age; what may not be merged ends a run.
+        let mut days: BTreeMap<i64, Vec<Vec<Arc<K::Part>>>> = BTreeMap::new();
+        for part in view.parts.iter() {
+            let runs = days.entry(partition(K::reader(part).info().min_t, now, K::DAY)).or_default();
+            match runs.last_mut() {
+                Some(run) if free(part) => run.push(part.clone()),
+                None if free(part) => runs.push(vec![part.clone()]),
+                _ => runs.push(Vec::new()),
+            }
+        }
+        let today = partition(now, now, K::DAY);
+        for (day, runs) in days.iter().rev() {
+            let least = if *day < today && now > (day + 1).saturating_mul(K::DAY) + K::DAY / 8 {
+                PARTS_MIN_CLOSED
+            } else {
+                PARTS_MIN
+            };
+            for run in runs {
+                if let Some(own) = self.best(run, least, &view.parts) {
+                    return Ok(Some(own.to_vec()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The longest piece of a run that is worth merging; of several the smallest.
+    fn best<'r>(&self, run: &'r [Arc<K::Part>], least: usize, all: &[Arc<K::Part>]) -> Option<&'r [Arc<K::Part>]> {
+        let mut best: Option<(&[Arc<K::Part>], u64)> = None;
+        for from in 0..run.len().min(4 * PARTS_MAX) {
+            let (mut total, mut largest) = (0u64, 0u64);
+            for (at, part) in run.iter().enumerate().skip(from).take(PARTS_MAX) {
+                let bytes = K::reader(part).bytes();
+                (total, largest) = (total.saturating_add(bytes), largest.max(bytes));
+                let length = at + 1 - from;
+                let worth = (total - largest).saturating_mul(LARGEST_SHARE) >= largest || length >= PARTS_MANY;
+                let better = best.is_none_or(|(own, bytes)| length > own.len() || length == own.len() && total < bytes);
+                let piece = run.get(from..=at).unwrap_or_default();
+                if length >= least && total <= BYTES_MAX && worth && better && in_order::<K>(piece, all) {
+                    best = Some((piece, total));
+                }
+            }
+        }
+        best.map(|(own, _)| own)
+    }
+
+    /// Writes one part of `parts` and exchanges it for them.
+    fn merge_parts(&self, parts: &[Arc<K::Part>], pace: &mut Pace) -> Result<(), StoreError> {
+        let infos = || parts.iter().map(|part| K::reader(part).info());
+        let bytes: u64 = parts.iter().map(|part| K::reader(part).bytes()).sum();
+        self.env.gate.check_room(bytes)?;
+        let seq = infos().map(|info| info.seq).max().unwrap_or_default();
+        let info = PartInfo {
+            signal: K::SIGNAL,
+            seq,
+            index: self.free_index(seq)?,
+            group: 0,
+            min_t: infos().map(|info| info.min_t).min().unwrap_or_default(),
+            max_t: infos().map(|info| info.max_t).max().unwrap_or_default(),
+            rows: 0,
+            created_ms: self.env.clock.now_ms(),
+        };
+        let merged = Merged { replaces: self.replaced(parts)?, mark: self.kind.merge_mark() };
+        let mut writer = PartWriter::create(&self.env.disk, &self.dir, info)?;
+        let unfinished = writer.unfinished();
+        let written = self.write_merged(parts, &merged, &mut writer, pace);
+        let exchanged = written.and_then(|keep| {
+            let pending = if keep { Some(writer.finish()?) } else { None };
+            self.exchange(parts, pending)
+        });
+        // What has its name has left this one.
+        match (&exchanged, self.env.disk.remove(&unfinished)) {
+            (_, Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = ?unfinished, "cannot remove an unfinished part");
+            }
+            _ => {}
+        }
+        let written = exchanged?;
+        self.merges.done.inc();
+        self.merges.parts.add(parts.len() as u64);
+        self.merges.bytes_read.add(bytes);
+        self.merges.bytes_written.add(written);
+        tracing::debug!(signal = K::SIGNAL.name(), parts = parts.len(), bytes, written, "merged parts");
+        Ok(())
+    }
+
+    fn write_merged(
+        &self,
+        parts: &[Arc<K::Part>],
+        merged: &Merged,
+        writer: &mut PartWriter,
+        pace: &mut Pace,
+    ) -> Result<bool, StoreError> {
+        writer.merged(merged)?;
+        self.kind.merge(parts, writer, pace)
+    }
+
+    /// What a part merged from `parts` counts for: they, and what they count for where it could not
+    /// be removed.
+    fn replaced(&self, parts: &[Arc<K::Part>]) -> Result<Vec<PartId>, StoreError> {
+        let entries = self.env.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
+        let there: BTreeSet<PartId> = entries.iter().filter_map(|entry| PartInfo::parse_file_name(&entry.name)).collect();
+        let older = parts.iter().filter_map(|part| K::reader(part).merged()).flat_map(|own| own.replaces.iter().copied());
+        let older = older.filter(|id| there.contains(id));
+        Ok(parts.iter().map(|part| K::reader(part).info().id()).chain(older).collect())
+    }
+
+    /// An index that no part of `seq` has or had as far as any part remembers: what a part says that
+    /// it replaces must never be a later one.
+    fn free_index(&self, seq: u64) -> Result<u32, StoreError> {
+        let entries = self.env.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
+        let named = entries.iter().filter_map(|entry| PartInfo::parse_file_name(entry.name.split_inclusive(".part").next()?));
+        let view = self.view();
+        let remembered = view.parts.iter().filter_map(|part| K::reader(part).merged()).flat_map(|own| own.replaces.iter().copied());
+        let largest = named.chain(remembered).filter(|id| id.0 == seq).map(|id| id.1).max();
+        Ok(largest.map_or(0, |index| index.saturating_add(1)))
+    }
+
+    /// Gives the merged part its name and lets the others go, unless one has gone already; returns
+    /// the bytes of the merged part.
+    fn exchange(&self, parts: &[Arc<K::Part>], pending: Option<PendingPart>) -> Result<u64, StoreError> {
+        let _one_at_a_time = self.flushing.lock();
+        let current = self.state.read().parts.clone();
+        if !parts.iter().all(|part| current.iter().any(|own| Arc::ptr_eq(own, part))) {
+            return Ok(0);
+        }
+        let merged = match pending {
+            Some(pending) => Some(self.name(&pending)?),
+            None => None,
+        };
+        let bytes = merged.as_ref().map_or(0, |part| K::reader(part).bytes());
+        {
+            let mut state = self.state.write();
+            let mut kept: Vec<_> =
+                current.iter().filter(|own| !parts.iter().any(|part| Arc::ptr_eq(own, part))).cloned().collect();
+            kept.extend(merged);
+            kept.sort_by_key(|part| K::reader(part).info().id());
+            state.parts = Arc::new(kept);
+        }
+        parts.iter().for_each(|part| self.remove_part(part));
+        self.env.disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
+        self.env.catalog.flush();
+        Ok(bytes)
+    }
+
+    /// Names and opens a merged part. When that fails the file goes, so that it never counts beside
+    /// those that it was made of.
+    fn name(&self, pending: &PendingPart) -> Result<Arc<K::Part>, StoreError> {
+        let named = part::commit(&*self.env.disk, &self.dir, std::slice::from_ref(pending)).and_then(|paths| {
+            let path = paths.first().cloned().unwrap_or_default();
+            self.kind.open(PartReader::open(&*self.env.disk, &path)?)
+        });
+        match named {
+            Ok(part) => {
+                self.register(&part);
+                Ok(Arc::new(part))
+            }
+            Err(error) => {
+                if let Err(error) = self.env.disk.remove(pending.path())
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    tracing::error!(%error, path = ?pending.path(), "cannot remove a merged part; the next start settles it");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Whether one part can stand for these: no other part that is younger than the oldest and older than
+/// the youngest of them may have a time in common with them.
+fn in_order<K: Kind>(parts: &[Arc<K::Part>], all: &[Arc<K::Part>]) -> bool {
+    let infos = || parts.iter().map(|part| K::reader(part).info());
+    let (Some(first), Some(last)) = (infos().map(|info| info.seq).min(), infos().map(|info| info.seq).max()) else {
+        return false;
+    };
+    let span = (infos().map(|info| info.min_t).min(), infos().map(|info| info.max_t).max());
+    all.iter().filter(|own| !parts.iter().any(|part| Arc::ptr_eq(own, part))).all(|own| {
+        let info = K::reader(own).info();
+        let between = first < info.seq && info.seq < last || info.seq == last || info.seq == first;
+        !between || Some(info.max_t) < span.0 || span.1 < Some(info.min_t)
+    })
+}

@@ -78,12 +78,7 @@ pub trait Kind: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn merge(
-        &self,
-        _parts: &[Arc<Self::Part>],
-        _out: &mut PartWriter,
-        _pace: &mut Pace,
-    ) -> Result<bool, StoreError> {
+    fn merge(&self, _parts: &[Arc<Self::Part>], _out: &mut PartWriter, _pace: &mut Pace) -> Result<bool, StoreError> {
         Err(StoreError::NotReady("not able to merge parts of this kind"))
     }
     /// Whether a part should be written anew by itself, for it holds rows that are to go.

@@ -358,9 +358,9 @@ impl PartReader {
         }
         let merged = reader.frames.iter().find(|frame| frame.kind == KIND_MERGED).copied();
         if let Some(frame) = merged {
-            let read = reader.read(frame).and_then(|payload| {
-                Merged::decode(&payload).map_err(|Malformed(what)| reader.damaged(what))
-            });
+            let read = reader
+                .read(frame)
+                .and_then(|payload| Merged::decode(&payload).map_err(|Malformed(what)| reader.damaged(what)));
             // Without it the parts it was merged from count too, should they still be there.
             if let Err(error) = &read {
                 reader.salvaged = Some(format!("it does not say which parts it counts for ({error})"));

@@ -250,8 +250,10 @@ impl<K: Kind> Lane<K> {
     /// be removed.
     fn replaced(&self, parts: &[Arc<K::Part>]) -> Result<Vec<PartId>, StoreError> {
         let entries = self.env.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
-        let there: BTreeSet<PartId> = entries.iter().filter_map(|entry| PartInfo::parse_file_name(&entry.name)).collect();
-        let older = parts.iter().filter_map(|part| K::reader(part).merged()).flat_map(|own| own.replaces.iter().copied());
+        let there: BTreeSet<PartId> =
+            entries.iter().filter_map(|entry| PartInfo::parse_file_name(&entry.name)).collect();
+        let older =
+            parts.iter().filter_map(|part| K::reader(part).merged()).flat_map(|own| own.replaces.iter().copied());
         let older = older.filter(|id| there.contains(id));
         Ok(parts.iter().map(|part| K::reader(part).info().id()).chain(older).collect())
     }
@@ -260,9 +262,11 @@ impl<K: Kind> Lane<K> {
     /// it replaces must never be a later one.
     fn free_index(&self, seq: u64) -> Result<u32, StoreError> {
         let entries = self.env.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
-        let named = entries.iter().filter_map(|entry| PartInfo::parse_file_name(entry.name.split_inclusive(".part").next()?));
+        let named =
+            entries.iter().filter_map(|entry| PartInfo::parse_file_name(entry.name.split_inclusive(".part").next()?));
         let view = self.view();
-        let remembered = view.parts.iter().filter_map(|part| K::reader(part).merged()).flat_map(|own| own.replaces.iter().copied());
+        let remembered =
+            view.parts.iter().filter_map(|part| K::reader(part).merged()).flat_map(|own| own.replaces.iter().copied());
         let largest = named.chain(remembered).filter(|id| id.0 == seq).map(|id| id.1).max();
         Ok(largest.map_or(0, |index| index.saturating_add(1)))
     }

@@ -15,6 +15,7 @@ pub mod cursor;
 pub mod data;
 pub mod flush;
 pub mod head;
+pub mod keep;
 pub mod layout;
 pub mod postings;
 pub mod read;

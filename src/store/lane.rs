@@ -88,6 +88,13 @@ pub trait Kind: Send + Sync + Sized + 'static {
     fn wants_rewrite(&self, _part: &Self::Part) -> Result<bool, StoreError> {
         Ok(false)
     }
+    /// No part wants to be merged or written anew any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn merged_all(&self, _parts: &[Arc<Self::Part>]) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Noted in merged parts when their merge begins.
     fn merge_mark(&self) -> u64 {
         0
@@ -433,6 +440,11 @@ pub trait Maintain: Send + Sync {
     /// # Errors
     /// [`StoreError`]: the parts are as they were.
     fn merge(&self, pace: &mut Pace) -> Result<usize, StoreError>;
+    /// Writes anew the parts that hold rows that are to go; returns how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was not written anew is as it was.
+    fn rewrite(&self, pace: &mut Pace) -> Result<usize, StoreError>;
     /// Links every part into a folder, which must be there.
     ///
     /// # Errors
@@ -517,7 +529,11 @@ impl<K: Kind> Maintain for Lane<K> {
     }
 
     fn merge(&self, pace: &mut Pace) -> Result<usize, StoreError> {
-        self.merge_due(pace)
+        self.merge_due(pace, false)
+    }
+
+    fn rewrite(&self, pace: &mut Pace) -> Result<usize, StoreError> {
+        self.merge_due(pace, true)
     }
 
     fn link_parts(&self, folder: &Path) -> Result<(), StoreError> {

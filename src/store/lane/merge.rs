@@ -109,14 +109,15 @@ impl Merges {
 }
 
 impl<K: Kind> Lane<K> {
-    /// Merges until nothing is due; see [`Maintain::merge`](super::Maintain::merge).
-    pub(super) fn merge_due(&self, pace: &mut Pace) -> Result<usize, StoreError> {
+    /// Merges until nothing is due, or only writes anew what has to be; see
+    /// [`Maintain::merge`](super::Maintain::merge).
+    pub(super) fn merge_due(&self, pace: &mut Pace, rewrites_only: bool) -> Result<usize, StoreError> {
         let mut merges = 0;
         if !K::MERGES {
             return Ok(merges);
         }
         let mut left_out = self.merging.lock();
-        while let Some(parts) = self.plan(&left_out)? {
+        while let Some(parts) = self.plan(&left_out, rewrites_only)? {
             let begun = cpu_time();
             let ids: Vec<PartId> = parts.iter().map(|part| K::reader(part).info().id()).collect();
             match self.merge_parts(&parts, pace) {
@@ -131,11 +132,12 @@ impl<K: Kind> Lane<K> {
             let spent = cpu_time().saturating_sub(begun).as_nanos();
             self.merges.cpu.add(u64::try_from(spent).unwrap_or_default());
         }
+        self.kind.merged_all(&self.view().parts)?;
         Ok(merges)
     }
 
     /// The parts to merge next: one that should be written anew, or several of a day.
-    fn plan(&self, left_out: &BTreeSet<PartId>) -> Result<Option<Vec<Arc<K::Part>>>, StoreError> {
+    fn plan(&self, left_out: &BTreeSet<PartId>, rewrites_only: bool) -> Result<Option<Vec<Arc<K::Part>>>, StoreError> {
         let logs = wal::segments(&*self.env.disk, &wal_dir(&self.env.dir, K::SIGNAL))?;
         let logged = logs.iter().map(|segment| segment.seq).min().unwrap_or(u64::MAX);
         let now = self.env.clock.now_ms().saturating_mul(K::DAY / 86_400_000);
@@ -148,6 +150,9 @@ impl<K: Kind> Lane<K> {
             if self.kind.wants_rewrite(part)? {
                 return Ok(Some(vec![part.clone()]));
             }
+        }
+        if rewrites_only {
+            return Ok(None);
         }
         // Runs of parts of one day, in age; what may not be merged ends a run.
         let mut days: BTreeMap<i64, Vec<Vec<Arc<K::Part>>>> = BTreeMap::new();

@@ -77,8 +77,7 @@ impl Retention {
     /// The first time of a series that counts.
     fn start(&self, labels: &Labels, now_ms: i64) -> i64 {
         let rule = self.rules.iter().find(|rule| all_match(&rule.matchers, labels));
-        let keep = rule.map_or(self.others, |rule| rule.keep);
-        keep.map_or(i64::MIN, |keep| now_ms.saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX)))
+        start(rule.map_or(self.others, |rule| rule.keep), now_ms)
     }
 }
 
@@ -88,6 +87,8 @@ struct State {
     next: u64,
     tombstones: Arc<Vec<Arc<Tombstone>>>,
     retention: Arc<Retention>,
+    /// Raised with each change of the retention.
+    version: u64,
 }
 
 /// What counts no more, of one store.
@@ -177,7 +178,11 @@ impl Keep {
 
     /// Changes how long samples are kept.
     pub fn set_retention(&self, retention: Retention) {
-        self.state.write().retention = Arc::new(retention);
+        let mut state = self.state.write();
+        if *state.retention != retention {
+            state.retention = Arc::new(retention);
+            state.version += 1;
+        }
     }
 
     /// How long samples are kept.
@@ -185,13 +190,10 @@ impl Keep {
         self.state.read().retention.clone()
     }
 
-    /// What to leave out of a part, or of a head, now.
-    pub fn sieve(&self, part: Option<&PartReader>, now_ms: i64) -> Sieve {
-        let state = self.state.read().clone();
-        let concerns = |own: &&Arc<Tombstone>| part.is_some_and(|part| own.concerns(part));
-        let tombstones = state.tombstones.iter().filter(concerns).cloned().collect();
-        let retention = Some(state.retention).filter(|retention| !retention.rules.is_empty());
-        Sieve { tombstones, retention, now_ms }
+    /// What to leave out now. Whoever reads parts asks this before it looks which there are: what is
+    /// forgotten meanwhile is gone from the parts that come later alone.
+    pub fn sieves(&self, now_ms: i64) -> Sieves {
+        Sieves { state: self.state.read().clone(), now_ms }
     }
 
     /// The file, for a snapshot.
@@ -211,6 +213,45 @@ impl Keep {
         };
         written().map_err(io_error("write", &path))
     }
+}
+
+/// What to leave out of all parts and heads at some time.
+#[derive(Clone, Debug)]
+pub struct Sieves {
+    state: State,
+    now_ms: i64,
+}
+
+impl Sieves {
+    /// What to leave out of a part, or of a head.
+    pub fn of(&self, part: Option<&PartReader>) -> Sieve {
+        let concerns = |own: &&Arc<Tombstone>| part.is_some_and(|part| own.concerns(part));
+        let tombstones = self.state.tombstones.iter().filter(concerns).cloned().collect();
+        Sieve { tombstones, retention: self.retention().cloned(), now_ms: self.now_ms }
+    }
+
+    /// The deletions, oldest first.
+    pub fn tombstones(&self) -> &[Arc<Tombstone>] {
+        &self.state.tombstones
+    }
+
+    /// The retention, when some series have one of their own.
+    pub fn retention(&self) -> Option<&Arc<Retention>> {
+        Some(&self.state.retention).filter(|retention| !retention.rules.is_empty())
+    }
+
+    /// For each rule, and at last for all other series, whether a sample of `max_t` is past its
+    /// retention; and the version of the retention.
+    pub fn periods_over(&self, max_t: i64) -> (u64, Vec<bool>) {
+        let Some(retention) = self.retention() else { return (self.state.version, Vec::new()) };
+        let keeps = retention.rules.iter().map(|rule| rule.keep).chain([retention.others]);
+        (self.state.version, keeps.map(|keep| max_t < start(keep, self.now_ms)).collect())
+    }
+}
+
+/// The first time that counts of what is kept so long.
+fn start(keep: Option<Duration>, now_ms: i64) -> i64 {
+    keep.map_or(i64::MIN, |keep| now_ms.saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// What to leave out of one source of samples.
@@ -372,9 +413,10 @@ mod tests {
         let retention = Retention { rules, others: seconds(10) };
         assert_eq!(retention.longest(), None);
         assert_eq!(Retention { rules: Vec::new(), ..retention.clone() }.longest(), seconds(10));
-        assert!(own.sieve(None, 0).is_open());
+        assert!(own.sieves(0).of(None).is_open());
         own.set_retention(retention);
-        let sieve = own.sieve(None, 100_000);
+        assert_eq!(own.sieves(100_000).periods_over(98_500).1, [false, true, false, false]);
+        let sieve = own.sieves(100_000).of(None);
         let start = |job: &str| {
             let labels = Labels::from_pairs([("job", job)]).unwrap();
             sieve.left_out(&labels).first().map(|range| range.end + 1)

@@ -7,6 +7,7 @@
 //! Bytes: docs/format/wal.md, docs/format/metrics.md.
 
 pub mod accepted;
+pub mod admin;
 pub mod build;
 pub mod cache;
 pub mod cardinality;
@@ -17,6 +18,7 @@ pub mod flush;
 pub mod head;
 pub mod keep;
 pub mod layout;
+pub mod merge;
 pub mod postings;
 pub mod read;
 pub mod record;
@@ -42,19 +44,25 @@ use self::cache::FrameCache;
 use self::cardinality::Cardinality;
 use self::flush::Slice;
 use self::head::{Activity, Head};
+use self::keep::Keep;
+use self::merge::Rewrites;
 use self::registry::Registry;
 use self::segment::Part;
 use super::catalog::{Catalog, Names, VALUES_BYTES_MAX};
 use super::codec::Malformed;
 use super::env::Env;
-use super::lane::{Kind, Lane, LaneOptions, Maintain, SliceSpan};
+use super::lane::{Kind, Lane, LaneOptions, Maintain, Pace, SliceSpan};
 use super::part::{PartReader, PartWriter};
 use super::{AppendMetrics, StoreError};
 use crate::base::clock::Clock;
-use crate::base::counters::Cell;
+use crate::base::counters::{Cell, Counters};
+use crate::base::disk::Disk;
 use crate::base::limits::QueryBudget;
 use crate::model::batch::{Appended, MetricsBatch, Signal};
 use crate::model::raw::{ParseLabels, RawMetrics};
+
+/// Bytes of frames that a merge keeps at hand.
+const MERGE_CACHE_BYTES: usize = 8 << 20;
 
 /// Limits of the metrics store.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +115,9 @@ pub struct MetricsKind {
     cache: Arc<FrameCache>,
     /// What the newest head has, for the next one to go on with.
     last: Mutex<Option<(Arc<Registry>, Arc<Activity>)>>,
+    disk: Arc<dyn Disk>,
+    keep: Keep,
+    rewrites: Rewrites,
 }
 
 impl Kind for MetricsKind {
@@ -148,6 +159,7 @@ impl Kind for MetricsKind {
     }
 
     fn open(&self, part: PartReader) -> Result<Part, StoreError> {
+        self.keep.past(part.merged().map_or(0, |merged| merged.mark));
         Ok(Part::open(part, self.cache.clone(), self.damaged.clone()))
     }
 
@@ -172,6 +184,36 @@ impl Kind for MetricsKind {
             Ok(())
         })?;
         Ok(names.into_iter().map(|(name, (_, values))| (name, values.into_iter().collect())).collect())
+    }
+
+    const MERGES: bool = true;
+
+    fn merge(&self, parts: &[Arc<Part>], out: &mut PartWriter, pace: &mut Pace) -> Result<bool, StoreError> {
+        // With a cache of their own, so that the frames of queries stay in theirs.
+        let cache = Arc::new(FrameCache::new(MERGE_CACHE_BYTES, &Counters::default()));
+        let reopen = |part: &Arc<Part>| {
+            let reader = PartReader::open(&*self.disk, part.reader().path())?;
+            Ok(Part::open(reader, cache.clone(), self.damaged.clone()))
+        };
+        let parts = parts.iter().map(reopen).collect::<Result<Vec<_>, StoreError>>()?;
+        merge::merge(&parts, &self.keep.sieves(self.clock.now_ms()), out, pace)
+    }
+
+    fn wants_rewrite(&self, part: &Part) -> Result<bool, StoreError> {
+        self.rewrites.wanted(part, &self.keep, self.clock.now_ms())
+    }
+
+    fn merge_mark(&self) -> u64 {
+        self.keep.newest()
+    }
+
+    fn merged_all(&self, parts: &[Arc<Part>]) -> Result<(), StoreError> {
+        let done = |part: &Part, id| self.rewrites.is_done(part, id);
+        self.keep.forget(|own| parts.iter().any(|part| own.concerns(part.reader()) && !done(part, own.id)))
+    }
+
+    fn removed(&self, part: &Part) {
+        self.rewrites.forget(part);
     }
 
     fn added(&self, part: &Part) {
@@ -199,9 +241,12 @@ impl MetricsStore {
             options,
             clock: env.clock.clone(),
             catalog: env.catalog.clone(),
-            damaged,
             cache: Arc::new(FrameCache::new(options.cache_bytes_max, &env.counters)),
             last: Mutex::default(),
+            keep: Keep::open(env.disk.clone(), &env.dir.join(Signal::Metrics.name()), &damaged)?,
+            disk: env.disk.clone(),
+            rewrites: Rewrites::default(),
+            damaged,
         };
         let lane = Lane::open(env, kind, options.lane)?;
         lane.view().heads.iter().for_each(|head| head.end_replay());

@@ -91,6 +91,42 @@ impl Gathered {
 }
 
 impl Gathered {
+    /// Leaves out samples of some times; for what came from one part or head, and is in order.
+    pub fn leave_out(&mut self, ranges: &[RangeMs]) {
+        if ranges.is_empty() {
+            return;
+        }
+        let stays = |t: i64| !ranges.iter().any(|range| range.contains(t));
+        self.histograms.retain(|sample| stays(sample.t));
+        let times: Vec<i64> = self.pieces.iter().flat_map(|piece| piece.times()).copied().collect();
+        if times.iter().all(|t| stays(*t)) {
+            return;
+        }
+        let kept = |at: &usize| times.get(*at).is_some_and(|t| stays(*t));
+        let places: Vec<usize> = (0..times.len()).filter(kept).collect();
+        let pick = |from: &[f64]| places.iter().filter_map(|at| from.get(*at)).copied().collect();
+        self.values = pick(&self.values);
+        self.starts = places.iter().filter_map(|at| self.starts.get(*at)).copied().collect();
+        let times: Vec<i64> = places.iter().filter_map(|at| times.get(*at)).copied().collect();
+        self.pieces.clear();
+        if !times.is_empty() {
+            self.pieces.push(Piece { key: None, range: 0..times.len(), times: Arc::new(times) });
+        }
+    }
+
+    /// Moves everything behind what `to` has, as from another source.
+    pub fn append_to(&mut self, to: &mut Self) {
+        let mut from = 0;
+        for piece in self.pieces.drain(..) {
+            let range = from..from + piece.times().len();
+            from = range.end;
+            to.values.extend_from_slice(self.values.get(range.clone()).unwrap_or_default());
+            to.add(piece, self.starts.get(range).unwrap_or_default());
+        }
+        self.histograms.drain(..).for_each(|sample| to.add_histogram(sample));
+        self.clear();
+    }
+
     /// Moves everything behind what was written earlier; [`Rows::settle`] then sorts it out.
     pub fn add_to(&mut self, rows: &mut Rows) {
         let mut from = 0;

@@ -166,6 +166,11 @@ impl Part {
         }
     }
 
+    /// Whether damage has been met in it.
+    pub fn is_damaged(&self) -> bool {
+        self.reader.salvaged().is_some() || self.index_lost.load(Ordering::Relaxed) || !self.lost.lock().is_empty()
+    }
+
     /// Notes that a frame is damaged.
     pub fn lose_frame(&self, offset: u64, what: &str) {
         if self.lost.lock().insert(offset) {

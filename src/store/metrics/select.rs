@@ -57,12 +57,13 @@ impl<'a> Strings<'a> {
 
 impl MetricsStore {
     fn set(&self, matchers: &[Matcher], range: RangeMs, budget: &QueryBudget) -> Result<StoreSet, StoreError> {
+        let sieves = self.sieves();
         let view = self.lane.view();
         let mut set = SetBuilder::new(range, budget);
         for part in overlapping(&view, range) {
             let numbers = part.matched(matchers, range, budget)?;
             if !numbers.is_empty() {
-                set.source(Source::Part(part.clone()));
+                set.source(Source::Part(part.clone()), sieves.of(Some(part.reader())));
                 part.labels(&numbers, budget, &mut |number, labels| set.series(labels, number))?;
             }
         }
@@ -70,7 +71,7 @@ impl MetricsStore {
             let mut series = head.matching(matchers, budget)?;
             series.retain(|series| series.overlaps(range));
             let labels: Vec<Labels> = series.iter().map(|series| series.labels()).collect();
-            set.source(Source::Head(series));
+            set.source(Source::Head(series), sieves.of(None));
             labels.into_iter().zip(0..).try_for_each(|(labels, number)| set.series(labels, number))?;
         }
         budget.check()?;
@@ -164,6 +165,7 @@ impl SelectMetrics for MetricsStore {
         range: RangeMs,
         budget: &QueryBudget,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        let sieves = self.sieves();
         let view = self.lane.view();
         let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         let mut add = |labels: &Labels, exemplar: Exemplar| -> Result<(), StoreError> {
@@ -176,7 +178,11 @@ impl SelectMetrics for MetricsStore {
             Ok(())
         };
         for part in overlapping(&view, range) {
-            part.exemplars(matchers, range, budget, &mut add)?;
+            let sieve = sieves.of(Some(part.reader()));
+            part.exemplars(matchers, range, budget, &mut |labels, exemplar| {
+                let left_out = !sieve.is_open() && sieve.left_out(labels).iter().any(|own| own.contains(exemplar.t));
+                if left_out { Ok(()) } else { add(labels, exemplar) }
+            })?;
         }
         for head in heads(&view, range) {
             for series in head.matching(matchers, budget)? {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 
+use super::keep::{Sieve, cover};
 use super::read::{ColumnKey, Gathered, PartScan, Piece, Work};
 use super::rows::Rows;
 use super::segment::Part;
@@ -41,17 +42,22 @@ pub struct SetBuilder<'a> {
     range: RangeMs,
     budget: &'a QueryBudget,
     sources: Vec<Source>,
+    /// What to leave out of the last source.
+    sieve: Option<Sieve>,
+    left_out: AHashMap<(u32, u32), Box<[RangeMs]>>,
     entries: Vec<(Labels, u32, u32)>,
 }
 
 impl<'a> SetBuilder<'a> {
     /// A set without sources.
     pub fn new(range: RangeMs, budget: &'a QueryBudget) -> Self {
-        Self { range, budget, sources: Vec::new(), entries: Vec::new() }
+        let (sources, entries) = (Vec::new(), Vec::new());
+        Self { range, budget, sources, sieve: None, left_out: AHashMap::new(), entries }
     }
 
-    /// Adds a source; series are then its.
-    pub fn source(&mut self, source: Source) {
+    /// Adds a source; series are then its, but for what the sieve leaves out.
+    pub fn source(&mut self, source: Source, sieve: Sieve) {
+        self.sieve = Some(sieve).filter(|sieve| !sieve.is_open());
         self.sources.push(source);
     }
 
@@ -60,10 +66,31 @@ impl<'a> SetBuilder<'a> {
     /// # Errors
     /// [`StoreError::Limit`].
     pub fn series(&mut self, labels: Labels, number: u32) -> Result<(), StoreError> {
-        self.budget.charge(labels.bytes() + SERIES_BYTES)?;
         let source = (self.sources.len() as u32).saturating_sub(1);
+        if let Some(sieve) = &self.sieve {
+            let left_out = sieve.left_out(&labels);
+            if cover(&left_out, self.span()) {
+                return Ok(());
+            }
+            if left_out.iter().any(|own| own.overlaps(self.range.start, self.range.end)) {
+                self.budget.charge(size_of_val(left_out.as_slice()) + SERIES_BYTES)?;
+                self.left_out.insert((source, number), left_out.into());
+            }
+        }
+        self.budget.charge(labels.bytes() + SERIES_BYTES)?;
         self.entries.push((labels, source, number));
         Ok(())
+    }
+
+    /// The part of the range in which the last source can have samples.
+    fn span(&self) -> RangeMs {
+        match self.sources.last() {
+            Some(Source::Part(part)) => {
+                let info = part.reader().info();
+                RangeMs { start: self.range.start.max(info.min_t), end: self.range.end.min(info.max_t) }
+            }
+            Some(Source::Head(_)) | None => self.range,
+        }
     }
 
     /// The set.
@@ -79,7 +106,8 @@ impl<'a> SetBuilder<'a> {
             }
             entries.push((source, number));
         }
-        StoreSet { range: self.range, sources: self.sources, labels, firsts, entries, shared: Mutex::default() }
+        let (range, sources, left_out) = (self.range, self.sources, self.left_out);
+        StoreSet { range, sources, left_out, labels, firsts, entries, shared: Mutex::default() }
     }
 }
 
@@ -94,6 +122,8 @@ struct Shared {
 pub struct StoreSet {
     range: RangeMs,
     sources: Vec<Source>,
+    /// By source and number: times that count no more.
+    left_out: AHashMap<(u32, u32), Box<[RangeMs]>>,
     labels: Vec<Labels>,
     /// For each series its first entry.
     firsts: Vec<usize>,
@@ -133,6 +163,8 @@ struct Reading<'a> {
     budget: &'a QueryBudget,
     scans: Vec<Option<PartScan<'a>>>,
     gathered: Gathered,
+    /// What one source has, before some of it is left out.
+    aside: Gathered,
     rows: Rows,
     work: Work,
     keys: Vec<ColumnKey>,
@@ -158,6 +190,7 @@ impl<'a> Reading<'a> {
             budget,
             scans: scans.collect(),
             gathered: Gathered::default(),
+            aside: Gathered::default(),
             rows: Rows::default(),
             work: Work::default(),
             keys: Vec::new(),
@@ -196,7 +229,19 @@ impl<'a> Reading<'a> {
     }
 
     /// Adds what one source has of a series.
-    fn gather(&mut self, (source, number): (u32, u32)) -> Result<(), StoreError> {
+    fn gather(&mut self, entry: (u32, u32)) -> Result<(), StoreError> {
+        let Some(left_out) = self.set.left_out.get(&entry) else { return self.gather_all(entry) };
+        // Apart from what other sources had.
+        std::mem::swap(&mut self.gathered, &mut self.aside);
+        let read = self.gather_all(entry);
+        std::mem::swap(&mut self.gathered, &mut self.aside);
+        read?;
+        self.aside.leave_out(left_out);
+        self.aside.append_to(&mut self.gathered);
+        Ok(())
+    }
+
+    fn gather_all(&mut self, (source, number): (u32, u32)) -> Result<(), StoreError> {
         match (self.set.sources.get(source as usize), self.scans.get_mut(source as usize)) {
             (Some(Source::Part(_)), Some(Some(scan))) => scan.read(number, &mut self.work, &mut self.gathered),
             (Some(Source::Head(series)), _) => match series.get(number as usize) {

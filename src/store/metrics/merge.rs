@@ -1,0 +1,163 @@
+//! Merges parts of metrics, and says which should be written anew.
+//! Flow: the parts are read side by side, series by series in the order of their labels; of each
+//! series the samples of all of them, oldest part first, without what a [`Sieve`] leaves out, go to
+//! the new part. In memory are one series, a few frames of each part, and what a `PartBuilder` holds.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use ahash::AHashMap;
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+
+use super::build::{PartBuilder, Samples};
+use super::cursor::PartCursor;
+use super::keep::{Keep, Sieve, Sieves};
+use super::read::Gathered;
+use super::rows::Rows;
+use super::segment::Part;
+use crate::base::limits::QueryBudget;
+use crate::model::exemplar::Exemplar;
+use crate::model::labels::Labels;
+use crate::model::time::RangeMs;
+use crate::store::StoreError;
+use crate::store::catalog::PartId;
+use crate::store::lane::Pace;
+use crate::store::part::PartWriter;
+
+/// Writes what `parts`, oldest first, hold; says whether there is anything.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Damaged`] when a part cannot be read whole, so that what is left of it
+/// is not mistaken for all of it.
+pub fn merge(parts: &[Part], sieves: &Sieves, out: &mut PartWriter, pace: &mut Pace) -> Result<bool, StoreError> {
+    let budget = QueryBudget::unlimited();
+    let sieves: Vec<Sieve> = parts.iter().map(|part| sieves.of(Some(part.reader()))).collect();
+    let mut cursors: Vec<PartCursor<'_>> =
+        parts.iter().map(|part| PartCursor::new(part, RangeMs::ALL, &budget)).collect();
+    let mut next: BinaryHeap<Reverse<(Labels, usize)>> =
+        cursors.iter().enumerate().filter_map(|(at, own)| Some(Reverse((own.labels()?.clone(), at)))).collect();
+    let mut builder = PartBuilder::new(out);
+    let (mut rows, mut gathered) = (Rows::default(), Gathered::default());
+    while let Some(Reverse((labels, _))) = next.peek() {
+        let labels = labels.clone();
+        rows.clear();
+        // Equal labels come by the place of their part: oldest first.
+        while next.peek().is_some_and(|Reverse((own, _))| *own == labels) {
+            let Some(Reverse((_, at))) = next.pop() else { break };
+            let (Some(cursor), Some(sieve)) = (cursors.get_mut(at), sieves.get(at)) else { break };
+            cursor.read(&mut gathered)?;
+            if !sieve.is_open() {
+                gathered.leave_out(&sieve.left_out(&labels));
+            }
+            gathered.add_to(&mut rows);
+            cursor.advance();
+            next.extend(cursor.labels().map(|labels| Reverse((labels.clone(), at))));
+        }
+        rows.settle();
+        let starts = rows.float_starts();
+        let samples =
+            Samples { times: &rows.times, values: &rows.values, starts: &starts, histograms: &rows.histograms };
+        builder.series(&labels, samples)?;
+        pace.rest()?;
+    }
+    drop(cursors);
+    let mut metadata = BTreeMap::new();
+    for (part, sieve) in parts.iter().zip(&sieves) {
+        copy_exemplars(part, sieve, &budget, &mut builder)?;
+        metadata.extend(part.metadata().into_iter().map(|own| (own.name.clone(), own)));
+        pace.rest()?;
+    }
+    metadata.values().try_for_each(|own| builder.metadata(own))?;
+    if let Some(part) = parts.iter().find(|part| part.is_damaged()) {
+        return Err(part.reader().damaged("a part with damage is not merged"));
+    }
+    let anything = builder.rows() > 0 || !metadata.is_empty();
+    builder.finish()?;
+    Ok(anything)
+}
+
+fn copy_exemplars(
+    part: &Part,
+    sieve: &Sieve,
+    budget: &QueryBudget,
+    builder: &mut PartBuilder<'_>,
+) -> Result<(), StoreError> {
+    let mut own: (Labels, Vec<Exemplar>) = Default::default();
+    part.exemplars(&[], RangeMs::ALL, budget, &mut |labels, exemplar| {
+        if own.0 != *labels {
+            builder.exemplars(&own.0, &own.1)?;
+            own = (labels.clone(), Vec::new());
+        }
+        if sieve.is_open() || !sieve.left_out(labels).iter().any(|range| range.contains(exemplar.t)) {
+            own.1.push(exemplar);
+        }
+        Ok(())
+    })?;
+    builder.exemplars(&own.0, &own.1)
+}
+
+/// What is known of a part, so that it is not searched again and again.
+#[derive(Clone, Copy, Default)]
+struct Looked {
+    /// No tombstone up to this one speaks of a series of it.
+    tombstone: u64,
+    /// Which version of the retention it was looked at with, and how many of its periods were over.
+    retention: (u64, usize),
+}
+
+/// Finds the parts that hold what is to go.
+#[derive(Default)]
+pub struct Rewrites(Mutex<AHashMap<PartId, Looked>>);
+
+impl Rewrites {
+    /// Whether a part should be written anew without what is deleted, or past its retention as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wanted(&self, part: &Part, keep: &Keep, now_ms: i64) -> Result<bool, StoreError> {
+        let id = part.reader().info().id();
+        let looked = self.0.lock().get(&id).copied().unwrap_or_default();
+        let sieves = keep.sieves(now_ms);
+        let budget = QueryBudget::unlimited();
+        let newer = sieves.tombstones().iter().filter(|own| own.id > looked.tombstone && own.concerns(part.reader()));
+        for tombstone in newer {
+            if !part.matched(&tombstone.matchers, tombstone.range, &budget)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        let (version, over) = sieves.periods_over(part.reader().info().max_t);
+        let retention = (version, over.iter().filter(|over| **over).count());
+        if retention.1 > 0 && retention != looked.retention && has_series_past(part, &sieves, &over, &budget)? {
+            return Ok(true);
+        }
+        let tombstone = sieves.tombstones().last().map_or(looked.tombstone, |own| own.id);
+        self.0.lock().insert(id, Looked { tombstone, retention });
+        Ok(false)
+    }
+
+    /// Whether a part has nothing that a tombstone deletes.
+    pub fn is_done(&self, part: &Part, tombstone: u64) -> bool {
+        self.0.lock().get(&part.reader().info().id()).is_some_and(|looked| looked.tombstone >= tombstone)
+    }
+
+    /// A part is gone.
+    pub fn forget(&self, part: &Part) {
+        self.0.lock().remove(&part.reader().info().id());
+    }
+}
+
+/// Whether a part has a series whose retention is one of those that are over for all of the part.
+fn has_series_past(part: &Part, sieves: &Sieves, over: &[bool], budget: &QueryBudget) -> Result<bool, StoreError> {
+    let Some(retention) = sieves.retention() else { return Ok(false) };
+    let mut before = RoaringBitmap::new();
+    let matchers = retention.rules.iter().map(|rule| rule.matchers.as_slice()).chain([&[][..]]);
+    for (matchers, over) in matchers.zip(over) {
+        let own = part.matched(matchers, RangeMs::ALL, budget)?;
+        if *over && !(&own - &before).is_empty() {
+            return Ok(true);
+        }
+        before |= own;
+    }
+    Ok(false)
+}

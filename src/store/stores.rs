@@ -204,7 +204,7 @@ impl Store {
     pub fn merge(&self) -> Result<usize, StoreError> {
         let mut merges = 0;
         for lane in self.lanes() {
-            merges += lane.merge(&mut Pace::full(&self.env))?;
+            merges += lane.merge(&mut Pace::full(&self.env.gate))?;
         }
         Ok(merges)
     }
@@ -212,7 +212,7 @@ impl Store {
     /// Merges parts with a quarter of a core at the most.
     fn merge_slowly(&self) {
         for lane in self.lanes() {
-            match lane.merge(&mut Pace::quarter(&self.env)) {
+            match lane.merge(&mut Pace::quarter(&self.env.gate)) {
                 Ok(_) | Err(StoreError::NotReady(_)) => {}
                 Err(error) => self.failed("merge", lane.signal(), &error),
             }

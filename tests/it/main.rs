@@ -19,6 +19,7 @@ mod metrics_store;
 mod nothing;
 mod plugins;
 mod power;
+mod power_merge;
 mod program;
 mod raw_write;
 mod receive;

@@ -26,11 +26,11 @@ use trilith::store::{
     AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectTraces, StoreError,
 };
 
-const NOW_MS: i64 = 1_800_000_000_000;
+pub(super) const NOW_MS: i64 = 1_800_000_000_000;
 /// Rows of each batch; batch `n` has rows `n * ROWS ..`.
 const ROWS: i64 = 10;
 
-fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<Arc<Store>, trilith::store::stores::OpenError> {
+pub(super) fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<Arc<Store>, trilith::store::stores::OpenError> {
     open_within(dir, disk, u64::MAX)
 }
 

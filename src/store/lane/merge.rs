@@ -54,13 +54,13 @@ fn cpu_time() -> Duration {
 
 impl Pace {
     /// A quarter of a core at the most, on the thread that calls this.
-    pub fn quarter(env: &Env) -> Self {
-        Self { gate: env.gate.clone(), rests: true, since: cpu_time(), calls: 0 }
+    pub fn quarter(gate: &Arc<Gate>) -> Self {
+        Self { gate: gate.clone(), rests: true, since: cpu_time(), calls: 0 }
     }
 
     /// As fast as it goes, for what somebody waits for.
-    pub fn full(env: &Env) -> Self {
-        Self { rests: false, ..Self::quarter(env) }
+    pub fn full(gate: &Arc<Gate>) -> Self {
+        Self { rests: false, ..Self::quarter(gate) }
     }
 
     /// Called with each series or so: rests when it is time to.
@@ -204,6 +204,7 @@ impl<K: Kind> Lane<K> {
     fn merge_parts(&self, parts: &[Arc<K::Part>], pace: &mut Pace) -> Result<(), StoreError> {
         let infos = || parts.iter().map(|part| K::reader(part).info());
         let bytes: u64 = parts.iter().map(|part| K::reader(part).bytes()).sum();
+        self.env.gate.look(&self.env).map_err(io_error("look at", &self.dir))?;
         self.env.gate.check_room(bytes)?;
         let seq = infos().map(|info| info.seq).max().unwrap_or_default();
         let info = PartInfo {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::store::Administer;
+
 /// Names and texts of settings.
 pub type Settings = Vec<(&'static str, String)>;
 
@@ -21,6 +23,8 @@ pub struct Own {
     pub slow_query: Option<Duration>,
     /// Queries that run or wait.
     pub running: Arc<Running>,
+    /// For administrators; `None` when that is off.
+    pub admin: Option<Arc<dyn Administer>>,
 }
 
 impl Default for Own {
@@ -30,6 +34,7 @@ impl Default for Own {
             settings: Arc::new(Settings::new),
             slow_query: Some(Duration::from_secs(5)),
             running: Arc::default(),
+            admin: None,
         }
     }
 }

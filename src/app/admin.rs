@@ -199,8 +199,9 @@ async fn reload(State(admin): State<Admin>) -> Response<Body> {
     let (applied, needs_restart) = (names(true), names(false));
     let mut config = admin.config.lock();
     config.retention = after.retention;
+    config.metrics_rules.clone_from(&after.metrics_rules);
     if let Some(inside) = admin.inside.get() {
-        inside.set_retention(after.retention);
+        inside.set_retention(after.retention, after.metrics_rules);
     }
     if let Some(telemetry) = admin.telemetry.as_ref().filter(|_| applied.contains(&"log-level")) {
         telemetry.set_level(&after.log_level);

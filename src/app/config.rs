@@ -22,6 +22,7 @@ pub use value::Amount;
 
 use super::user::RunAs;
 use crate::store::metrics;
+use crate::store::metrics::keep::Rule;
 use crate::store::stores::Retention;
 use crate::store::wal::Fsync;
 
@@ -191,6 +192,10 @@ pub struct Config {
     pub no_extra_listeners: bool,
     /// How long signals are kept.
     pub retention: Retention,
+    /// How long the samples of some series are kept instead.
+    pub metrics_rules: Vec<Rule>,
+    /// Whether series may be deleted and snapshots taken over HTTP.
+    pub admin_api: bool,
     /// Memory of the process.
     pub memory_limit: Amount,
     /// Room for data on the file system.
@@ -223,6 +228,8 @@ impl Default for Config {
             extra: BTreeMap::new(),
             no_extra_listeners: false,
             retention: Retention::default(),
+            metrics_rules: Vec::new(),
+            admin_api: false,
             memory_limit: Amount::Percent(60.0),
             disk_limit: Amount::Percent(80.0),
             metrics: metrics::Options::default(),
@@ -251,6 +258,17 @@ impl Config {
             no_extra_listeners: true,
             ..Self::default()
         }
+    }
+
+    /// Sets one thing by its name, as a flag would.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the value.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name).ok_or_else(|| format!("no setting {name}"))?;
+        (setting.set)(self, text)?;
+        self.effective.insert(setting.name, (text.to_owned(), Origin::Default));
+        Ok(())
     }
 
     /// Reads the sources of `invocation`.

@@ -12,6 +12,7 @@ use crate::base::limits::MemoryBudget;
 use crate::ingest::{self, Ingestor};
 use crate::query::{self, Engine};
 use crate::receive;
+use crate::store::metrics::keep::Rule;
 use crate::store::stores::{Retention, Store};
 
 /// Everything between the listeners and the store; cheap to clone.
@@ -46,7 +47,7 @@ impl Inside {
         own: api::own::Own,
     ) -> Self {
         let options = ingest::Options {
-            retention_metrics: retention.metrics,
+            retention_metrics: store.metrics_longest(),
             retention_logs: retention.logs,
             retention_traces: retention.traces,
             ..ingest::Options::default()
@@ -74,8 +75,9 @@ impl Inside {
 
     /// Changes how long data is kept, and how old it may be when it comes. The hint that Loki's label
     /// endpoints give to Grafana stays until a restart.
-    pub(super) fn set_retention(&self, retention: Retention) {
+    pub(super) fn set_retention(&self, retention: Retention, rules: Vec<Rule>) {
         self.store.set_retention(retention);
-        self.ingestor.set_retention(retention.metrics, retention.logs, retention.traces);
+        self.store.set_rules(rules);
+        self.ingestor.set_retention(self.store.metrics_longest(), retention.logs, retention.traces);
     }
 }

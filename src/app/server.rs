@@ -19,6 +19,7 @@ use crate::api::own::Own;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::counters::Counters;
 use crate::base::disk::{Disk as _, RealDisk};
+use crate::store::Administer;
 use crate::store::env::Progress;
 use crate::store::stores::{OpenError, Store, StoreOptions};
 use crate::store::wal::WalOptions;
@@ -132,6 +133,7 @@ fn own(admin: &Admin) -> Own {
         settings: Arc::new(settings),
         slow_query: admin.config.lock().slow_query,
         running: Arc::default(),
+        admin: None,
     }
 }
 
@@ -149,6 +151,7 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
         memory_max: admin.memory_limit,
         disk_max: disk_total.map(|total| config.disk_limit.of(total)),
         retention: config.retention,
+        rules: config.metrics_rules.clone(),
         wal: WalOptions { fsync: config.wal_fsync, ..WalOptions::default() },
         background: true,
         metrics: config.metrics,
@@ -156,7 +159,8 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
         traces: Default::default(),
     };
     let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
-    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit, own(admin));
+    let own = Own { admin: config.admin_api.then(|| store.clone() as Arc<dyn Administer>), ..own(admin) };
+    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit, own);
     inside.ingestor.set_type_and_unit_labels(config.type_and_unit_labels);
     let routers = routers(doors, |door| router::ready(admin, &inside, door));
     let _ = admin.inside.set(inside);

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod migrate;
 pub mod part;
 pub mod series_set;
+pub mod snapshot;
 pub mod stores;
 pub mod text;
 pub mod traces;
@@ -128,6 +129,27 @@ pub trait AppendTraces: Send + Sync {
     /// # Errors
     /// [`StoreError`] of class `Unavailable`: the sender should retry.
     fn append(&self, batch: &TracesBatch) -> Result<Appended, StoreError>;
+}
+
+/// What an administrator may do with what is stored.
+pub trait Administer: Send + Sync {
+    /// Deletes the samples in `range` that there are now of the series that satisfy all `matchers`.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is deleted.
+    fn delete_series(&self, matchers: &[Matcher], range: RangeMs) -> Result<(), StoreError>;
+
+    /// Removes deleted samples from the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was not removed is still not seen.
+    fn clean_tombstones(&self) -> Result<(), StoreError>;
+
+    /// Takes a snapshot of all signals, with what is in memory if wanted; returns its name.
+    ///
+    /// # Errors
+    /// [`StoreError`]: there is no new snapshot.
+    fn snapshot(&self, with_heads: bool) -> Result<String, StoreError>;
 }
 
 /// What is done with the samples of the series at a place of a [`SeriesSet`]. What it wants to keep

@@ -3,10 +3,13 @@
 //! starts three threads: one syncs the logs several times a second, one flushes what is due, looks at
 //! the disk, and removes what retention and the disk budget say, one merges parts.
 
+use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,8 +20,10 @@ use super::catalog::{self, Catalog};
 use super::env::{Env, Gate, Progress};
 use super::lane::{LaneOptions, Maintain, Pace, expect_replay};
 use super::logs::{self, LogsStore};
+use super::metrics::keep::{self, Rule};
 use super::metrics::{self, MetricsStore};
 use super::migrate::{self, MigrateError};
+use super::snapshot;
 use super::traces::{self, TracesStore};
 use super::wal::WalOptions;
 use crate::base::clock::Clock;
@@ -93,6 +98,8 @@ pub struct StoreOptions {
     pub disk_max: Option<u64>,
     /// How long each signal is kept.
     pub retention: Retention,
+    /// How long the samples of some series are kept instead; the first that fits counts.
+    pub rules: Vec<Rule>,
     /// The write-ahead logs.
     pub wal: WalOptions,
     /// Whether the store looks after itself on threads of its own; tests say no and call
@@ -127,6 +134,9 @@ pub struct Store {
     /// Spans.
     pub traces: Arc<TracesStore>,
     retention: Mutex<Retention>,
+    rules: Mutex<Vec<Rule>>,
+    /// Raised with each [`next_number`](Self::next_number).
+    numbers: AtomicU64,
     disk_max: Mutex<Option<u64>>,
     ticks: Mutex<u64>,
 }
@@ -171,9 +181,13 @@ impl Store {
             traces: Arc::new(TracesStore::open(&env, traces)?),
             env,
             retention: Mutex::new(options.retention),
+            rules: Mutex::new(options.rules),
+            numbers: AtomicU64::new(0),
             disk_max: Mutex::new(options.disk_max),
             ticks: Mutex::new(0),
         });
+        snapshot::remove_unfinished(&*store.env.disk, &store.env.dir)?;
+        store.tell_retention();
         store.show();
         if options.background {
             every("wal-sync", SYNC_EVERY, Arc::downgrade(&store), Self::sync);
@@ -183,7 +197,17 @@ impl Store {
         Ok(store)
     }
 
-    fn lanes(&self) -> [&dyn Maintain; 3] {
+    /// What the stores share.
+    pub(super) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// A number that was not given before in this process.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn lanes(&self) -> [&dyn Maintain; 3] {
         [self.metrics.lane(), self.logs.lane(), self.traces.lane()]
     }
 
@@ -207,6 +231,18 @@ impl Store {
             merges += lane.merge(&mut Pace::full(&self.env.gate))?;
         }
         Ok(merges)
+    }
+
+    /// Writes anew what holds rows that are to go; returns how many parts those were.
+    ///
+    /// # Errors
+    /// The first [`StoreError`].
+    pub fn rewrite(&self) -> Result<usize, StoreError> {
+        let mut rewritten = 0;
+        for lane in self.lanes() {
+            rewritten += lane.rewrite(&mut Pace::full(&self.env.gate))?;
+        }
+        Ok(rewritten)
     }
 
     /// Merges parts with a quarter of a core at the most.
@@ -261,7 +297,11 @@ impl Store {
         let now = self.env.clock.now_ms();
         let retention = *self.retention.lock();
         for lane in self.lanes() {
-            let Some(kept) = retention.of(lane.signal()) else { continue };
+            let longest = match lane.signal() {
+                Signal::Metrics => self.metrics_longest(),
+                Signal::Logs | Signal::Traces => retention.of(lane.signal()),
+            };
+            let Some(kept) = longest else { continue };
             let cutoff = now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
             let removed = lane.remove_before(cutoff);
             if removed > 0 {
@@ -296,12 +336,29 @@ impl Store {
 
     /// Bytes of everything in the data directory.
     pub fn disk_used(&self) -> u64 {
-        folder_bytes(&self.env.dir)
+        folder_bytes(&self.env.dir, &mut HashSet::new())
     }
 
     /// Changes how long data is kept, from the next sweep on.
     pub fn set_retention(&self, retention: Retention) {
         *self.retention.lock() = retention;
+        self.tell_retention();
+    }
+
+    /// Changes how long the samples of some series are kept.
+    pub fn set_rules(&self, rules: Vec<Rule>) {
+        *self.rules.lock() = rules;
+        self.tell_retention();
+    }
+
+    /// The longest that any sample is kept; `None` is forever.
+    pub fn metrics_longest(&self) -> Option<Duration> {
+        keep::Retention { rules: self.rules.lock().clone(), others: self.retention.lock().metrics }.longest()
+    }
+
+    fn tell_retention(&self) {
+        let (rules, others) = (self.rules.lock().clone(), self.retention.lock().metrics);
+        self.metrics.set_retention(keep::Retention { rules, others });
     }
 
     /// How long data is kept.
@@ -364,10 +421,12 @@ fn every(name: &str, pause: Duration, store: Weak<Store>, work: fn(&Store)) {
     }
 }
 
-fn folder_bytes(path: &Path) -> u64 {
+/// Bytes of all files; one with several names, as those of snapshots are, counts once.
+fn folder_bytes(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => folder_bytes(&entry.path()),
+        Ok(meta) if meta.is_dir() => folder_bytes(&entry.path(), seen),
+        Ok(meta) if meta.nlink() > 1 && !seen.insert((meta.dev(), meta.ino())) => 0,
         Ok(meta) => meta.len(),
         Err(_) => 0,
     });

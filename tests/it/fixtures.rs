@@ -128,6 +128,7 @@ fn open(dir: &Path) -> Opened {
         memory_max: 1 << 30,
         disk_max: None,
         retention: Retention { metrics: None, logs: None, traces: None },
+        rules: Vec::new(),
         wal: WalOptions::default(),
         background: false,
         metrics: metrics::Options::default(),

@@ -1,6 +1,7 @@
 //! The one integration-test binary; a module per subject.
 #![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
 
+mod admin_api;
 mod agents;
 mod architecture;
 mod blocks;

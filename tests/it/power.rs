@@ -48,6 +48,7 @@ fn open_within(
         memory_max: 1 << 30,
         disk_max: Some(disk_max),
         retention: Retention { metrics: None, logs: None, traces: None },
+        rules: Vec::new(),
         wal: WalOptions { segment_bytes_max: 2000, ..WalOptions::default() },
         background: false,
         metrics: Default::default(),

@@ -44,6 +44,11 @@ impl ApiError {
         Self { class: ErrorClass::TooLarge, message: message.into() }
     }
 
+    /// Something that is off, or not there now.
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Unavailable, message: message.into() }
+    }
+
     /// The `errorType`.
     pub(super) fn kind(&self) -> &'static str {
         self.status().1

@@ -2,6 +2,7 @@
 //! Flow: parameters of URL and form, merged → a query on a blocking thread → JSON written straight
 //! into the body, piece by piece. Spec: https://prometheus.io/docs/prometheus/latest/querying/api/
 
+mod admin;
 mod cardinality;
 mod cors;
 mod error;
@@ -62,6 +63,15 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("GET", "/api/v1/notifications/live", "the same as events", || get(rules::notifications_live)),
     endpoint("GET", "/api/v1/features", "what of Prometheus is there", || get(features::features)),
     endpoint("GET", "/federate", "newest samples as text, for another Prometheus", || get(federate::federate)),
+    endpoint("POST, PUT", "/api/v1/admin/tsdb/delete_series", "deletes samples; needs --admin-api", || {
+        post(admin::delete_series).put(admin::delete_series)
+    }),
+    endpoint("POST, PUT", "/api/v1/admin/tsdb/clean_tombstones", "removes deleted samples from the disk", || {
+        post(admin::clean_tombstones).put(admin::clean_tombstones)
+    }),
+    endpoint("POST, PUT", "/api/v1/admin/tsdb/snapshot", "a copy of all data below `snapshots/`", || {
+        post(admin::snapshot).put(admin::snapshot)
+    }),
     endpoint("GET, POST", "/api/v1/format_query", "a query in the usual spacing", || {
         get(query::format).post(query::format)
     }),

@@ -80,6 +80,16 @@ pub const SETTINGS: &[Setting] = &[
         config.retention.metrics = value::retention(text)?;
         Ok(())
     }),
+    live(
+        "retention-metrics-rules",
+        "RULES",
+        "none",
+        "other retention for some series, the first that fits counts: '{job=\"debug\"}=2d; {tier=\"gold\"}=400d'",
+        |config, text| {
+            config.metrics_rules = value::rules(text)?;
+            Ok(())
+        },
+    ),
     live("retention-logs", "DURATION", "14d", "how long log lines are kept", |config, text| {
         config.retention.logs = value::retention(text)?;
         Ok(())
@@ -136,6 +146,10 @@ pub const SETTINGS: &[Setting] = &[
     }),
     fixed("type-and-unit-labels", "", "false", "label series with the type and unit sent along", |config, text| {
         config.type_and_unit_labels = value::boolean(text)?;
+        Ok(())
+    }),
+    fixed("admin-api", "", "false", "let clients delete series and take snapshots", |config, text| {
+        config.admin_api = value::boolean(text)?;
         Ok(())
     }),
     fixed("run-as", "UID:GID", "none", "who to become when root started it", |config, text| {

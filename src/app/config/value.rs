@@ -3,6 +3,9 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::query::promql;
+use crate::store::metrics::keep::Rule;
+
 /// An amount of memory or disk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Amount {
@@ -55,6 +58,43 @@ pub(super) fn slow(text: &str) -> Result<Option<Duration>, String> {
         Some(duration) if !text.is_empty() => Ok(Some(duration)),
         _ => Err(format!("\"{text}\" is not a duration: write 5s, 500ms, 0s for all queries, or off")),
     }
+}
+
+/// Reads `{job="debug"}=2d; {tier="gold"}=400d`: selectors, each with how long its series are kept.
+pub(super) fn rules(text: &str) -> Result<Vec<Rule>, String> {
+    let mut rules = Vec::new();
+    for part in split_unquoted(text, ';') {
+        let part = part.trim();
+        if part.is_empty() || part == "none" {
+            continue;
+        }
+        let wrong = || format!("\"{part}\" is not a selector and a duration, such as {{job=\"debug\"}}=2d");
+        let (selector, keep) = part.rsplit_once('=').filter(|(own, _)| own.trim_end().ends_with('}')).ok_or_else(wrong)?;
+        let matchers = promql::selector(selector.trim()).map_err(|error| format!("{}: {error}", wrong()))?;
+        rules.push(Rule { matchers, keep: retention(keep.trim())? });
+    }
+    Ok(rules)
+}
+
+/// The pieces between separators that are not within quotes.
+fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
+    let (mut pieces, mut from, mut quote, mut escaped) = (Vec::new(), 0, None, false);
+    for (at, c) in text.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some('"' | '\'') if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '\'' | '`') => quote = Some(c),
+            None if c == separator => {
+                pieces.push(&text[from..at]);
+                from = at + c.len_utf8();
+            }
+            None => {}
+        }
+    }
+    pieces.push(&text[from..]);
+    pieces
 }
 
 fn duration(text: &str) -> Option<Duration> {

@@ -265,7 +265,8 @@ impl Config {
     /// # Errors
     /// What is wrong with the name or the value.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
-        let setting = SETTINGS.iter().find(|setting| setting.name == name).ok_or_else(|| format!("no setting {name}"))?;
+        let setting =
+            SETTINGS.iter().find(|setting| setting.name == name).ok_or_else(|| format!("no setting {name}"))?;
         (setting.set)(self, text)?;
         self.effective.insert(setting.name, (text.to_owned(), Origin::Default));
         Ok(())

@@ -39,7 +39,9 @@ async fn admin_endpoints_are_off_unless_turned_on() {
     let mut server = run(Config::for_tests(folder.path()), None).await.unwrap();
     server.ready().await.unwrap();
     let main = server.addresses.main;
-    for path in [&format!("{DELETE}?match%5B%5D=up"), "/api/v1/admin/tsdb/clean_tombstones", "/api/v1/admin/tsdb/snapshot"] {
+    for path in
+        [&format!("{DELETE}?match%5B%5D=up"), "/api/v1/admin/tsdb/clean_tombstones", "/api/v1/admin/tsdb/snapshot"]
+    {
         let answer = send(main, "POST", path, "", b"").await;
         assert_eq!((answer.status, error(&answer).as_str()), (503, "unavailable"), "{path}");
     }

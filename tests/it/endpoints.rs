@@ -163,7 +163,7 @@ async fn every_endpoint_answers_every_method_it_names() {
             let path = concrete(base, row, stand_in);
             let methods = endpoints.iter().find(|endpoint| endpoint.path == *row).unwrap().methods;
             let answer = get(main, &format!("{path}?{params}")).await;
-            let expected = if methods.contains("GET") { *status } else { 405 };
+            let expected = if methods.starts_with("POST") { 405 } else { *status };
             assert_eq!(answer.status, expected, "GET {path}?{params}: {}", answer.text());
             if answer.head.contains("content-type: application/json") {
                 let parsed = serde_json::from_slice::<Value>(&answer.body);

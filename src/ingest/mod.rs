@@ -152,6 +152,9 @@ impl Ingestor {
     /// # Errors
     /// [`IngestError`] of class `Unavailable`: the sender should retry.
     pub fn push_raw(&self, mut raw: RawMetrics<'_>, parse: &ParseLabels<'_>) -> Result<Appended, IngestError> {
+        if self.options.read().type_and_unit_labels && !raw.rest.metadata.is_empty() {
+            return self.push_read(raw, parse);
+        }
         self.check_gate()?;
         let mut rejected = Rejections::default();
         let window = Window::new(&self.options.read(), Signal::Metrics, self.clock.now_ns());
@@ -163,6 +166,19 @@ impl Ingestor {
         let appended = if nothing { Appended::default() } else { self.metrics.append_raw(raw, parse)? };
         self.exemplars.add(appended.exemplars);
         Ok(self.finish(Signal::Metrics, appended, rejected))
+    }
+
+    /// Stores samples after all labels have been read.
+    fn push_read(&self, raw: RawMetrics<'_>, parse: &ParseLabels<'_>) -> Result<Appended, IngestError> {
+        let (batch, refused) = raw.read(parse);
+        let mut appended = self.push_metrics(batch)?;
+        let mut rejected = Rejections::default();
+        for ((reason, text), samples) in refused {
+            rejected.add(reason, samples.max(1) as u64, || text);
+        }
+        self.count_rejected(Signal::Metrics, &rejected);
+        appended.rejected.merge(rejected);
+        Ok(appended)
     }
 
     fn append_metrics(&self, batch: &MetricsBatch) -> Result<Appended, StoreError> {

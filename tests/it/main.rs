@@ -4,6 +4,7 @@
 mod admin_api;
 mod agents;
 mod architecture;
+mod began;
 mod blocks;
 mod bodies;
 mod crash;

@@ -2,8 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use trilith::store::codec::Reader;
 use trilith::store::metrics::chunk::gorilla::Appender;
-use trilith::store::metrics::chunk::{column, gorilla, histogram};
+use trilith::store::metrics::chunk::{floats, gorilla, histogram, pack, times as stamps};
 
 /// Times and values that the bytes mean: small and wide steps, equal and wild values.
 fn samples(bytes: &[u8]) -> (Vec<i64>, Vec<f64>) {
@@ -34,8 +35,10 @@ fn samples(bytes: &[u8]) -> (Vec<i64>, Vec<f64>) {
 fuzz_target!(|bytes: &[u8]| {
     let Some((count, rest)) = bytes.split_first_chunk::<2>() else { return };
     let count = u16::from_le_bytes(*count);
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    let _ = column::decode(rest, usize::from(count), &mut times, &mut values);
+    let (mut numbers, mut values) = (Vec::new(), Vec::new());
+    let _ = stamps::decode(&mut Reader::new(rest), usize::from(count));
+    let _ = pack::decode(&mut Reader::new(rest), usize::from(count), &mut numbers);
+    let _ = floats::decode(&mut Reader::new(rest), usize::from(count), &mut numbers, &mut values);
     let _ = gorilla::decode(rest, u32::from(count), |_, _| {});
     if let Ok(all) = histogram::decode(rest, usize::from(count)) {
         let mut out = Vec::new();
@@ -47,10 +50,19 @@ fuzz_target!(|bytes: &[u8]| {
     let (times, values) = samples(rest);
     let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     let mut out = Vec::new();
-    column::encode(&mut out, &times, &values);
-    let (mut own_times, mut own_values) = (Vec::new(), Vec::new());
-    column::decode(&out, times.len(), &mut own_times, &mut own_values).expect("a column that was encoded");
-    assert_eq!((&times, bits(&values)), (&own_times, bits(&own_values)));
+    stamps::encode(&mut out, &times);
+    let own_times = stamps::decode(&mut Reader::new(&out), times.len()).expect("times that were encoded");
+    assert_eq!(times, own_times);
+    let (mut out, mut work, mut numbers, mut own_values) = (Vec::new(), floats::Work::default(), Vec::new(), Vec::new());
+    floats::encode(&mut out, &values, &mut work);
+    let read = floats::decode(&mut Reader::new(&out), values.len(), &mut numbers, &mut own_values);
+    read.expect("values that were encoded");
+    assert_eq!(bits(&values), bits(&own_values));
+    let integers: Vec<i64> = values.iter().map(|value| value.to_bits() as i64).collect();
+    let mut out = Vec::new();
+    pack::encode(&mut out, &integers, work.pack());
+    pack::decode(&mut Reader::new(&out), integers.len(), &mut numbers).expect("integers that were encoded");
+    assert_eq!(integers, numbers);
 
     let mut appender = Appender::default();
     times.iter().zip(&values).for_each(|(t, value)| appender.push(*t, *value));

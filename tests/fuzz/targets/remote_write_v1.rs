@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use trilith::wire::limits::DEFAULT;
-use trilith::wire::prometheus::decode_v1;
+use trilith::wire::prometheus::{decode_v1, decode_v1_raw};
 
 #[path = "shared/taken.rs"]
 mod taken;
@@ -12,5 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
     let bytes = taken::inflated(bytes);
     if let Ok(decoded) = decode_v1(&bytes, &DEFAULT) {
         taken::all(&decoded.batch);
+    }
+    if let Ok(decoded) = decode_v1_raw(&bytes, &DEFAULT) {
+        taken::raw(&decoded.batch);
     }
 });

@@ -8,10 +8,11 @@ use trilith::base::disk::Disk as _;
 use trilith::base::disk::sim::SimDisk;
 use trilith::store::metrics::Options;
 use trilith::store::metrics::head::Head;
+use trilith::store::metrics::registry::Registry;
 use trilith::store::wal;
 
 fuzz_target!(|bytes: &[u8]| {
-    let head = Head::new(0, Options::default());
+    let head = Head::new(Registry::new(), Options::default());
     // A record as it is after its checksum was right, in the versions that there are.
     let _ = head.replay(bytes, 0);
     for version in 1..=3 {

@@ -250,6 +250,8 @@ impl Store {
         for lane in self.lanes() {
             match lane.merge(&mut Pace::quarter(&self.env.gate)) {
                 Ok(_) | Err(StoreError::NotReady(_)) => {}
+                // It goes on when there is room; that there is none is said elsewhere.
+                Err(error @ StoreError::DiskFull { .. }) => tracing::debug!(%error, "no merge"),
                 Err(error) => self.failed("merge", lane.signal(), &error),
             }
         }
@@ -398,6 +400,8 @@ impl Store {
             counters.gauge("trilith_head_bytes", "Memory of heads.", &labels).set(stats.head_bytes);
             counters.gauge("trilith_wal_bytes", "Bytes of the write-ahead log on disk.", &labels).set(stats.wal_bytes);
         }
+        let help = "Deletions whose samples are still in parts, though nobody sees them.";
+        counters.gauge("trilith_tombstones", help, &[]).set(self.metrics.tombstones() as u64);
         if let Ok(space) = self.env.disk.space(&self.env.dir) {
             counters.gauge("trilith_disk_free_bytes", "Room on the file system.", &[]).set(space.free);
             counters.gauge("trilith_disk_total_bytes", "Size of the file system.", &[]).set(space.total);
@@ -421,11 +425,13 @@ fn every(name: &str, pause: Duration, store: Weak<Store>, work: fn(&Store)) {
     }
 }
 
-/// Bytes of all files; one with several names, as those of snapshots are, counts once.
+/// Bytes of all files; one with several names, as those of snapshots are, counts once, and what is
+/// being written not yet: the room for a merge must not cost the oldest part.
 fn folder_bytes(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => folder_bytes(&entry.path(), seen),
+        Ok(_) if entry.file_name().to_string_lossy().ends_with(".tmp") => 0,
         Ok(meta) if meta.nlink() > 1 && !seen.insert((meta.dev(), meta.ino())) => 0,
         Ok(meta) => meta.len(),
         Err(_) => 0,

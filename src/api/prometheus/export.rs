@@ -229,6 +229,8 @@ pub(super) async fn export(State(context): State<Context>, params: Params) -> Re
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => return ApiError::from(LimitError::Canceled).into_response(),
     };
+    // While it flows, others may query, unless very many answers flow.
+    let place = context.streams.clone().try_acquire_owned().unwrap_or(place);
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     let mut sink = Sink { text: String::new(), pieces: sender };
     tokio::task::spawn_blocking(move || {

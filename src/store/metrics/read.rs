@@ -104,8 +104,7 @@ impl Gathered {
         }
         let kept = |at: &usize| times.get(*at).is_some_and(|t| stays(*t));
         let places: Vec<usize> = (0..times.len()).filter(kept).collect();
-        let pick = |from: &[f64]| places.iter().filter_map(|at| from.get(*at)).copied().collect();
-        self.values = pick(&self.values);
+        self.values = places.iter().filter_map(|at| self.values.get(*at)).copied().collect();
         self.starts = places.iter().filter_map(|at| self.starts.get(*at)).copied().collect();
         let times: Vec<i64> = places.iter().filter_map(|at| times.get(*at)).copied().collect();
         self.pieces.clear();

@@ -126,7 +126,7 @@ fn what_is_written_is_read_back() {
         assert_eq!(series.labels, *labels);
         let read: Vec<_> = series.samples.iter().map(|sample| sample.value.to_bits()).collect();
         assert_eq!(read, values.map(f64::to_bits));
-        assert_eq!(series.exemplars, [exemplar.clone()]);
+        assert_eq!(series.exemplars, std::slice::from_ref(&exemplar));
     }
 }
 

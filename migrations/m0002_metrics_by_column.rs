@@ -12,7 +12,7 @@ use crate::model::sample::Columns;
 use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
 use crate::store::metrics::build::PartBuilder;
-use crate::store::metrics::chunk::{histogram, times};
+use crate::store::metrics::chunk::histogram;
 use crate::store::metrics::record::take_labels;
 use crate::store::part::{self, PartInfo, PartReader, PartWriter};
 
@@ -111,10 +111,26 @@ fn take_entry(reader: &mut Reader<'_>) -> Result<(Labels, Columns), Malformed> {
         columns.histograms = histogram::decode(data, count)?;
     } else {
         let mut reader = Reader::new(data);
-        columns.times = times::decode(&mut reader, count)?.into();
+        columns.times = take_times(&mut reader, count)?.into();
         columns.values = take_values(&mut reader, count)?;
     }
     Ok((labels, columns))
+}
+
+fn take_times(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, Malformed> {
+    let mut times = Vec::with_capacity(count);
+    let (mut last, mut delta) = (0i64, 0i64);
+    while times.len() < count {
+        let change = reader.signed()?;
+        let repeat = if change == 0 { reader.count(count - times.len() - 1)? + 1 } else { 1 };
+        for _ in 0..repeat {
+            let step = delta.wrapping_add(change);
+            last = last.wrapping_add(step);
+            delta = if times.is_empty() { 0 } else { step };
+            times.push(last);
+        }
+    }
+    Ok(times)
 }
 
 fn take_values(reader: &mut Reader<'_>, count: usize) -> Result<Vec<f64>, Malformed> {

@@ -209,6 +209,11 @@ impl Borrow<str> for Labels {
     }
 }
 
+/// The order of the sets that have these keys.
+pub fn compare_keys(a: &str, b: &str) -> Ordering {
+    if a == b { Ordering::Equal } else { Iter(a).cmp(Iter(b)) }
+}
+
 fn push(text: &mut String, part: &str) {
     text.push(length_char(part.len()));
     text.push_str(part);
@@ -231,6 +236,13 @@ pub struct Iter<'a>(&'a str);
 
 impl<'a> Iter<'a> {
     fn part(&mut self) -> Option<&'a str> {
+        // Nearly all lengths are one byte.
+        if let Some(short) = self.0.as_bytes().first().filter(|first| first.is_ascii()) {
+            let (_, rest) = self.0.split_at_checked(1)?;
+            let (part, rest) = rest.split_at_checked(usize::from(*short))?;
+            self.0 = rest;
+            return Some(part);
+        }
         let length = self.0.chars().next()?;
         let (_, rest) = self.0.split_at_checked(length.len_utf8())?;
         let (part, rest) = rest.split_at_checked(char_length(length))?;
@@ -258,7 +270,7 @@ impl<'a> IntoIterator for &'a Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        compare_keys(&self.0, &other.0)
     }
 }
 

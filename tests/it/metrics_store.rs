@@ -91,7 +91,8 @@ fn histogram(random: &mut Random) -> Histogram {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model(BTreeMap<Labels, Rows>);
 
-type Rows = (BTreeMap<i64, u64>, BTreeMap<i64, String>);
+/// Floats, histograms, and the start that was written last for each time.
+type Rows = (BTreeMap<i64, u64>, BTreeMap<i64, String>, BTreeMap<i64, i64>);
 
 impl Model {
     fn append(&mut self, batch: &MetricsBatch) {
@@ -99,6 +100,9 @@ impl Model {
             let own = self.0.entry(series.labels.clone()).or_default();
             own.0.extend(series.samples.iter().map(|sample| (sample.t, sample.value.to_bits())));
             own.1.extend(series.histograms.iter().map(|sample| (sample.t, format!("{:?}", sample.histogram))));
+            let starts = series.starts.iter().copied().chain(std::iter::repeat(0));
+            own.2.extend(series.samples.iter().zip(starts).map(|(sample, start)| (sample.t, start)));
+            own.2.extend(series.histograms.iter().map(|sample| (sample.t, sample.start)));
         }
     }
 
@@ -111,11 +115,11 @@ impl Model {
 
     fn select(&self, matchers: &[Matcher], range: RangeMs) -> Vec<String> {
         let mut lines = Vec::new();
-        for (labels, (floats, histograms)) in self.0.iter().filter(|(labels, _)| all_match(matchers, labels)) {
+        for (labels, (floats, histograms, starts)) in self.0.iter().filter(|(labels, _)| all_match(matchers, labels)) {
             let floats = floats.iter().filter(|(t, _)| range.contains(**t) && !histograms.contains_key(t));
-            lines.extend(floats.map(|(t, bits)| format!("{labels} {t} {bits:x}")));
+            lines.extend(floats.map(|(t, bits)| format!("{labels} {t} {bits:x} {}", starts[t])));
             let histograms = histograms.iter().filter(|(t, _)| range.contains(**t));
-            lines.extend(histograms.map(|(t, histogram)| format!("{labels} {t} {histogram}")));
+            lines.extend(histograms.map(|(t, histogram)| format!("{labels} {t} {histogram} {}", starts[t])));
         }
         lines
     }
@@ -126,10 +130,11 @@ fn lines(answer: &[(Labels, Columns)]) -> Vec<String> {
     for (labels, series) in answer {
         assert!(!series.is_empty());
         assert!(series.times.is_sorted_by(|a, b| a < b));
-        let floats = series.times.iter().zip(&series.values);
-        lines.extend(floats.map(|(t, value)| format!("{labels} {t} {:x}", value.to_bits())));
+        assert!(series.starts.is_empty() || series.starts.len() == series.times.len());
+        let floats = series.times.iter().zip(&series.values).enumerate();
+        lines.extend(floats.map(|(at, (t, value))| format!("{labels} {t} {:x} {}", value.to_bits(), series.start(at))));
         let histograms = series.histograms.iter();
-        lines.extend(histograms.map(|sample| format!("{labels} {} {:?}", sample.t, sample.histogram)));
+        lines.extend(histograms.map(|sample| format!("{labels} {} {:?} {}", sample.t, sample.histogram, sample.start)));
     }
     lines
 }
@@ -155,6 +160,11 @@ fn random_time(random: &mut Random) -> i64 {
     }
 }
 
+/// When counting began for a sample of this time: of some it is not known.
+fn start_of(t: i64) -> i64 {
+    if t % 3 == 0 { 0 } else { NOW_MS - 77 - t % 5 }
+}
+
 fn random_value(random: &mut Random) -> f64 {
     match random.below(8) {
         0 => f64::from_bits(0x7ff0_0000_0000_0002),
@@ -165,7 +175,7 @@ fn random_value(random: &mut Random) -> f64 {
     }
 }
 
-fn random_batch(random: &mut Random) -> MetricsBatch {
+fn random_batch(random: &mut Random, starts: bool) -> MetricsBatch {
     let mut batch = MetricsBatch::default();
     for _ in 0..random.below(6) {
         let mut series = SeriesBatch { labels: labels(random.below(12)), ..SeriesBatch::default() };
@@ -174,14 +184,22 @@ fn random_batch(random: &mut Random) -> MetricsBatch {
         }
         // A run in order, as most samples come.
         let start = NOW_MS + random.below(10_000) as i64;
-        let step = 1 + random.below(20_000) as i64;
-        for at in 0..random.below(80) as i64 {
-            series.samples.push(Sample { t: start + at * step, value: (at * 3) as f64 });
+        let (step, count) = match random.below(6) {
+            // Over many blocks.
+            0 => (1 + random.below(60_000), random.below(900)),
+            _ => (1 + random.below(20_000), random.below(80)),
+        };
+        for at in 0..count as i64 {
+            series.samples.push(Sample { t: start + at * step as i64, value: (at * 3) as f64 });
+        }
+        if starts {
+            series.starts = series.samples.iter().map(|sample| start_of(sample.t)).collect();
         }
         for _ in 0..random.below(4) * random.below(4) {
+            let t = random_time(random);
             series.histograms.push(HistogramSample {
-                t: random_time(random),
-                start: 0,
+                t,
+                start: if starts { start_of(t) } else { 0 },
                 histogram: Arc::new(histogram(random)),
             });
         }
@@ -211,11 +229,19 @@ fn some_matchers() -> Vec<Vec<Matcher>> {
     ]
 }
 
+/// Says the first difference, not thousands of lines.
+fn compare(found: &[String], expected: &[String], when: &str) {
+    let differs = found.iter().zip(expected).find(|(found, expected)| found != expected);
+    assert_eq!(differs, None, "{when}");
+    assert_eq!(found.len(), expected.len(), "{when}");
+}
+
 fn check(store: &MetricsStore, model: &Model, seed: u64) {
-    assert_eq!(everything(store), model.select(&[], RangeMs::ALL), "seed {seed}");
+    compare(&everything(store), &model.select(&[], RangeMs::ALL), &format!("seed {seed}"));
     let range = RangeMs { start: NOW_MS + 10 * 15_000, end: NOW_MS + DAY_MS };
     for matchers in some_matchers() {
-        assert_eq!(select(store, &matchers, range), model.select(&matchers, range), "seed {seed}: {matchers:?}");
+        let when = format!("seed {seed}: {matchers:?}");
+        compare(&select(store, &matchers, range), &model.select(&matchers, range), &when);
         let matching = model
             .0
             .iter()
@@ -241,6 +267,7 @@ fn check(store: &MetricsStore, model: &Model, seed: u64) {
 fn any_sequence_of_appends_flushes_merges_deletes_and_reopens_answers_as_a_plain_list_would() {
     for seed in 1..=10u64 {
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let starts = seed % 2 == 0;
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let mut model = Model::default();
@@ -260,12 +287,16 @@ fn any_sequence_of_appends_flushes_merges_deletes_and_reopens_answers_as_a_plain
                     model.delete(&matchers, range);
                 }
                 1 => {
+                    // The log does not keep starts.
+                    if starts {
+                        store.lane().flush().unwrap();
+                    }
                     drop(store);
                     store = open(dir.path());
                 }
                 2 => check(&store, &model, seed),
                 _ => {
-                    let batch = random_batch(&mut random);
+                    let batch = random_batch(&mut random, starts);
                     let appended = store.append(&batch).unwrap();
                     assert_eq!(appended.accepted as usize, batch.samples());
                     model.append(&batch);

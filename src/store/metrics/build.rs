@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use ahash::AHashMap;
 
-use super::chunk::{floats, histogram, pack};
+use super::chunk::{floats, histograms, pack};
 use super::layout::{
     BLOCK_SAMPLES_MAX, DataBuilder, DataRef, Directory, FRAME_DATA, FRAME_DIRECTORY, FRAME_EXEMPLARS, FRAME_METADATA,
     FRAME_POSTINGS, FRAME_PRESENCE, FRAME_SERIES, FRAME_TIMES, GroupRef, PostingsRef, SeriesRef, TimesRef, begin_times,
@@ -36,9 +36,6 @@ const GROUP_SHIFT: u32 = 22;
 const OPEN_BYTES_MAX: usize = 8 << 20;
 /// What is known of shared times is forgotten over this, in bytes.
 const KNOWN_BYTES_MAX: usize = 32 << 20;
-/// Memory of the histograms of one block, in bytes.
-const HISTOGRAMS_BYTES_MAX: usize = 1 << 20;
-const HISTOGRAMS_MAX: usize = 128;
 /// Compression of small frames that are read again and again.
 const LEVEL: i32 = 3;
 
@@ -196,7 +193,7 @@ impl<'a> PartBuilder<'a> {
     /// The number of a column of times in its group.
     fn column(&mut self, first: i64, times: &[i64]) -> Result<u32, StoreError> {
         self.column.clear();
-        put_column(&mut self.column, times);
+        put_column(&mut self.column, times, self.work.pack());
         let number = first >> GROUP_SHIFT;
         let group = self.groups.entry(number).or_default();
         if let Some(column) = group.known.get(self.column.as_slice()) {
@@ -227,9 +224,9 @@ impl<'a> PartBuilder<'a> {
             let mut bytes = 0;
             let fits = |sample: &&HistogramSample| {
                 bytes += sample.histogram.bytes();
-                sample.t >> GROUP_SHIFT == first.t >> GROUP_SHIFT && bytes <= HISTOGRAMS_BYTES_MAX
+                sample.t >> GROUP_SHIFT == first.t >> GROUP_SHIFT && bytes <= histograms::BYTES_MAX
             };
-            let len = rest.iter().take(HISTOGRAMS_MAX).take_while(fits).count().max(1);
+            let len = rest.iter().take(histograms::SAMPLES_MAX).take_while(fits).count().max(1);
             let (own, others) = rest.split_at(len);
             rest = others;
             let starts: Vec<i64> = own.iter().map(|sample| sample.start).collect();
@@ -241,7 +238,7 @@ impl<'a> PartBuilder<'a> {
                 if has_starts {
                     pack::encode(out, &starts, work.pack());
                 }
-                histogram::encode(out, own);
+                histograms::encode(out, own, work);
             });
             self.close_full(first.t)?;
         }

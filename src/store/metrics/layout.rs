@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::chunk::times;
+use super::chunk::pack;
 use crate::store::codec::{Malformed, Reader, put_bytes, put_signed, put_str, put_varint};
 
 /// Frame of label pairs and their series.
@@ -116,9 +116,9 @@ pub fn begin_times(out: &mut Vec<u8>, group: i64, first: u32) {
 }
 
 /// Appends a column of times, at least one and at most [`BLOCK_SAMPLES_MAX`].
-pub fn put_column(out: &mut Vec<u8>, column: &[i64]) {
+pub fn put_column(out: &mut Vec<u8>, column: &[i64], work: &mut pack::Work) {
     put_varint(out, column.len() as u64);
-    times::encode(out, column);
+    pack::encode(out, column, work);
 }
 
 impl TimesFrame {
@@ -132,7 +132,8 @@ impl TimesFrame {
         let mut columns = Vec::new();
         while !reader.is_empty() {
             let count = reader.count(BLOCK_SAMPLES_MAX)?;
-            let column = times::decode(&mut reader, count)?;
+            let mut column = Vec::new();
+            pack::decode(&mut reader, count, &mut column)?;
             if column.is_empty() || !column.is_sorted_by(|a, b| a < b) {
                 return Err(Malformed("times out of order"));
             }

@@ -19,6 +19,7 @@ pub mod head;
 pub mod keep;
 pub mod layout;
 pub mod merge;
+pub mod names;
 pub mod postings;
 pub mod read;
 pub mod record;

@@ -6,11 +6,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::chunk::{floats, histogram, pack};
+use super::chunk::{floats, histograms, pack};
 use super::layout::{Block, DataFrame, TimesFrame};
 use super::rows::Rows;
 use super::segment::Part;
 use crate::base::limits::QueryBudget;
+use crate::model::histogram::Histogram;
 use crate::model::sample::HistogramSample;
 use crate::model::time::RangeMs;
 use crate::store::StoreError;
@@ -324,8 +325,8 @@ impl<'a> PartScan<'a> {
         work: &mut Work,
         out: &mut Gathered,
     ) -> Result<Result<(), Malformed>, StoreError> {
-        // A count of one byte becomes eight.
-        let bytes = data.len() * 8;
+        // Most counts are a few bits, but not many have more in common.
+        let bytes = 8 * data.len() + block.number as usize * size_of::<Histogram>();
         self.budget.charge(bytes)?;
         let count = block.number as usize;
         let decoded = take_histograms(block.starts, data, count, work);
@@ -347,12 +348,12 @@ fn take_histograms(
     let mut reader = Reader::new(data);
     work.starts.clear();
     if has_starts {
-        if count > 8 * data.len() {
+        if count > histograms::SAMPLES_MAX {
             return Err(Malformed("too many histograms in a block"));
         }
         pack::decode(&mut reader, count, &mut work.starts)?;
     }
-    let mut samples = histogram::decode(reader.rest(), count)?;
+    let mut samples = histograms::decode(reader.rest(), count, &mut work.numbers)?;
     for (sample, start) in samples.iter_mut().zip(&work.starts) {
         sample.start = *start;
     }

@@ -1,7 +1,7 @@
 //! A part of metrics, open for reading: frames of label sets, of times and of values, postings, and a
 //! directory that says what lies in which frame.
-//! Flow: [`Part::matched`] finds the series of matchers in the postings, [`Part::labels`] tells who
-//! they are, `read::PartScan` reads their samples. Only the directory stays in memory; frames read
+//! Flow: [`Part::matched`] finds the series of matchers in the postings, [`Part::keys_at`] tells
+//! who they are, `read::PartScan` reads their samples. Only the directory stays in memory; frames read
 //! lately are in the store's [`FrameCache`].
 //! Invariants: the directory can be rebuilt from the frames, and postings from the label sets; so
 //! when they are damaged, the frames are searched instead. Any other damaged frame costs what it
@@ -21,6 +21,7 @@ use super::layout::{
     DataFrame, DataRef, Directory, FRAME_DATA, FRAME_DIRECTORY, FRAME_EXEMPLARS, FRAME_METADATA, FRAME_SERIES,
     FRAME_TIMES, GroupRef, SeriesFrame, SeriesRef, TimesFrame, TimesRef, key,
 };
+use super::names::Keys;
 use super::postings::{Ids, Postings, Visit, matched};
 use super::record::{take_exemplar, take_labels, take_metadata};
 use crate::base::counters::Cell;
@@ -293,29 +294,20 @@ impl Part {
         *found &= present;
     }
 
-    /// Hands out the label sets of series, in order.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`], or what `visit` returns.
-    pub fn labels(
-        &self,
-        numbers: &RoaringBitmap,
-        budget: &QueryBudget,
-        visit: &mut dyn FnMut(u32, Labels) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.walk_labels(Some(numbers), budget, visit)
-    }
-
-    /// The label sets of the frame at a place of the directory, with the number of the first; none
-    /// behind the last frame, an empty list when the frame is damaged.
-    pub fn labels_at(&self, place: usize) -> Option<(u32, Vec<Labels>)> {
-        let own = self.directory.series.get(place)?;
-        let mut all = Vec::new();
-        if let Some(frame) = self.series_frame(own.offset) {
+    /// Adds the label sets of the series of `wanted`, or of all, that lie in the frame at a place of
+    /// the directory; says no behind the last frame.
+    pub fn keys_at(&self, place: usize, wanted: Option<&RoaringBitmap>, keys: &mut Keys) -> bool {
+        let series = &self.directory.series;
+        let Some(own) = series.get(place) else { return false };
+        let next = series.get(place + 1).map_or(u32::MAX, |next| next.first);
+        let mut wanted = wanted.map(|wanted| wanted.range(own.first..next).peekable());
+        if wanted.as_mut().is_none_or(|wanted| wanted.peek().is_some())
+            && let Some(frame) = self.series_frame(own.offset)
+        {
             let walked = frame.walk(
-                |_| true,
-                |_, text| {
-                    all.push(Labels::from_key(text).ok_or(Malformed("not a label set"))?);
+                |number| wanted.as_mut().is_none_or(|wanted| wanted.next_if_eq(&number).is_some()),
+                |number, key| {
+                    keys.push(number, key);
                     Ok::<_, Malformed>(true)
                 },
             );
@@ -323,36 +315,35 @@ impl Part {
                 self.lose_frame(own.offset, what);
             }
         }
-        Some((own.first, all))
+        true
     }
 
+    /// The label sets of the frame at a place of the directory, with the number of the first; none
+    /// behind the last frame, an empty list when the frame is damaged.
+    pub fn labels_at(&self, place: usize) -> Option<(u32, Vec<Labels>)> {
+        let first = self.directory.series.get(place)?.first;
+        let mut keys = Keys::default();
+        self.keys_at(place, None, &mut keys);
+        Some((first, keys.iter().filter_map(|(key, _)| Labels::from_key(key)).collect()))
+    }
+
+    /// Hands out the label sets of series, or of all, in order.
     fn walk_labels(
         &self,
         numbers: Option<&RoaringBitmap>,
         budget: &QueryBudget,
         visit: &mut dyn FnMut(u32, Labels) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        for (at, own) in self.directory.series.iter().enumerate() {
-            let next = self.directory.series.get(at + 1).map_or(u32::MAX, |next| next.first);
-            let mut wanted = numbers.map(|numbers| numbers.range(own.first..next).peekable());
-            if wanted.as_mut().is_some_and(|wanted| wanted.peek().is_none()) {
-                continue;
-            }
+        let (mut keys, mut place) = (Keys::default(), 0);
+        while self.keys_at(place, numbers, &mut keys) {
             budget.check()?;
-            let Some(frame) = self.series_frame(own.offset) else { continue };
-            let walked = frame.walk(
-                |number| wanted.as_mut().is_none_or(|wanted| wanted.next_if_eq(&number).is_some()),
-                |number, text| {
-                    let labels = Labels::from_key(text).ok_or(Malformed("not a label set"))?;
+            for (key, number) in keys.iter() {
+                if let Some(labels) = Labels::from_key(key) {
                     visit(number, labels)?;
-                    Ok(true)
-                },
-            );
-            match walked {
-                Ok(()) => {}
-                Err(Halt::Malformed(Malformed(what))) => self.lose_frame(own.offset, what),
-                Err(Halt::Store(error)) => return Err(error),
+                }
             }
+            keys.clear();
+            place += 1;
         }
         Ok(())
     }

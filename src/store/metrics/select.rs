@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cardinality::Cardinality;
 use super::head::{Head, same_exemplar};
 use super::segment::Part;
-use super::set::{SetBuilder, Source, StoreSet};
+use super::set::{SetBuilder, StoreSet};
 use super::{MetricsKind, MetricsStore};
 use crate::base::limits::QueryBudget;
 use crate::model::batch::{MetricMetadata, Signal};
@@ -62,20 +62,14 @@ impl MetricsStore {
         let mut set = SetBuilder::new(range, budget);
         for part in overlapping(&view, range) {
             let numbers = part.matched(matchers, range, budget)?;
-            if !numbers.is_empty() {
-                set.source(Source::Part(part.clone()), sieves.of(Some(part.reader())));
-                part.labels(&numbers, budget, &mut |number, labels| set.series(labels, number))?;
-            }
+            set.part(part.clone(), numbers, sieves.of(Some(part.reader())));
         }
         for head in heads(&view, range) {
             let mut series = head.matching(matchers, budget)?;
             series.retain(|series| series.overlaps(range));
-            let labels: Vec<Labels> = series.iter().map(|series| series.labels()).collect();
-            set.source(Source::Head(series), sieves.of(None));
-            labels.into_iter().zip(0..).try_for_each(|(labels, number)| set.series(labels, number))?;
+            set.head(series, sieves.of(None))?;
         }
-        budget.check()?;
-        Ok(set.finish())
+        set.finish()
     }
 }
 

@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
+use roaring::RoaringBitmap;
 
 use super::keep::{Sieve, cover};
+use super::names::{Names, PartNames, merge};
 use super::read::{ColumnKey, Gathered, PartScan, Piece, Work};
 use super::rows::Rows;
 use super::segment::Part;
@@ -27,7 +29,7 @@ use crate::store::{SeriesSet, StoreError, VisitColumns};
 /// Memory of joined columns of times that a set keeps, in bytes.
 const SHARED_BYTES_MAX: usize = 8 << 20;
 /// Charged for a series beside the text of its labels.
-const SERIES_BYTES: usize = 64;
+const SERIES_BYTES: usize = 48;
 
 /// Where series come from.
 pub enum Source {
@@ -37,77 +39,75 @@ pub enum Source {
     Head(Vec<SeriesRef>),
 }
 
-/// Finds the series of a set, source by source, oldest first.
+/// Gathers the sources of a set, oldest first.
 pub struct SetBuilder<'a> {
     range: RangeMs,
     budget: &'a QueryBudget,
     sources: Vec<Source>,
-    /// What to leave out of the last source.
-    sieve: Option<Sieve>,
-    left_out: AHashMap<(u32, u32), Box<[RangeMs]>>,
-    entries: Vec<(Labels, u32, u32)>,
+    names: Vec<Names>,
+    /// For each source what to leave out.
+    sieves: Vec<Sieve>,
 }
 
 impl<'a> SetBuilder<'a> {
     /// A set without sources.
     pub fn new(range: RangeMs, budget: &'a QueryBudget) -> Self {
-        let (sources, entries) = (Vec::new(), Vec::new());
-        Self { range, budget, sources, sieve: None, left_out: AHashMap::new(), entries }
+        Self { range, budget, sources: Vec::new(), names: Vec::new(), sieves: Vec::new() }
     }
 
-    /// Adds a source; series are then its, but for what the sieve leaves out.
-    pub fn source(&mut self, source: Source, sieve: Sieve) {
-        self.sieve = Some(sieve).filter(|sieve| !sieve.is_open());
-        self.sources.push(source);
+    /// Adds series of a part, but for what the sieve leaves out.
+    pub fn part(&mut self, part: Arc<Part>, numbers: RoaringBitmap, sieve: Sieve) {
+        if !numbers.is_empty() {
+            self.names.push(Names::Part(PartNames::new(part.clone(), Some(numbers))));
+            self.sources.push(Source::Part(part));
+            self.sieves.push(sieve);
+        }
     }
 
-    /// Adds a series of the last source.
+    /// Adds series of a head, likewise.
     ///
     /// # Errors
     /// [`StoreError::Limit`].
-    pub fn series(&mut self, labels: Labels, number: u32) -> Result<(), StoreError> {
-        let source = (self.sources.len() as u32).saturating_sub(1);
-        if let Some(sieve) = &self.sieve {
-            let left_out = sieve.left_out(&labels);
-            if cover(&left_out, self.span()) {
-                return Ok(());
-            }
-            if left_out.iter().any(|own| own.overlaps(self.range.start, self.range.end)) {
-                self.budget.charge(size_of_val(left_out.as_slice()) + SERIES_BYTES)?;
-                self.left_out.insert((source, number), left_out.into());
-            }
+    pub fn head(&mut self, series: Vec<SeriesRef>, sieve: Sieve) -> Result<(), StoreError> {
+        if !series.is_empty() {
+            let names = series.iter().zip(0..).map(|(series, number)| (series.labels(), number));
+            let mut names: Vec<_> = names.collect();
+            self.budget.charge(series.len() * size_of::<(Labels, u32)>())?;
+            names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            self.names.push(Names::Head(names, 0));
+            self.sources.push(Source::Head(series));
+            self.sieves.push(sieve);
         }
-        self.budget.charge(labels.bytes() + SERIES_BYTES)?;
-        self.entries.push((labels, source, number));
         Ok(())
     }
 
-    /// The part of the range in which the last source can have samples.
-    fn span(&self) -> RangeMs {
-        match self.sources.last() {
-            Some(Source::Part(part)) => {
-                let info = part.reader().info();
-                RangeMs { start: self.range.start.max(info.min_t), end: self.range.end.min(info.max_t) }
-            }
-            Some(Source::Head(_)) | None => self.range,
-        }
-    }
-
     /// The set.
-    pub fn finish(mut self) -> StoreSet {
-        // Sources are sorted, so there is little to do; those of one series stay oldest first.
-        self.entries.sort_by(|a, b| a.0.cmp(&b.0));
-        let (mut labels, mut firsts) = (Vec::<Labels>::with_capacity(self.entries.len()), Vec::new());
-        let mut entries = Vec::with_capacity(self.entries.len());
-        for (own, source, number) in self.entries {
-            if labels.last() != Some(&own) {
-                firsts.push(entries.len());
-                labels.push(own);
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`].
+    pub fn finish(self) -> Result<StoreSet, StoreError> {
+        let Self { range, budget, sources, names, sieves } = self;
+        let (shared, left_out) = (Mutex::default(), AHashMap::new());
+        let (labels, firsts, entries) = (Vec::new(), Vec::new(), Vec::new());
+        let mut set = StoreSet { range, sources, left_out, labels, firsts, entries, shared };
+        merge(names, budget, &mut |own, series| {
+            let first = set.entries.len();
+            for entry in series {
+                if sieves.get(entry.0 as usize).is_none_or(|sieve| sieve.is_open()) {
+                    set.entries.push(*entry);
+                } else if let Some(sieve) = sieves.get(entry.0 as usize) {
+                    set.sift(&own, *entry, sieve, budget)?;
+                }
             }
-            entries.push((source, number));
-        }
-        let (range, sources, left_out) = (self.range, self.sources, self.left_out);
-        StoreSet { range, sources, left_out, labels, firsts, entries, shared: Mutex::default() }
+            let added = set.entries.len() - first;
+            if added > 0 {
+                budget.charge(own.bytes() + SERIES_BYTES + added * size_of::<(u32, u32)>())?;
+                set.labels.push(own);
+                set.firsts.push(first);
+            }
+            Ok(())
+        })?;
+        Ok(set)
     }
 }
 
@@ -133,6 +133,33 @@ pub struct StoreSet {
 }
 
 impl StoreSet {
+    /// Adds an entry but for what a sieve leaves out.
+    fn sift(
+        &mut self,
+        labels: &Labels,
+        entry: (u32, u32),
+        sieve: &Sieve,
+        budget: &QueryBudget,
+    ) -> Result<(), StoreError> {
+        let left_out = sieve.left_out(labels);
+        let span = match self.sources.get(entry.0 as usize) {
+            Some(Source::Part(part)) => {
+                let info = part.reader().info();
+                RangeMs { start: self.range.start.max(info.min_t), end: self.range.end.min(info.max_t) }
+            }
+            Some(Source::Head(_)) | None => self.range,
+        };
+        if cover(&left_out, span) {
+            return Ok(());
+        }
+        if left_out.iter().any(|own| own.overlaps(self.range.start, self.range.end)) {
+            budget.charge(size_of_val(left_out.as_slice()) + SERIES_BYTES)?;
+            self.left_out.insert(entry, left_out.into());
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
     /// The label sets.
     pub fn into_labels(self) -> Vec<Labels> {
         self.labels

@@ -33,7 +33,8 @@ pub fn encode(out: &mut Vec<u8>, samples: &[HistogramSample]) {
     }
 }
 
-fn same_layout(a: &Histogram, b: &Histogram) -> bool {
+/// Whether both have the same schema, spans and bounds.
+pub(super) fn same_layout(a: &Histogram, b: &Histogram) -> bool {
     let (a_bounds, b_bounds) = (a.custom_bounds.iter(), b.custom_bounds.iter());
     a.schema == b.schema
         && a.positive_spans == b.positive_spans
@@ -43,7 +44,8 @@ fn same_layout(a: &Histogram, b: &Histogram) -> bool {
         && a_bounds.map(|bound| bound.to_bits()).eq(b_bounds.map(|bound| bound.to_bits()))
 }
 
-fn hint_code(hint: ResetHint) -> u8 {
+/// A reset hint as a byte.
+pub(super) fn hint_code(hint: ResetHint) -> u8 {
     match hint {
         ResetHint::Unknown => 0,
         ResetHint::Reset => 1,
@@ -52,7 +54,8 @@ fn hint_code(hint: ResetHint) -> u8 {
     }
 }
 
-fn put_layout(out: &mut Vec<u8>, histogram: &Histogram) {
+/// Appends schema, spans and bounds.
+pub(super) fn put_layout(out: &mut Vec<u8>, histogram: &Histogram) {
     put_signed(out, i64::from(histogram.schema));
     put_number(out, histogram.zero_threshold, 0.0);
     for (spans, counts) in
@@ -110,7 +113,11 @@ pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<HistogramSample>, Malfor
     if reader.is_empty() { Ok(samples) } else { Err(Malformed("bytes behind histograms")) }
 }
 
-fn hint(code: u8) -> Result<ResetHint, Malformed> {
+/// The reset hint of a byte.
+///
+/// # Errors
+/// [`Malformed`].
+pub(super) fn hint(code: u8) -> Result<ResetHint, Malformed> {
     match code {
         0 => Ok(ResetHint::Unknown),
         1 => Ok(ResetHint::Reset),
@@ -124,7 +131,11 @@ fn copy_layout(last: &Histogram) -> Histogram {
     last.clone()
 }
 
-fn take_layout(reader: &mut Reader<'_>) -> Result<Histogram, Malformed> {
+/// Reads a histogram of which only schema, spans and bounds are known.
+///
+/// # Errors
+/// [`Malformed`].
+pub(super) fn take_layout(reader: &mut Reader<'_>) -> Result<Histogram, Malformed> {
     let small = |_| Malformed("number too large");
     let mut histogram = Histogram {
         schema: i32::try_from(reader.signed()?).map_err(small)?,

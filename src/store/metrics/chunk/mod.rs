@@ -4,5 +4,5 @@
 pub mod floats;
 pub mod gorilla;
 pub mod histogram;
+pub mod histograms;
 pub mod pack;
-pub mod times;

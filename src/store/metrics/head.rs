@@ -52,6 +52,24 @@ pub struct Activity {
     pub claimed: AtomicUsize,
 }
 
+/// What the newest head has, for the next one to go on with.
+#[derive(Default)]
+pub struct Heads(Mutex<Option<(Arc<Registry>, Arc<Activity>)>>);
+
+impl Heads {
+    /// The next head: with the series of the one before, unless too many of them are quiet.
+    pub fn next(&self, options: Options) -> Head {
+        let mut last = self.0.lock();
+        let bytes_max = options.lane.head_bytes_max / 2;
+        let kept = last.take().filter(|(registry, activity)| {
+            registry.is_worth_keeping(activity.present.load(Ordering::Relaxed), bytes_max)
+        });
+        let head = Head::new(kept.map_or_else(Registry::new, |(registry, _)| registry), options);
+        *last = Some((head.registry.clone(), head.activity.clone()));
+        head
+    }
+}
+
 /// The newest samples.
 pub struct Head {
     pub(super) registry: Arc<Registry>,

@@ -27,6 +27,8 @@ pub mod record_v2;
 pub mod registry;
 mod replay;
 mod resolve;
+#[cfg(test)]
+mod resolve_tests;
 pub mod rows;
 pub mod segment;
 pub mod select;
@@ -36,18 +38,14 @@ pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use parking_lot::Mutex;
 
 use self::accepted::Accepted;
 use self::cache::FrameCache;
 use self::cardinality::Cardinality;
 use self::flush::Slice;
-use self::head::{Activity, Head};
+use self::head::{Head, Heads};
 use self::keep::Keep;
 use self::merge::Rewrites;
-use self::registry::Registry;
 use self::segment::Part;
 use super::catalog::{Catalog, Names, VALUES_BYTES_MAX};
 use super::codec::Malformed;
@@ -114,8 +112,7 @@ pub struct MetricsKind {
     catalog: Arc<Catalog>,
     damaged: Cell,
     cache: Arc<FrameCache>,
-    /// What the newest head has, for the next one to go on with.
-    last: Mutex<Option<(Arc<Registry>, Arc<Activity>)>>,
+    heads: Heads,
     disk: Arc<dyn Disk>,
     keep: Keep,
     rewrites: Rewrites,
@@ -129,14 +126,7 @@ impl Kind for MetricsKind {
     type Slice = Slice;
 
     fn new_head(&self) -> Head {
-        let mut last = self.last.lock();
-        let bytes_max = self.options.lane.head_bytes_max / 2;
-        let kept = last.take().filter(|(registry, activity)| {
-            registry.is_worth_keeping(activity.present.load(Ordering::Relaxed), bytes_max)
-        });
-        let head = Head::new(kept.map_or_else(Registry::new, |(registry, _)| registry), self.options);
-        *last = Some((head.registry().clone(), head.activity().clone()));
-        head
+        self.heads.next(self.options)
     }
 
     fn replay(&self, head: &Head, record: &[u8], segment: u64) -> Result<(), Malformed> {
@@ -243,7 +233,7 @@ impl MetricsStore {
             clock: env.clock.clone(),
             catalog: env.catalog.clone(),
             cache: Arc::new(FrameCache::new(options.cache_bytes_max, &env.counters)),
-            last: Mutex::default(),
+            heads: Heads::default(),
             keep: Keep::open(env.disk.clone(), &env.dir.join(Signal::Metrics.name()), &damaged)?,
             disk: env.disk.clone(),
             rewrites: Rewrites::default(),
@@ -259,9 +249,14 @@ impl MetricsStore {
         &self.lane
     }
 
-    /// Series in memory.
+    /// Series with samples since the last flush.
     pub fn active_series(&self) -> usize {
         self.lane.view().heads.last().map_or(0, |head| head.series_count())
+    }
+
+    /// How many of them there may be.
+    pub fn active_series_max(&self) -> usize {
+        self.lane.kind().options.active_series_max
     }
 
     /// The series of the newest head by label; takes time in proportion to their pairs.

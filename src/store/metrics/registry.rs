@@ -336,16 +336,27 @@ impl Known {
                 *own = at as u32;
             }
         }
-        let rank = |pair: &u32| rank.get(*pair as usize).copied();
-        ids.sort_unstable_by(|a, b| self.members(*a).iter().map(rank).cmp(self.members(*b).iter().map(rank)));
+        let rank = |pair: &u32| rank.get(*pair as usize).copied().unwrap_or_default();
+        // Mostly the first two pairs decide: they lie beside the number.
+        let key = |id: &u32| match self.members(*id) {
+            [] => 0,
+            [one] => u64::from(rank(one)) << 32,
+            [one, two, ..] => u64::from(rank(one)) << 32 | u64::from(rank(two)),
+        };
+        let mut keyed: Vec<(u64, u32)> = ids.iter().map(|id| (key(id), *id)).collect();
+        keyed.sort_unstable_by(|a, b| {
+            let ranks = |id: u32| self.members(id).iter().map(rank);
+            a.0.cmp(&b.0).then_with(|| ranks(a.1).cmp(ranks(b.1)))
+        });
+        ids.iter_mut().zip(keyed).for_each(|(own, (_, id))| *own = id);
     }
 
     /// Hands out each pair that a series of `among` has, with how many of them have it.
     pub fn count_pairs(&self, among: &RoaringBitmap, mut visit: impl FnMut(&str, &str, u64)) {
-        for number in 0..self.pairs.len() as u32 {
-            let count = self.pairs.get(number as usize).map_or(0, |pair| pair.series.count(among));
+        for (number, pair) in self.pairs.iter().enumerate() {
+            let count = pair.series.count(among);
             if count > 0 {
-                let (name, value) = self.pair(number);
+                let (name, value) = self.pair(number as u32);
                 visit(name, value, count);
             }
         }

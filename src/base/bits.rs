@@ -135,7 +135,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next bits, from the highest on; at least 57 are right.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&self) -> u64 {
         let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
         let word = match rest.first_chunk() {
@@ -156,15 +156,21 @@ impl<'a> Bits<'a> {
     }
 
     /// The next `count` bits, 1 to 64.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, count: u32) -> u64 {
-        if count > 56 {
-            let high = self.take(count - 32);
-            return high << 32 | self.take(32);
-        }
+        if count > 56 { self.take_wide(count) } else { self.take_few(count) }
+    }
+
+    #[inline(always)]
+    fn take_few(&mut self, count: u32) -> u64 {
         let word = self.peek();
         self.at += count as usize;
         word >> (64 - count)
+    }
+
+    fn take_wide(&mut self, count: u32) -> u64 {
+        let high = self.take_few(count - 32);
+        high << 32 | self.take_few(32)
     }
 
     /// Whether more was read than there is.

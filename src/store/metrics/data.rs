@@ -145,7 +145,26 @@ impl Floats {
         self.older.iter().map(|older| &older.late)
     }
 
-    fn read(&self, range: RangeMs, mut visit: impl FnMut(i64, f64)) -> Result<(), Malformed> {
+    /// Adds the samples in `range` as floats.
+    fn read(&self, range: RangeMs, rows: &mut Rows) -> Result<(), Malformed> {
+        let mut add = |chunk: &Chunk| rows.decode(range, |times, values| chunk.decode(times, values));
+        self.chunks(range).try_for_each(&mut add)?;
+        let (first, last) = self.open.span();
+        if self.open.count() > 0 && range.overlaps(first, last) {
+            rows.decode(range, |times, values| self.open.decode(times, values))?;
+        }
+        for late in self.late() {
+            for chunk in late.sealed.iter().filter(|chunk| in_range(chunk, range)) {
+                rows.decode(range, |times, values| chunk.decode(times, values))?;
+            }
+            let open = late.open.iter().filter(|(t, _)| range.contains(*t));
+            open.for_each(|(t, value)| rows.push(*t, *value));
+        }
+        Ok(())
+    }
+
+    /// Hands out the samples in `range`, whatever they stand for.
+    fn visit(&self, range: RangeMs, mut visit: impl FnMut(i64, f64)) -> Result<(), Malformed> {
         let mut keep = |t: i64, value: f64| {
             if range.contains(t) {
                 visit(t, value);
@@ -261,10 +280,10 @@ impl Data {
     /// # Errors
     /// Never for what this process wrote.
     pub fn read(&self, range: RangeMs, rows: &mut Rows) -> Result<(), Malformed> {
-        self.floats.read(range, |t, value| rows.push(t, value))?;
+        self.floats.read(range, rows)?;
         if let Some(others) = &self.others {
             others.histograms.read(range, rows)?;
-            others.starts.read(range, |t, bits| rows.push_start(t, bits.to_bits() as i64))?;
+            others.starts.visit(range, |t, bits| rows.push_start(t, bits.to_bits() as i64))?;
         }
         Ok(())
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Options;
 use super::accepted::Accepted;
 use super::head::{Head, Heads};
 use super::registry::Registry;
-use super::Options;
 use crate::base::limits::QueryBudget;
 use crate::model::batch::{MetricsBatch, SeriesBatch};
 use crate::model::labels::Labels;
@@ -23,7 +23,8 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 
 fn batch(all: &[Labels]) -> MetricsBatch {
     let samples = vec![Sample { t: 1, value: 1.0 }];
-    let series = |labels: &Labels| SeriesBatch { labels: labels.clone(), samples: samples.clone(), ..Default::default() };
+    let series =
+        |labels: &Labels| SeriesBatch { labels: labels.clone(), samples: samples.clone(), ..Default::default() };
     MetricsBatch { series: all.iter().map(series).collect(), metadata: vec![] }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::sample::HistogramSample;
+use crate::model::time::RangeMs;
 
 /// Samples of one series.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,33 @@ impl Rows {
         }
         self.times.extend_from_slice(times);
         self.values.extend_from_slice(values);
+    }
+
+    /// Adds what `decode` appends to the columns, which is ascending without equal times, and was
+    /// written after what was added before; keeps of it what lies in `range`.
+    ///
+    /// # Errors
+    /// What `decode` returns.
+    pub fn decode<E>(
+        &mut self,
+        range: RangeMs,
+        decode: impl FnOnce(&mut Vec<i64>, &mut Vec<f64>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let before = self.times.len();
+        let decoded = decode(&mut self.times, &mut self.values);
+        let own = self.times.get(before..).unwrap_or_default();
+        let first = own.partition_point(|t| *t < range.start);
+        let end = before + own.partition_point(|t| *t <= range.end);
+        self.times.truncate(end);
+        self.values.truncate(end);
+        if first > 0 {
+            self.times.drain(before..(before + first).min(end));
+            self.values.drain(before..(before + first).min(end));
+        }
+        if let (Some(last), Some(first)) = (before.checked_sub(1), self.times.get(before)) {
+            self.floats_disordered |= self.times.get(last).is_some_and(|last| first <= last);
+        }
+        decoded
     }
 
     /// Adds a histogram that was written after those added before.

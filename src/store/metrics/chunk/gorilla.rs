@@ -155,6 +155,14 @@ impl Appender {
         Chunk { first_t, last_t, count: u32::from(own.count), bits: own.bytes.into_boxed_slice() }
     }
 
+    /// Appends the samples to columns.
+    ///
+    /// # Errors
+    /// Never for what this appender wrote.
+    pub fn decode(&self, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), Malformed> {
+        decode_into(&self.bytes, self.count(), times, values)
+    }
+
     /// Hands out the samples in the order they came.
     ///
     /// # Errors
@@ -165,6 +173,14 @@ impl Appender {
 }
 
 impl Chunk {
+    /// Appends the samples to columns.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the bits are not an appender's.
+    pub fn decode(&self, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), Malformed> {
+        decode_into(&self.bits, self.count, times, values)
+    }
+
     /// Hands out the samples in the order they came.
     ///
     /// # Errors
@@ -179,10 +195,20 @@ impl Chunk {
     }
 }
 
+fn decode_into(bits: &[u8], count: u32, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), Malformed> {
+    times.reserve(count as usize);
+    values.reserve(count as usize);
+    decode(bits, count, |t, value| {
+        times.push(t);
+        values.push(value);
+    })
+}
+
 /// Hands out `count` samples from `bits`.
 ///
 /// # Errors
 /// [`Malformed`] when there are fewer; the ones before have been handed out.
+#[inline]
 pub fn decode(bits: &[u8], count: u32, mut visit: impl FnMut(i64, f64)) -> Result<(), Malformed> {
     if count == 0 {
         return Ok(());
@@ -226,7 +252,7 @@ pub fn decode(bits: &[u8], count: u32, mut visit: impl FnMut(i64, f64)) -> Resul
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn take_time(bits: &mut Bits<'_>, word: u64) -> u64 {
     let step = word.leading_ones().min(WIDTHS.len() as u32 - 1);
     let head = (step + 1).min(WIDTHS.len() as u32 - 1);

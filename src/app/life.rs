@@ -30,6 +30,15 @@ impl Phase {
             Self::Stopping => Some("stopping".to_owned()),
         }
     }
+
+    /// How far the replay is, as Prometheus's API says it.
+    pub(super) fn replay(&self) -> serde_json::Value {
+        let (max, current, state) = match self {
+            Self::Starting { percent } => (100, *percent, "in progress"),
+            Self::Ready | Self::Stopping => (0, 0, "done"),
+        };
+        serde_json::json!({"status": "success", "data": {"min": 0, "max": max, "current": current, "state": state}})
+    }
 }
 
 /// The routers of a phase, one for each door.
@@ -96,8 +105,10 @@ mod tests {
         progress.total.store(200, Ordering::Relaxed);
         progress.done.store(84, Ordering::Relaxed);
         assert!(life.phase().reason().unwrap().contains("42 %"));
+        assert_eq!(life.phase().replay()["data"]["current"], 42);
         life.set_ready(Box::new(|_| Router::new()));
         assert_eq!(life.phase().reason(), None);
+        assert_eq!(life.phase().replay()["data"]["state"], "done");
         life.set_stopping();
         assert_eq!(life.phase(), Phase::Stopping);
     }

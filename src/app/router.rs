@@ -4,8 +4,9 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
+use axum::routing::get;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _, SizeAbove};
 
@@ -70,7 +71,12 @@ pub(super) fn waiting(admin: &Admin, door: Door) -> Router {
             reply::refuse(Refusal::Unavailable, reply::is_grpc(&headers), &format!("the server is {reason}"));
         async move { response }
     };
-    own(admin, door).fallback(refuse).layer(gzip())
+    let life = admin.life.clone();
+    let replay = get(move || async move { reply::json(StatusCode::OK, &life.phase().replay()) });
+    let router = own(admin, door);
+    // The one endpoint of an API that is asked for its answer before there are others.
+    let router = if door == Door::Main { router.route("/api/v1/status/walreplay", replay) } else { router };
+    router.fallback(refuse).layer(gzip())
 }
 
 /// Pages of the server itself at `door`.

@@ -370,4 +370,14 @@ mod tests {
         assert_eq!(numbers, [1, 1, 2, 2]);
         assert_eq!(reader.field().unwrap().unwrap().1.varint().unwrap(), 6);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(0u8.., 0..200)) {
+            let _ = decode(&bytes);
+            let mut query = Vec::new();
+            put_bytes(&mut query, 1, &bytes);
+            let _ = decode(&query);
+        }
+    }
 }

@@ -261,8 +261,8 @@ impl Held {
         }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    /// How many there are in all.
+    pub fn total(&self) -> usize {
         match self {
             Self::None => 0,
             Self::One(_) => 1,

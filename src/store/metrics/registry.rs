@@ -282,7 +282,7 @@ impl Known {
 
     /// Series that have a pair.
     pub fn series_with(&self, pair: u32) -> usize {
-        self.pairs.get(pair as usize).map_or(0, |pair| pair.series.len())
+        self.pairs.get(pair as usize).map_or(0, |pair| pair.series.total())
     }
 
     /// The pair with the metric's name among `pairs`.

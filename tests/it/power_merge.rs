@@ -15,7 +15,7 @@ use trilith::model::sample::Sample;
 use trilith::model::time::RangeMs;
 use trilith::store::series_set;
 use trilith::store::stores::Store;
-use trilith::store::{AppendMetrics, StoreError};
+use trilith::store::{Administer as _, AppendMetrics, StoreError};
 
 use super::power::{NOW_MS, open};
 
@@ -180,6 +180,50 @@ fn a_power_cut_during_merges_and_deletions_keeps_what_was_flushed() {
         store.merge().unwrap();
         assert_eq!(found(&store), before, "seed {seed}: merging on changed the answer");
     }
+}
+
+/// Snapshots that are whole, by name.
+fn snapshots(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir.join("snapshots")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.extension().is_none()).collect()
+}
+
+#[test]
+fn a_snapshot_is_whole_or_not_there_whenever_the_disk_dies() {
+    let (mut step, mut taken) = (0, 0);
+    while taken < 3 {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(1);
+        let store = open(dir.path(), Arc::new(disk.clone())).unwrap();
+        for number in 0..2 {
+            store.metrics.append(&batch(number)).unwrap();
+            store.metrics.lane().flush().unwrap();
+        }
+        let (matchers, range) = deleted();
+        store.metrics.delete(&matchers, range).unwrap();
+        let there = found(&store);
+        disk.die_after(step);
+        taken += usize::from(store.snapshot(true).is_ok());
+        drop(store);
+        let store = open(dir.path(), Arc::new(RealDisk)).unwrap();
+        assert_eq!(found(&store), there, "death at write {step}");
+        for snapshot in snapshots(dir.path()) {
+            let own = open(&snapshot, Arc::new(RealDisk)).unwrap();
+            assert_eq!(found(&own), there, "the snapshot, death at write {step}");
+            // It has its files to itself: what happens to it does not reach the original.
+            own.merge().unwrap();
+            assert_eq!(found(&own), there);
+        }
+        assert_eq!(found(&open_again(store, dir.path())), there, "after the snapshot was merged");
+        step += 1;
+    }
+    assert!(step > 8, "only {step} writes");
+}
+
+/// Closes a store and opens it again.
+fn open_again(store: Arc<Store>, dir: &Path) -> Arc<Store> {
+    drop(store);
+    open(dir, Arc::new(RealDisk)).unwrap()
 }
 
 #[test]

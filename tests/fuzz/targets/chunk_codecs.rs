@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use trilith::store::codec::Reader;
 use trilith::store::metrics::chunk::gorilla::Appender;
-use trilith::store::metrics::chunk::{floats, gorilla, histogram, pack, times as stamps};
+use trilith::store::metrics::chunk::{floats, gorilla, histogram, histograms, pack};
 
 /// Times and values that the bytes mean: small and wide steps, equal and wild values.
 fn samples(bytes: &[u8]) -> (Vec<i64>, Vec<f64>) {
@@ -36,7 +36,6 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((count, rest)) = bytes.split_first_chunk::<2>() else { return };
     let count = u16::from_le_bytes(*count);
     let (mut numbers, mut values) = (Vec::new(), Vec::new());
-    let _ = stamps::decode(&mut Reader::new(rest), usize::from(count));
     let _ = pack::decode(&mut Reader::new(rest), usize::from(count), &mut numbers);
     let _ = floats::decode(&mut Reader::new(rest), usize::from(count), &mut numbers, &mut values);
     let _ = gorilla::decode(rest, u32::from(count), |_, _| {});
@@ -47,11 +46,18 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(format!("{all:?}"), format!("{again:?}"));
     }
 
+    if let Ok(all) = histograms::decode(rest, usize::from(count), &mut numbers) {
+        let mut out = Vec::new();
+        histograms::encode(&mut out, &all, &mut floats::Work::default());
+        let again = histograms::decode(&out, all.len(), &mut numbers).expect("histograms that were encoded");
+        assert_eq!(format!("{all:?}"), format!("{again:?}"));
+    }
+
     let (times, values) = samples(rest);
     let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-    let mut out = Vec::new();
-    stamps::encode(&mut out, &times);
-    let own_times = stamps::decode(&mut Reader::new(&out), times.len()).expect("times that were encoded");
+    let (mut out, mut own_times) = (Vec::new(), Vec::new());
+    pack::encode(&mut out, &times, &mut pack::Work::default());
+    pack::decode(&mut Reader::new(&out), times.len(), &mut own_times).expect("times that were encoded");
     assert_eq!(times, own_times);
     let (mut out, mut work, mut numbers, mut own_values) = (Vec::new(), floats::Work::default(), Vec::new(), Vec::new());
     floats::encode(&mut out, &values, &mut work);

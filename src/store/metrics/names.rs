@@ -124,15 +124,14 @@ impl Names {
     }
 }
 
+/// What is done with a label set and the series that have it, each as source and number.
+pub type VisitNames<'a> = dyn FnMut(Labels, &[(u32, u32)]) -> Result<(), StoreError> + 'a;
+
 /// Hands out each label set with the sources that have it, by place, and its number in each.
 ///
 /// # Errors
 /// [`StoreError::Limit`], or what `visit` returns.
-pub fn merge(
-    mut sources: Vec<Names>,
-    budget: &QueryBudget,
-    visit: &mut dyn FnMut(Labels, &[(u32, u32)]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+pub fn merge(mut sources: Vec<Names>, budget: &QueryBudget, visit: &mut VisitNames<'_>) -> Result<(), StoreError> {
     let (mut same, mut count) = (Vec::new(), 0usize);
     loop {
         same.clear();

@@ -1,7 +1,6 @@
 //! What the machine has and what this process uses of it, from /proc and the cgroup files.
 
 use std::fs;
-use std::time::Duration;
 
 /// Bytes of memory this process may use: the smallest limit of its cgroup and those above it, or
 /// what the machine has.
@@ -41,16 +40,6 @@ fn cgroup_files(membership: &str) -> Vec<String> {
         }
     }
     files
-}
-
-/// Has the allocator give back what was freed a second ago or longer. It looks for that only when a
-/// large block is freed, which after a burst may be never: 172 MiB stayed after a flush, 91 with this.
-pub(super) async fn give_memory_back() {
-    let mut every = tokio::time::interval(Duration::from_secs(2));
-    loop {
-        every.tick().await;
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(4 << 20)));
-    }
 }
 
 /// Resident memory of this process, in bytes.

@@ -115,7 +115,6 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
         listeners.spawn(listen::serve(socket, door, front.clone(), stopped.clone()));
     }
     tracing::info!(address = %addresses.main, data_dir = %data_dir.path().display(), "listening");
-    tokio::spawn(host::give_memory_back());
     let holds = data_dir.clone();
     let opening = Some(tokio::task::spawn_blocking(move || open(&admin, &doors, progress, &holds)));
     Ok(Server { addresses, life, stop, listeners, inside, opening, data_dir })

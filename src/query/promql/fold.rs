@@ -151,7 +151,7 @@ impl Eval<'_> {
         open: &Open<'_>,
         grid: &Grid,
     ) -> Result<Option<Vector>, PromqlError> {
-        let Some(mut total) = Fold::new(aggregate, grid.steps) else { return Ok(None) };
+        let Some(mut total) = Fold::new(aggregate, grid.steps).filter(|_| !self.general) else { return Ok(None) };
         let budget = self.budget;
         let mut first = true;
         let mut take = |run: Option<Fold<'q>>| match run {

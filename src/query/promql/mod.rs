@@ -35,6 +35,8 @@ mod stat;
 mod stream;
 mod trim;
 pub mod value;
+#[cfg(test)]
+mod ways;
 mod windows;
 
 use crate::base::error::{Classify, ErrorClass};

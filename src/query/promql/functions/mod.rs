@@ -55,6 +55,14 @@ enum Imp {
     Whole(Whole),
 }
 
+#[cfg(test)]
+impl Function {
+    /// Whether it has a fast way.
+    pub(super) fn slides(&self) -> bool {
+        self.sliding.is_some()
+    }
+}
+
 impl std::fmt::Debug for Function {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)

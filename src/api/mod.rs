@@ -84,19 +84,28 @@ impl Context {
         let budget = self.engine.budget(timeout);
         let guard = CancelOnDrop(budget.clone());
         let wait = timeout.map_or(self.engine.options.timeout, |asked| asked.min(self.engine.options.timeout));
-        match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(Admitted { budget, guard, place }),
-            Ok(Err(_)) | Err(_) => {
-                Err(LimitError::Deadline { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) })
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                let _waiting = self.engine.wait()?;
+                match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
+                    Ok(Ok(place)) => place,
+                    Ok(Err(_)) | Err(_) => {
+                        let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                        return Err(LimitError::Deadline { after_ms });
+                    }
+                }
             }
-        }
+        };
+        Ok(Admitted { budget, guard, place })
     }
 
     /// Runs a query on a blocking thread, once there is a place for it, within a budget whose clock
     /// starts before the wait. A client that hangs up cancels it.
     ///
     /// # Errors
-    /// [`LimitError::Deadline`] when no place came free in time.
+    /// [`LimitError::QueueFull`] when too many wait already, [`LimitError::Deadline`] when no place came
+    /// free in time.
     pub async fn run<T, F>(&self, timeout: Option<Duration>, work: F) -> Result<T, LimitError>
     where
         T: Send + 'static,

@@ -10,7 +10,7 @@ use crate::api::Context;
 use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::query::promql::memory::{Memory, Nothing};
-use crate::query::{Engine, Options};
+use crate::query::Engine;
 use crate::wire::decompress::{Encoding, decompress};
 
 fn context() -> Context {
@@ -18,7 +18,7 @@ fn context() -> Context {
         metrics: Arc::new(Memory::default()),
         logs: Arc::new(Nothing),
         traces: Arc::new(Nothing),
-        engine: Engine { options: Options::default(), memory: None },
+        engine: Engine::default(),
         clock: Arc::new(ManualClock::at_ns(0)),
         counters: Counters::default(),
         places: Arc::new(Semaphore::new(1)),

@@ -21,6 +21,7 @@ pub use sources::{Command, Invocation, command_line};
 pub use value::Amount;
 
 use super::user::RunAs;
+use crate::query;
 use crate::store::metrics;
 use crate::store::metrics::keep::Rule;
 use crate::store::stores::Retention;
@@ -204,6 +205,10 @@ pub struct Config {
     pub metrics: metrics::Options,
     /// When the write-ahead log is forced to the medium.
     pub wal_fsync: Fsync,
+    /// Limits of queries, but for their memory.
+    pub query: query::Options,
+    /// Memory of one query, of the process's.
+    pub query_memory_max: Amount,
     /// How long a query may take before it is logged.
     pub slow_query: Option<Duration>,
     /// Whether series get `__type__` and `__unit__` labels.
@@ -234,6 +239,8 @@ impl Default for Config {
             disk_limit: Amount::Percent(80.0),
             metrics: metrics::Options::default(),
             wal_fsync: Fsync::Interval,
+            query: query::Options::default(),
+            query_memory_max: Amount::Bytes(query::Options::default().memory_max),
             slow_query: Some(Duration::from_secs(5)),
             type_and_unit_labels: false,
             run_as: None,

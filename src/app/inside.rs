@@ -28,10 +28,8 @@ pub(super) struct Inside {
     pub(super) api: api::Context,
 }
 
-/// Share of the memory limit that one query may have at most.
-const QUERY_SHARE: u64 = 8;
 /// Share of the memory limit that all running queries have together.
-const QUERIES_SHARE: u64 = 4;
+pub(super) const QUERIES_SHARE: u64 = 4;
 
 /// Answers that clients may be reading at the same time, for each query that may run.
 const STREAMS_PER_QUERY: usize = 4;
@@ -44,6 +42,7 @@ impl Inside {
         counters: &Counters,
         retention: Retention,
         memory_max: u64,
+        limits: query::Options,
         own: api::own::Own,
     ) -> Self {
         let options = ingest::Options {
@@ -55,15 +54,13 @@ impl Inside {
         let (metrics, logs, traces) = (store.metrics.clone(), store.logs.clone(), store.traces.clone());
         let ingestor =
             Arc::new(Ingestor::new(options, metrics.clone(), logs.clone(), traces.clone(), clock.clone(), counters));
-        let defaults = query::Options::default();
-        let limits = query::Options { memory_max: defaults.memory_max.min(memory_max / QUERY_SHARE), ..defaults };
         let api = api::Context {
             metrics,
             logs,
             traces,
             places: Arc::new(Semaphore::new(limits.concurrency)),
             streams: Arc::new(Semaphore::new(STREAMS_PER_QUERY * limits.concurrency)),
-            engine: Engine { options: limits, memory: Some(MemoryBudget::new(memory_max / QUERIES_SHARE)) },
+            engine: Engine::new(limits, Some(MemoryBudget::new(memory_max / QUERIES_SHARE))),
             clock,
             counters: counters.clone(),
             own,

@@ -11,7 +11,7 @@ use super::error::{Classify, ErrorClass};
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LimitError {
     /// The query's deadline passed.
-    #[error("the query timed out after {after_ms} ms; narrow it or raise its timeout")]
+    #[error("the query timed out after {after_ms} ms (--query-timeout, or its own timeout); narrow it")]
     Deadline {
         /// The allowed time, in milliseconds.
         after_ms: u64,
@@ -20,19 +20,39 @@ pub enum LimitError {
     #[error("the query was canceled")]
     Canceled,
     /// The query's share of memory is used up.
-    #[error("the query needs more than its {limit} bytes of memory; narrow its selectors or its time range")]
+    #[error("the query needs more than its {limit} bytes of memory (--query-memory-max); narrow its selectors or its time range")]
     QueryMemory {
         /// The share, in bytes.
         limit: u64,
     },
     /// All running queries together have used up their memory.
-    #[error("running queries together need more than their {limit} bytes of memory; try again, or narrow the query")]
+    #[error(
+        "running queries together need more than their {limit} bytes of memory, a share of --memory-limit; try again, or \
+         narrow the query"
+    )]
     AllQueriesMemory {
         /// What they share, in bytes.
         limit: u64,
     },
+    /// A selector found too many series.
+    #[error("a selector finds {found} series, over the limit of {limit} (--query-series-max); narrow it")]
+    QuerySeries {
+        /// How many it finds.
+        found: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// Too many queries wait already.
+    #[error("{limit} queries wait for others to end, and no more may (--query-queue-max); try again")]
+    QueueFull {
+        /// How many may wait.
+        limit: usize,
+    },
     /// The query touched too many samples, lines or spans.
-    #[error("the query touches more than {limit} samples, lines or spans; narrow its selectors or its time range")]
+    #[error(
+        "the query touches more than {limit} samples, lines or spans (--query-rows-max); narrow its selectors or its time \
+         range"
+    )]
     QueryRows {
         /// The limit.
         limit: u64,
@@ -45,7 +65,8 @@ impl Classify for LimitError {
             Self::Deadline { .. } => ErrorClass::Timeout,
             Self::Canceled => ErrorClass::Canceled,
             Self::AllQueriesMemory { .. } => ErrorClass::Unavailable,
-            Self::QueryMemory { .. } | Self::QueryRows { .. } => ErrorClass::Execution,
+            Self::QueueFull { .. } => ErrorClass::Throttled,
+            Self::QueryMemory { .. } | Self::QueryRows { .. } | Self::QuerySeries { .. } => ErrorClass::Execution,
         }
     }
 }

@@ -235,6 +235,7 @@ fn char_length(c: char) -> usize {
 pub struct Iter<'a>(&'a str);
 
 impl<'a> Iter<'a> {
+    #[inline]
     fn part(&mut self) -> Option<&'a str> {
         // Nearly all lengths are one byte.
         if let Some(short) = self.0.as_bytes().first().filter(|first| first.is_ascii()) {
@@ -254,6 +255,7 @@ impl<'a> Iter<'a> {
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         Some((self.part()?, self.part()?))
     }

@@ -10,6 +10,7 @@ use super::histogram::Histogram;
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// Whether `value` is the stale marker.
+#[inline]
 pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
@@ -59,6 +60,11 @@ impl Times {
     pub fn part(all: Arc<Vec<i64>>, range: Range<usize>) -> Self {
         let end = range.end.min(all.len());
         Self { range: range.start.min(end)..end, all }
+    }
+
+    /// What tells this part of this column from all others that are in memory at the same time.
+    pub fn identity(&self) -> (usize, usize, usize) {
+        (Arc::as_ptr(&self.all).addr(), self.range.start, self.range.end)
     }
 
     /// Whether both are the same part of the same column, so that what was computed of the one

@@ -34,7 +34,7 @@ fn context(logs: MemoryLogs, options: Options) -> Context {
         metrics: Arc::new(Memory::default()),
         logs: Arc::new(logs),
         traces: Arc::new(Nothing),
-        engine: Engine { options, memory: None },
+        engine: Engine::new(options, None),
         clock: Arc::new(ManualClock::at_ns(NOW * SECOND)),
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),

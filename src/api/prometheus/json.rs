@@ -175,12 +175,20 @@ pub(super) struct Timings {
     pub(super) total: Duration,
 }
 
-/// A whole answer in its envelope. Statistics are shown with `timings`, `truncated` says that a limit
+/// Statistics that were asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Stats {
+    pub(super) timings: Timings,
+    /// Whether samples are shown by step as well.
+    pub(super) by_step: bool,
+}
+
+/// A whole answer in its envelope. `stats` are shown when asked for, `truncated` says that a limit
 /// cut series off. Series are freed as they are written.
 pub(super) fn answer(
     sink: &mut Sink,
     answer: Answer,
-    timings: Option<Timings>,
+    stats: Option<Stats>,
     truncated: bool,
 ) -> Result<(), StreamError> {
     sink.text.push_str("{\"status\":\"success\",\"data\":{\"resultType\":");
@@ -206,18 +214,27 @@ pub(super) fn answer(
         }
     }
     let out = &mut sink.text;
-    if let Some(Timings { waited, total }) = timings {
+    if let Some(Stats { timings: Timings { waited, total }, by_step }) = stats {
         let (waited, total) = (waited.as_secs_f64(), total.as_secs_f64());
         let ran = total - waited;
         let _ = write!(
             out,
             ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{ran},\"resultSortTime\":0,\"queryPreparationTime\":0,\
              \"innerEvalTime\":{ran},\"execQueueTime\":{waited},\"execTotalTime\":{total}}},\
-             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
-            answer.samples,
+             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}",
+            answer.per_step.as_ref().map_or(answer.samples, |steps| steps.iter().map(|(_, samples)| samples).sum()),
             answer.samples,
             answer.memory_peak / 16
         );
+        if let Some(steps) = answer.per_step.filter(|_| by_step) {
+            out.push_str(",\"totalQueryableSamplesPerStep\":");
+            list(out, steps, |out, (t, samples)| {
+                out.push('[');
+                time(out, t);
+                let _ = write!(out, ",{samples}]");
+            });
+        }
+        out.push_str("}}");
     }
     out.push('}');
     let cut = truncated.then_some(TRUNCATED);

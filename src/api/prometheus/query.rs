@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
-use super::json::Timings;
+use super::json::{Stats, Timings};
 use super::params::Params;
 use super::{answer, json, watch};
 use crate::api::Context;
@@ -15,7 +15,8 @@ use crate::query::promql::{self, AnswerValue, LOOKBACK_MS};
 struct Asked {
     query: String,
     params: promql::Params,
-    stats: bool,
+    /// Whether statistics are wanted, and then whether by step.
+    stats: Option<bool>,
     limit: usize,
 }
 
@@ -25,10 +26,17 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
         Some(ms) if ms > 0 => ms,
         Some(_) => return Err(ApiError::bad_data("invalid parameter \"lookback_delta\": it must be positive")),
     };
+    let limits = &context.engine.options;
     Ok(Asked {
         query: params.query()?,
-        params: promql::Params { lookback, points_max: context.engine.options.points_max, threads: 0 },
-        stats: params.get("stats").is_some(),
+        params: promql::Params {
+            lookback,
+            points_max: limits.points_max,
+            series_max: limits.selected_series_max,
+            count: params.get("stats").is_some(),
+            threads: 0,
+        },
+        stats: params.get("stats").map(|own| own == "all"),
         limit: params.limit("limit")?,
     })
 }
@@ -48,7 +56,7 @@ fn write(sink: &mut Sink, mut result: promql::Answer, asked: &Asked, timings: Ti
             AnswerValue::Scalar(..) | AnswerValue::String(..) => {}
         }
     }
-    json::answer(sink, result, asked.stats.then_some(timings), truncated)
+    json::answer(sink, result, asked.stats.map(|by_step| Stats { timings, by_step }), truncated)
 }
 
 pub(super) async fn instant(State(context): State<Context>, params: Params) -> Response {

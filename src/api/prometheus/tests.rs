@@ -29,7 +29,7 @@ fn context(memory: Memory, options: Options) -> Context {
         metrics: Arc::new(memory),
         logs: Arc::new(Nothing),
         traces: Arc::new(Nothing),
-        engine: Engine { options, memory: None },
+        engine: Engine::new(options, None),
         clock: Arc::new(ManualClock::at_ns(100_000_000_000)),
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),

@@ -152,6 +152,34 @@ pub const SETTINGS: &[Setting] = &[
         config.admin_api = value::boolean(text)?;
         Ok(())
     }),
+    fixed("query-timeout", "DURATION", "60s", "longest time of a query, with its wait", |config, text| {
+        config.query.timeout = value::time(text)?;
+        Ok(())
+    }),
+    fixed("query-concurrency", "N", "8", "queries that run at the same time", |config, text| {
+        config.query.concurrency = value::number(text)?;
+        Ok(())
+    }),
+    fixed("query-queue-max", "N", "100", "queries that may wait for a place", |config, text| {
+        config.query.queue_max = value::number(text)?;
+        Ok(())
+    }),
+    fixed("query-memory-max", "SIZE", "192MiB", "memory of one query, or % of memory-limit", |config, text| {
+        config.query_memory_max = value::amount(text)?;
+        Ok(())
+    }),
+    fixed("query-rows-max", "N", "500000000", "samples, lines, spans that a query may touch", |config, text| {
+        config.query.rows_max = value::number(text)?;
+        Ok(())
+    }),
+    fixed("query-series-max", "N", "3000000", "series that a selector may find", |config, text| {
+        config.query.selected_series_max = value::number(text)?;
+        Ok(())
+    }),
+    fixed("query-points-max", "N", "11000", "points of one series in a range query", |config, text| {
+        config.query.points_max = value::number(text)?;
+        Ok(())
+    }),
     fixed("run-as", "UID:GID", "none", "who to become when root started it", |config, text| {
         config.run_as = Some(user(text)?);
         Ok(())

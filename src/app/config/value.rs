@@ -98,6 +98,18 @@ fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     pieces
 }
 
+/// Reads `60s`, `5m`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let read = duration(text).filter(|duration| !duration.is_zero());
+    read.ok_or_else(|| format!("\"{text}\" is not a duration above zero: write 60s, 5m (units ms s m h d w y)"))
+}
+
+/// Reads a whole number above zero.
+pub(super) fn number<T: std::str::FromStr + Default + PartialEq>(text: &str) -> Result<T, String> {
+    let read = text.parse().ok().filter(|number| *number != T::default());
+    read.ok_or_else(|| format!("\"{text}\" is not a whole number above zero"))
+}
+
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total_ms = 0u64;

@@ -203,11 +203,8 @@ impl Eval<'_> {
         grid: &Grid,
         pos: Pos,
     ) -> Result<Vector, PromqlError> {
-        let mut result: Vector = Vec::with_capacity(vector.len());
-        for series in vector {
-            let column = self.column(grid)?;
-            result.push(Series { labels: series.labels.clone(), drop_name: series.drop_name, column });
-        }
+        // Most series are picked at no step, and have no column.
+        let mut columns: Vec<Option<Column>> = vec![None; vector.len()];
         let mut order: Vec<usize> = Vec::new();
         for group in groups {
             let mut entries: Vec<(usize, CellRef<'_>)> = Vec::new();
@@ -225,20 +222,26 @@ impl Eval<'_> {
                 let param = param.get(step).copied().unwrap_or(0.0);
                 self.select(op, &mut entries, vector, param, pos);
                 for (at, cell) in &entries {
-                    if let Some(series) = result.get_mut(*at) {
-                        series.column.set(step, cell.to_cell());
-                    }
+                    let Some(place) = columns.get_mut(*at) else { continue };
+                    let mut column = match place.take() {
+                        Some(column) => column,
+                        None => self.column(grid)?,
+                    };
+                    column.set(step, cell.to_cell());
+                    *place = Some(column);
                 }
                 if grid.steps == 1 {
                     order.extend(entries.iter().map(|(at, _)| *at));
                 }
             }
         }
-        if grid.steps == 1 && matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
-            let mut places: Vec<Option<Series>> = result.into_iter().map(Some).collect();
-            return Ok(order.into_iter().filter_map(|at| places.get_mut(at)?.take()).collect());
-        }
-        Ok(result)
+        let ranked = grid.steps == 1 && matches!(op, AggregateOp::Topk | AggregateOp::Bottomk);
+        let places = if ranked { order } else { (0..vector.len()).collect() };
+        let series = |at: usize| {
+            let (series, column) = (vector.get(at)?, columns.get_mut(at)?.take()?);
+            Some(Series { labels: series.labels.clone(), drop_name: series.drop_name, column })
+        };
+        Ok(places.into_iter().filter_map(series).collect())
     }
 
     /// Leaves the chosen entries, in the order of their rank.
@@ -262,14 +265,21 @@ impl Eval<'_> {
             }
             entries.retain(|(_, cell)| matches!(cell, CellRef::Float(_)));
             let value = |cell: &CellRef<'_>| if let CellRef::Float(value) = cell { *value } else { f64::NAN };
-            entries.sort_by(|(_, a), (_, b)| {
+            let rank = |(at, a): &(usize, CellRef<'_>), (bt, b): &(usize, CellRef<'_>)| {
                 let (a, b) = (value(a), value(b));
-                match (a.is_nan(), b.is_nan()) {
+                let order = match (a.is_nan(), b.is_nan()) {
                     (false, false) if op == AggregateOp::Topk => b.total_cmp(&a),
                     (false, false) => a.total_cmp(&b),
                     (a, b) => a.cmp(&b),
-                }
-            });
+                };
+                order.then(at.cmp(bt))
+            };
+            // Of many only the first few are put in order.
+            if k > 0 && k < entries.len() {
+                entries.select_nth_unstable_by(k - 1, rank);
+                entries.truncate(k);
+            }
+            entries.sort_unstable_by(rank);
         }
         entries.truncate(k);
     }

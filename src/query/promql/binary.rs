@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use ahash::AHashMap;
+
 use super::PromqlError;
 use super::ast::{Binary, BinaryOp, Cardinality, Matching, Pos};
 use super::eval::{Eval, Grid};
@@ -15,25 +17,86 @@ use super::value;
 use super::value::{Cell, CellRef, Column, Series, Vector};
 use crate::model::labels::{Labels, METRIC_NAME};
 
-/// The labels that two series must share to match.
-fn signature(labels: &Labels, matching: &Matching) -> Labels {
-    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
-    if matching.on {
-        labels.filter(|name, _| listed(name))
-    } else {
-        labels.filter(|name, _| name != METRIC_NAME && !listed(name))
+/// Finds the labels that two series must share to match, by their bytes.
+struct Signer<'q> {
+    matching: &'q Matching,
+    /// Those compared, or not compared, sorted.
+    names: Vec<&'q str>,
+    key: String,
+}
+
+impl<'q> Signer<'q> {
+    fn new(matching: &'q Matching) -> Self {
+        let mut names: Vec<&str> = matching.labels.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        Self { matching, names, key: String::new() }
+    }
+
+    fn left_out(&self, name: &str) -> bool {
+        name == METRIC_NAME || self.names.binary_search(&name).is_ok()
+    }
+
+    fn key(&mut self, labels: &Labels) -> &str {
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        if self.matching.on {
+            labels.only_key(&self.names, &mut key);
+        } else {
+            labels.filter_key(&mut key, |name, _| !self.left_out(name));
+        }
+        self.key = key;
+        &self.key
+    }
+
+    fn labels(&self, labels: &Labels) -> Labels {
+        if self.matching.on {
+            labels.filter(|name, _| self.names.binary_search(&name).is_ok())
+        } else {
+            labels.filter(|name, _| !self.left_out(name))
+        }
     }
 }
 
 /// Indexes of series by signature.
-type Groups = HashMap<Labels, Vec<usize>>;
+type Groups = AHashMap<Labels, Vec<usize>>;
 
-fn grouped(vector: &Vector, matching: &Matching) -> Groups {
+fn grouped(vector: &Vector, signer: &mut Signer<'_>) -> Groups {
     let mut groups = Groups::new();
     for (at, series) in vector.iter().enumerate() {
-        groups.entry(signature(&series.labels, matching)).or_default().push(at);
+        match groups.get_mut(signer.key(&series.labels)) {
+            Some(group) => group.push(at),
+            None => drop(groups.insert(signer.labels(&series.labels), vec![at])),
+        }
     }
     groups
+}
+
+/// Series of both sides that match.
+struct Match {
+    key: Labels,
+    many: Vec<usize>,
+    one: Vec<usize>,
+}
+
+fn matches(many: &Vector, one: &Vector, matching: &Matching) -> Vec<Match> {
+    let mut signer = Signer::new(matching);
+    let (mut places, mut all) = (AHashMap::<Labels, usize>::new(), Vec::new());
+    let sides = many.iter().enumerate().map(|own| (own, true)).chain(one.iter().enumerate().map(|own| (own, false)));
+    for ((at, series), of_many) in sides {
+        let place = match places.get(signer.key(&series.labels)) {
+            Some(place) => *place,
+            None => {
+                let key = signer.labels(&series.labels);
+                places.insert(key.clone(), all.len());
+                all.push(Match { key, many: Vec::new(), one: Vec::new() });
+                all.len() - 1
+            }
+        };
+        if let Some(found) = all.get_mut(place) {
+            if of_many { &mut found.many } else { &mut found.one }.push(at);
+        }
+    }
+    all
 }
 
 impl Eval<'_> {
@@ -70,10 +133,11 @@ impl Eval<'_> {
 
     /// `and`, or with `wanted` false `unless`.
     fn and(&mut self, binary: &Binary, left: Vector, right: Vector, wanted: bool) -> Result<Vector, PromqlError> {
-        let groups = grouped(&right, &binary.matching);
+        let mut signer = Signer::new(&binary.matching);
+        let groups = grouped(&right, &mut signer);
         let mut result = left;
         for series in &mut result {
-            let others = groups.get(&signature(&series.labels, &binary.matching));
+            let others = groups.get(signer.key(&series.labels));
             let others = others.map(Vec::as_slice).unwrap_or_default();
             if others.is_empty() && !wanted {
                 continue;
@@ -90,11 +154,12 @@ impl Eval<'_> {
     }
 
     fn or(&mut self, binary: &Binary, left: Vector, right: Vector) -> Result<Vector, PromqlError> {
-        let groups = grouped(&left, &binary.matching);
+        let mut signer = Signer::new(&binary.matching);
+        let groups = grouped(&left, &mut signer);
         let mut result = left;
         let count = result.len();
         for mut series in right {
-            let others = groups.get(&signature(&series.labels, &binary.matching));
+            let others = groups.get(signer.key(&series.labels));
             let others = others.map(Vec::as_slice).unwrap_or_default();
             if !others.is_empty() {
                 self.spend(series.column.steps() * (1 + others.len()))?;
@@ -120,33 +185,10 @@ impl Eval<'_> {
     ) -> Result<Vector, PromqlError> {
         let swap = binary.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swap { (&right, &left) } else { (&left, &right) };
-        let mut join = Join {
-            binary,
-            pos,
-            grid: *grid,
-            swap,
-            many,
-            one,
-            results: Vec::new(),
-            places: HashMap::new(),
-            by: Vec::new(),
-        };
-        let many_groups = grouped(many, &binary.matching);
-        let one_groups = grouped(one, &binary.matching);
-        let mut keys: Vec<&Labels> = Vec::new();
-        let mut seen: HashMap<Labels, ()> = HashMap::new();
-        for series in many.iter().chain(one) {
-            let key = signature(&series.labels, &binary.matching);
-            if let Some((key, _)) = many_groups.get_key_value(&key).or_else(|| one_groups.get_key_value(&key))
-                && seen.insert(key.clone(), ()).is_none()
-            {
-                keys.push(key);
-            }
-        }
-        for key in keys {
-            let many = many_groups.get(key).map(Vec::as_slice).unwrap_or_default();
-            let one = one_groups.get(key).map(Vec::as_slice).unwrap_or_default();
-            join.group(self, key, many, one)?;
+        let mut join =
+            Join { binary, pos, grid: *grid, swap, many, one, results: Vec::new(), places: HashMap::new() };
+        for Match { key, many, one } in matches(many, one, &binary.matching) {
+            join.group(self, &key, &many, &one)?;
         }
         let results = std::mem::take(&mut join.results);
         self.release(&left);
@@ -198,6 +240,16 @@ fn ambiguous(key: &Labels) -> PromqlError {
     ))
 }
 
+/// Sets a cell of a result, which must be the only one for its labels at its step.
+fn put(column: &mut Column, step: usize, cell: Cell) -> Result<(), PromqlError> {
+    if column.get(step).is_some() {
+        let message = "multiple matches for labels: grouping labels must ensure unique matches";
+        return Err(PromqlError::Execution(message.to_owned()));
+    }
+    column.set(step, Some(cell));
+    Ok(())
+}
+
 fn has_sample(vector: &[Series], places: &[usize], step: usize) -> bool {
     places.iter().any(|at| vector.get(*at).is_some_and(|series| series.column.get(step).is_some()))
 }
@@ -214,8 +266,6 @@ struct Join<'v> {
     one: &'v Vector,
     results: Vector,
     places: HashMap<(Labels, bool), usize>,
-    /// For each result and step, which series of the many side made it (0 is none).
-    by: Vec<Vec<u32>>,
 }
 
 impl Join<'_> {
@@ -228,6 +278,10 @@ impl Join<'_> {
             return Ok(());
         }
         eval.spend(self.grid.steps * (many.len() + one.len() + 1))?;
+        let alone = matching.cardinality != Cardinality::OneToOne || many.len() == 1;
+        if let ([one], None, None, true) = (one, fill_many, fill_one, alone && !eval.general) {
+            return many.iter().try_for_each(|many| self.columns(eval, key, *many, *one));
+        }
         for step in 0..self.grid.steps {
             let partner = self.only(one, step, key)?;
             let partner_labels = partner.map(|at| &self.one[at]);
@@ -253,7 +307,45 @@ impl Join<'_> {
             }
             for at in members {
                 let series = &self.many[at];
-                self.pair(eval, key, Some((at, series)), partner_labels, series.column.get(step), partner_cell, step)?;
+                self.pair(eval, key, Some(series), partner_labels, series.column.get(step), partner_cell, step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pairs a series with the only one that it can match, whole columns at once where they are floats.
+    fn columns(&mut self, eval: &mut Eval<'_>, key: &Labels, many: usize, one: usize) -> Result<(), PromqlError> {
+        let (Some(left), Some(right)) = (self.many.get(many), self.one.get(one)) else { return Ok(()) };
+        let binary = self.binary;
+        let trims = matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        let floats = left.column.floats().zip(right.column.floats()).filter(|_| !trims);
+        let Some((of_many, of_one)) = floats else {
+            for step in 0..self.grid.steps {
+                let cells = (left.column.get(step), right.column.get(step));
+                if cells.0.is_some() && cells.1.is_some() {
+                    self.pair(eval, key, Some(left), Some(right), cells.0, cells.1, step)?;
+                }
+            }
+            return Ok(());
+        };
+        eval.budget.charge(8 * self.grid.steps)?;
+        let (a, b) = if self.swap { (of_one, of_many) } else { (of_many, of_one) };
+        let column = Column::of(operate::columns(binary.op, binary.bool, a, b));
+        let labels = self.labels(key, Some(&left.labels), Some(&right.labels));
+        let drop_name = binary.bool || left.drop_name;
+        match self.places.entry((labels.clone(), drop_name)) {
+            Entry::Vacant(place) => {
+                place.insert(self.results.len());
+                self.results.push(Series { labels, drop_name, column });
+            }
+            Entry::Occupied(place) => {
+                let Some(before) = self.results.get_mut(*place.get()) else { return Ok(()) };
+                for step in 0..self.grid.steps {
+                    if let Some(cell) = column.get(step).to_cell() {
+                        put(&mut before.column, step, cell)?;
+                    }
+                }
+                eval.budget.release(8 * self.grid.steps);
             }
         }
         Ok(())
@@ -283,7 +375,7 @@ impl Join<'_> {
         &mut self,
         eval: &mut Eval<'_>,
         key: &Labels,
-        many: Option<(usize, &Series)>,
+        many: Option<&Series>,
         one: Option<&Series>,
         many_cell: CellRef<'_>,
         one_cell: CellRef<'_>,
@@ -298,32 +390,22 @@ impl Join<'_> {
         } else if !outcome.keep {
             return Ok(());
         }
-        let labels = self.labels(key, many.map(|(_, series)| &series.labels), one.map(|series| &series.labels));
-        let from_many = many.is_some_and(|(_, series)| series.drop_name);
+        let labels = self.labels(key, many.map(|series| &series.labels), one.map(|series| &series.labels));
+        let from_many = many.is_some_and(|series| series.drop_name);
         let drop_name = binary.bool || from_many;
         let place = match self.places.entry((labels.clone(), drop_name)) {
             Entry::Occupied(place) => *place.get(),
             Entry::Vacant(place) => {
                 let column: Column = eval.column(&self.grid)?;
-                eval.budget.charge(4 * self.grid.steps)?;
                 self.results.push(Series { labels, drop_name, column });
-                self.by.push(vec![0; self.grid.steps]);
                 *place.insert(self.results.len() - 1)
             }
         };
         eval.charge_cell(&cell)?;
-        let maker = u32::try_from(many.map_or(0, |(at, _)| at)).unwrap_or(0) + 1;
-        if let (Some(series), Some(by)) = (self.results.get_mut(place), self.by.get_mut(place)) {
-            if by.get(step).is_some_and(|before| *before != 0) {
-                let message = "multiple matches for labels: grouping labels must ensure unique matches";
-                return Err(PromqlError::Execution(message.to_owned()));
-            }
-            if let Some(before) = by.get_mut(step) {
-                *before = maker;
-            }
-            series.column.set(step, Some(cell));
+        match self.results.get_mut(place) {
+            Some(series) => put(&mut series.column, step, cell),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The labels of the result.

@@ -3,7 +3,7 @@
 //! Absent floats hold the stale marker, as in columns.
 
 use super::ast::AggregateOp;
-use super::stat::Moments;
+use super::stat::{Moments, two_sum};
 use super::value::ABSENT;
 use crate::model::sample::is_stale;
 
@@ -38,15 +38,6 @@ pub(super) enum Cells {
         /// What is known of each cell.
         moments: Vec<Moments>,
     },
-}
-
-/// Adds `value` to a sum; gives what is lost (Knuth's two-sum, exact).
-fn two_sum(sum: &mut f64, value: f64) -> f64 {
-    let total = *sum + value;
-    let back = total - *sum;
-    let lost = (*sum - (total - back)) + (value - back);
-    *sum = total;
-    lost
 }
 
 fn better(larger: bool, now: f64, best: f64) -> f64 {

@@ -89,6 +89,10 @@ pub struct Eval<'a> {
     pub notes: Notes,
     /// Samples read from the store.
     pub samples: u64,
+    /// Where that is asked for, how many samples each step of the query looks at.
+    pub counted: Option<Vec<u64>>,
+    /// Most series that one selector may find.
+    pub series_max: u64,
     /// What a function over ranges could not say in its result.
     pub failure: Option<PromqlError>,
     /// Most threads that may work at once.
@@ -109,6 +113,8 @@ impl<'a> Eval<'a> {
             times,
             notes: Notes::default(),
             samples: 0,
+            counted: None,
+            series_max: u64::MAX,
             failure: None,
             threads: 1,
             general: false,
@@ -121,6 +127,7 @@ impl<'a> Eval<'a> {
         let mut other = Self::new(self.store, self.budget, self.times, self.lookback);
         other.default_step = self.default_step;
         other.general = self.general;
+        other.counted = self.counted.as_ref().map(|counted| vec![0; counted.len()]);
         other
     }
 
@@ -128,6 +135,16 @@ impl<'a> Eval<'a> {
     pub(super) fn absorb(&mut self, other: Self) {
         self.notes.absorb(other.notes);
         self.samples += other.samples;
+        if let (Some(own), Some(other)) = (&mut self.counted, &other.counted) {
+            own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        }
+    }
+
+    /// Counts the samples that steps look at, by step.
+    pub(super) fn count(&mut self, samples: impl Iterator<Item = u64>) {
+        if let Some(counted) = &mut self.counted {
+            counted.iter_mut().zip(samples).for_each(|(own, samples)| *own += samples);
+        }
     }
 
     /// Counts work; now and then looks at the clock.

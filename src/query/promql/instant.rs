@@ -12,10 +12,10 @@ use super::native::Work;
 use super::samples::Samples;
 use super::stream::Stream;
 use super::value::{ABSENT, Cell, Column, Vector};
-use super::windows::advance;
+use super::windows::{Known, advance};
 use crate::model::histogram::ResetHint;
 use crate::model::labels::Labels;
-use crate::model::sample::{Columns, Times, is_stale};
+use crate::model::sample::{Columns, is_stale};
 use crate::model::time::RangeMs;
 
 /// A selector whose series are found but not yet read.
@@ -32,29 +32,21 @@ pub(super) struct Instant {
     pos: Pos,
 }
 
-/// Which sample each step takes, for series with these times.
-#[derive(Default)]
-pub(super) struct Picks {
-    times: Option<Times>,
-    /// The number of samples up to the one; 0 is none.
-    ends: Vec<u32>,
-}
+/// For each step the number of samples up to the one that it takes, for series with the same times; 0
+/// is none.
+pub(super) type Picks = Vec<u32>;
 
-impl Picks {
-    fn of(&mut self, times: &Times, looks: &[i64], lookback: i64) -> &[u32] {
-        if !self.times.as_ref().is_some_and(|own| own.is_same(times)) {
-            self.ends.clear();
-            let mut end = 0;
-            for until in looks {
-                end += advance(times, end, *until, |t| *t);
-                let newest = end.checked_sub(1).and_then(|at| times.get(at));
-                let near = newest.is_some_and(|t| *t > until.saturating_sub(lookback));
-                self.ends.push(if near { u32::try_from(end).unwrap_or(0) } else { 0 });
-            }
-            self.times = Some(times.clone());
+fn picks(times: &[i64], looks: &[i64], lookback: i64) -> Picks {
+    let mut end = times.partition_point(|t| looks.first().is_some_and(|first| t <= first));
+    let pick = |until: &i64| {
+        while times.get(end).is_some_and(|t| t <= until) {
+            end += 1;
         }
-        &self.ends
-    }
+        let newest = end.checked_sub(1).and_then(|at| times.get(at));
+        let near = newest.is_some_and(|t| *t > until.saturating_sub(lookback));
+        if near { u32::try_from(end).unwrap_or(0) } else { 0 }
+    };
+    looks.iter().map(pick).collect()
 }
 
 impl Instant {
@@ -89,7 +81,7 @@ impl Instant {
     pub(super) fn fill(
         &self,
         eval: &mut Eval<'_>,
-        picks: &mut Picks,
+        known: &mut Known<Picks>,
         labels: &Labels,
         series: &Columns,
         column: &mut Column,
@@ -99,7 +91,8 @@ impl Instant {
         if !series.histograms.is_empty() || self.smoothed || !(of_time || self.gives == Gives::Sample) {
             return self.fill_any(eval, labels, series, column);
         }
-        let ends = picks.of(&series.times, &self.looks, self.lookback);
+        let find = |times: &[i64]| picks(times, &self.looks, self.lookback);
+        let ends = known.of(&series.times, 4 * self.looks.len(), eval.budget, find)?;
         // The stale marker ends a series, and in a column it means that there is no sample.
         let taken = |end: u32| (end as usize).checked_sub(1).and_then(|at| series.values.get(at)).copied();
         for (cell, end) in column.overwrite().iter_mut().zip(ends) {

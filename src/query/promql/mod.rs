@@ -102,13 +102,17 @@ pub struct Params {
     pub lookback: i64,
     /// Most points of one series.
     pub points_max: u64,
+    /// Most series that one selector may find.
+    pub series_max: u64,
+    /// Whether to count the samples that each step looks at.
+    pub count: bool,
     /// Most threads that work on the query; 0 for as many as there are cores.
     pub threads: usize,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { lookback: LOOKBACK_MS, points_max: 11_000, threads: 0 }
+        Self { lookback: LOOKBACK_MS, points_max: 11_000, series_max: u64::MAX, count: false, threads: 0 }
     }
 }
 
@@ -136,6 +140,9 @@ pub struct Answer {
     pub infos: Vec<String>,
     /// Samples read from the store.
     pub samples: u64,
+    /// Where that was asked for, the time of each step and how many samples it looked at: one that
+    /// several steps look at counts for each of them.
+    pub per_step: Option<Vec<(i64, u64)>>,
     /// The most memory held at once, bytes.
     pub memory_peak: u64,
 }
@@ -239,7 +246,8 @@ pub fn range(
     if points as u64 > params.points_max {
         let max = params.points_max;
         return Err(PromqlError::Request(format!(
-            "exceeded maximum resolution of {max} points per timeseries. Try decreasing the query resolution (?step=XX)"
+            "exceeded maximum resolution of {max} points per timeseries. Try decreasing the query resolution (?step=XX) or raise \
+             --query-points-max"
         )));
     }
     run(store, query, Times { start, end, step }, params, budget)
@@ -257,6 +265,12 @@ fn run(
         let expr = parse::parse(query, times).map_err(|error| parse_error(query, error))?;
         check::check(&expr).map_err(PromqlError::Execution)?;
         let mut eval = Eval::new(store, budget, times, params.lookback.max(1));
+        eval.series_max = params.series_max;
+        if params.count {
+            let steps = if times.step == 0 { 1 } else { Grid::between(times.start, times.end, times.step)?.steps };
+            budget.charge(8 * steps)?;
+            eval.counted = Some(vec![0; steps]);
+        }
         eval.threads = if params.threads == 0 { spread::cores() } else { params.threads };
         let value = if times.step == 0 {
             instant_value(&mut eval, &expr, times.start)?
@@ -268,9 +282,15 @@ fn run(
             warnings: eval.notes.warnings(query),
             infos: eval.notes.infos(query),
             samples: eval.samples,
+            per_step: eval.counted.map(|counted| timed(counted, times)),
             memory_peak: budget.memory_peak(),
         })
     })
+}
+
+fn timed(counted: Vec<u64>, times: Times) -> Vec<(i64, u64)> {
+    let time = |step: usize| times.start.saturating_add(times.step.saturating_mul(step as i64));
+    counted.into_iter().enumerate().map(|(step, samples)| (time(step), samples)).collect()
 }
 
 fn instant_value(eval: &mut Eval<'_>, expr: &Expr, time: i64) -> Result<AnswerValue, PromqlError> {
@@ -298,6 +318,8 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
         if window.is_empty() {
             return Ok(());
         }
+        let weights = window.histograms.iter().map(|sample| value::weight(&sample.histogram));
+        eval.count(std::iter::once(window.times.len() as u64 + weights.sum::<u64>()));
         let histograms: usize = window.histograms.iter().map(|sample| sample.histogram.bytes()).sum();
         eval.budget.charge(16 * (window.times.len() + window.histograms.len()) + histograms)?;
         let labels = if drop_name { value::nameless(labels) } else { labels.clone() };

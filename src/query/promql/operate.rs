@@ -72,6 +72,29 @@ pub(super) fn column(op: BinaryOp, bool: bool, cells: &mut [f64], scalar: &[f64]
     }
 }
 
+/// Applies an operator to the floats of two columns; the result has one where both have.
+pub(super) fn columns(op: BinaryOp, bool: bool, a: &[f64], b: &[f64]) -> Vec<f64> {
+    match op {
+        BinaryOp::Add => both(a, b, |a, b| a + b),
+        BinaryOp::Sub => both(a, b, |a, b| a - b),
+        BinaryOp::Mul => both(a, b, |a, b| a * b),
+        BinaryOp::Div => both(a, b, |a, b| a / b),
+        BinaryOp::Mod => both(a, b, |a, b| a % b),
+        BinaryOp::Pow => both(a, b, f64::powf),
+        BinaryOp::Atan2 => both(a, b, f64::atan2),
+        op => both(a, b, |a, b| match floats(op, a, b).keep {
+            keep if bool => f64::from(u8::from(keep)),
+            true => a,
+            false => ABSENT,
+        }),
+    }
+}
+
+fn both(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    let pairs = a.iter().zip(b);
+    pairs.map(|(a, b)| if is_stale(*a) || is_stale(*b) { ABSENT } else { f(*a, *b) }).collect()
+}
+
 fn each(cells: &mut [f64], scalar: &[f64], scalar_first: bool, f: impl Fn(f64, f64) -> f64) {
     for (cell, number) in cells.iter_mut().zip(scalar) {
         let value = if scalar_first { f(*number, *cell) } else { f(*cell, *number) };

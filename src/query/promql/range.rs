@@ -115,10 +115,13 @@ pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid)
     let inner = Grid::between(start, last, step)?;
     let mut series = Vec::new();
     if inner.steps > 0 {
+        // The samples within are counted when windows of the outer steps look at what comes of them.
+        let counted = eval.counted.take();
         let vector = match eval.eval(&subquery.expr, &inner)? {
             Value::Vector(vector) => vector,
             Value::Scalar(_) | Value::String(_) => Vec::new(),
         };
+        eval.counted = counted;
         // Series with a sample at every step share their times.
         eval.budget.charge(8 * inner.steps)?;
         let all_times: Times = (0..inner.steps).map(|step| inner.time(step)).collect();

@@ -44,7 +44,12 @@ impl Samples {
         if range.start > range.end {
             return Ok(Self::Stored(Box::new(InMemory::default())));
         }
-        Ok(Self::Stored(counts::select(eval.store, selector, range, eval.lookback, eval.budget)?))
+        let set = counts::select(eval.store, selector, range, eval.lookback, eval.budget)?;
+        let found = set.labels().len();
+        if found as u64 > eval.series_max {
+            return Err(LimitError::QuerySeries { found, limit: eval.series_max }.into());
+        }
+        Ok(Self::Stored(set))
     }
 
     /// How many series there are.
@@ -103,7 +108,8 @@ impl Samples {
 
 /// Leaves stale markers out.
 pub(super) fn drop_stale(columns: &mut Columns) {
-    if columns.values.iter().any(|value| is_stale(*value)) {
+    // Without an early end the loop is one over vectors.
+    if columns.values.iter().fold(false, |any, value| any | is_stale(*value)) {
         let keep: Vec<bool> = columns.values.iter().map(|value| !is_stale(*value)).collect();
         let kept = columns.times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(t, _)| *t);
         columns.times = kept.collect();

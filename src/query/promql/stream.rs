@@ -11,7 +11,7 @@ use super::instant::{Instant, Picks};
 use super::samples::Samples;
 use super::spread::spread;
 use super::value::{Cell, CellRef, Column, Series, Value, Vector};
-use super::windows::Windows;
+use super::windows::{Known, Windows};
 use crate::model::labels::Labels;
 
 /// What a series costs before anything is computed, in nanoseconds; then a sample that is read, and
@@ -127,8 +127,10 @@ pub(super) struct Stream<'q> {
 #[derive(Default)]
 struct Scratch {
     column: Column,
-    picks: Picks,
-    windows: Windows,
+    picks: Known<Picks>,
+    windows: Known<Windows>,
+    /// The metric name of which something was said last.
+    said: String,
 }
 
 impl<'q> Stream<'q> {
@@ -179,8 +181,7 @@ impl<'q> Stream<'q> {
     ) -> Result<(), PromqlError> {
         let work = |eval: &mut Eval<'_>, places: Range<usize>| {
             let mut made = make();
-            // The column, and a place and a little more for each step of what is known of times.
-            let charged = 32 * self.steps;
+            let charged = size_of::<f64>() * self.steps;
             eval.budget.charge(charged)?;
             self.run_places(eval, places, &mut |eval, one| visit(eval, &mut made, one))?;
             eval.budget.release(charged);
@@ -201,15 +202,18 @@ impl<'q> Stream<'q> {
             let Some((labels, drop_name)) = samples.series(place).filter(|_| !columns.is_empty()) else {
                 return Ok(());
             };
-            let Scratch { column, picks, windows } = &mut scratch;
+            let Scratch { column, picks, windows, said } = &mut scratch;
             if column.steps() != self.steps {
                 *column = Column::new(self.steps);
             }
             let mut drop_name = drop_name;
             match &self.leaf {
-                Leaf::Instant(instant) => instant.fill(eval, picks, labels, columns, column)?,
+                Leaf::Instant(instant) => {
+                    instant.fill(eval, picks, labels, columns, column)?;
+                    eval.count(column.samples());
+                }
                 Leaf::Range(over) => {
-                    over.fill(eval, windows, labels, columns, column)?;
+                    over.fill(eval, (windows, said), labels, columns, column)?;
                     drop_name |= !over.keeps_name();
                 }
             }
@@ -224,7 +228,10 @@ impl<'q> Stream<'q> {
                 eval.budget.release(column.histogram_bytes());
             }
             Ok(())
-        })
+        })?;
+        scratch.picks.forget(eval.budget);
+        scratch.windows.forget(eval.budget);
+        Ok(())
     }
 
     /// All series, computed.

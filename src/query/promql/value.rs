@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::histogram::Histogram;
 use crate::model::labels::{Labels, METRIC_NAME};
-use crate::model::sample::STALE_NAN_BITS;
+use crate::model::sample::{STALE_NAN_BITS, is_stale};
 
 /// Marks an empty cell.
 pub(super) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
@@ -75,7 +75,7 @@ impl Column {
     /// # Errors
     /// The column, where not.
     pub(super) fn into_dense(self) -> Result<Vec<f64>, Self> {
-        let dense = self.histograms.is_empty() && self.floats.iter().all(|value| value.to_bits() != STALE_NAN_BITS);
+        let dense = self.histograms.is_empty() && !self.floats.iter().any(|value| is_stale(*value));
         if dense { Ok(self.floats) } else { Err(self) }
     }
 
@@ -90,6 +90,7 @@ impl Column {
     }
 
     /// The cell of a step.
+    #[inline]
     pub fn get(&self, step: usize) -> CellRef<'_> {
         if let Some(Some(histogram)) = self.histograms.get(step) {
             return CellRef::Histogram(histogram);
@@ -134,7 +135,7 @@ impl Column {
 
     /// Whether no step has a sample.
     pub fn is_empty(&self) -> bool {
-        self.floats.iter().all(|value| value.to_bits() == STALE_NAN_BITS) && self.histograms.iter().all(Option::is_none)
+        self.floats.iter().all(|value| is_stale(*value)) && self.histograms.iter().all(Option::is_none)
     }
 
     /// The cells where none is a histogram; those without a sample hold the stale marker.
@@ -176,16 +177,19 @@ impl Column {
         8 * (self.floats.len() + self.histograms.len())
     }
 
-    /// How many samples there are; a histogram counts for what it weighs.
-    pub fn samples(&self) -> u64 {
-        (0..self.steps())
-            .map(|step| match self.get(step) {
-                CellRef::None => 0,
-                CellRef::Float(_) => 1,
-                CellRef::Histogram(histogram) => (histogram.bytes() as u64).div_ceil(16),
-            })
-            .sum()
+    /// How many samples each step has, one or none; a histogram counts for what it weighs.
+    pub(super) fn samples(&self) -> impl Iterator<Item = u64> {
+        (0..self.steps()).map(|step| match self.get(step) {
+            CellRef::None => 0,
+            CellRef::Float(_) => 1,
+            CellRef::Histogram(histogram) => weight(histogram),
+        })
     }
+}
+
+/// For how many samples a histogram counts: one has a time and a value.
+pub(super) fn weight(histogram: &Histogram) -> u64 {
+    (histogram.bytes() as u64).div_ceil(16)
 }
 
 /// One series of a result.

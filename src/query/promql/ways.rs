@@ -113,7 +113,7 @@ fn over_ranges() -> impl Iterator<Item = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn windows_that_slide_see_what_every_window_shows(
@@ -144,6 +144,28 @@ proptest! {
                     same(&query, &folded, &ask(&store, &query, &grid, true, 1), steps, false);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn whole_columns_join_as_their_cells_do() {
+    let mut store = Memory::default();
+    for at in 0..12_i32 {
+        let number = at.to_string();
+        for (name, from) in [("a", 0), ("b", 3)] {
+            let labels = Labels::from_pairs([("__name__", name), ("group", &number[..1]), ("series", &number)]).unwrap();
+            for sample in (from..20).filter(|sample| (sample + at) % 5 != 0) {
+                store.float(&labels, i64::from(sample) * 15_000, f64::from((at * sample) % 7));
+            }
+        }
+    }
+    let grid = Grid { start: 0, step: 7_000, steps: 60 };
+    for op in ["+", "-", "*", "/", "%", "^", "atan2", "==", "!=", "<", "<=", ">", ">=", "== bool", "< bool"] {
+        for matching in ["", "on (series)", "ignoring (group)", "on (group) group_left"] {
+            let right = if matching.contains("left") { "sum by (group) (b)" } else { "b" };
+            let query = format!("last_over_time(a[15s]) {op} {matching} {right}");
+            same(&query, &ask(&store, &query, &grid, false, 1), &ask(&store, &query, &grid, true, 1), 60, true);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Where the windows of a range vector lie among the samples of a series. That depends on the times
 //! alone, so it is found once for all series that share them.
 
+use ahash::AHashMap;
+
+use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::sample::Times;
 
 /// How far the samples of a window are from its edges, in seconds, for those who extrapolate.
@@ -41,46 +44,48 @@ impl Gaps {
     }
 }
 
-/// The samples of each window, for series with these times.
+/// The samples of each window, for series with the same times.
 #[derive(Default)]
 pub(super) struct Windows {
-    times: Option<Times>,
     /// The first sample of each window, and the one after its last.
     bounds: Vec<(u32, u32)>,
     gaps: Vec<Gaps>,
     /// The samples of all windows together.
     total: u64,
-    /// Whom something was said of last.
-    pub noted: String,
 }
 
 impl Windows {
+    /// Bytes that one window takes at most.
+    pub(super) const BYTES: usize = size_of::<(u32, u32)>() + size_of::<Gaps>();
+
     /// Finds the windows of `range` milliseconds that end at `ends`, which never go back; with `gaps`,
-    /// their gaps as well. None when there are more samples than can be counted.
-    pub(super) fn find(&mut self, times: &Times, ends: &[i64], range: i64, gaps: bool) -> Option<()> {
-        if self.times.as_ref().is_some_and(|own| own.is_same(times)) {
-            return Some(());
-        }
-        self.bounds.clear();
-        self.gaps.clear();
-        self.total = 0;
-        u32::try_from(times.len()).ok()?;
-        let (mut from, mut to) = (0, 0);
+    /// their gaps as well. No window has a sample beyond the first four billion.
+    pub(super) fn find(times: &[i64], ends: &[i64], range: i64, gaps: bool) -> Self {
+        let times = times.get(..u32::MAX as usize).unwrap_or(times);
+        let mut own = Self { bounds: Vec::with_capacity(ends.len()), ..Self::default() };
+        let first = ends.first().copied().unwrap_or_default();
+        let mut from = times.partition_point(|t| *t <= first.saturating_sub(range));
+        let mut to = times.partition_point(|t| *t <= first).max(from);
         for end in ends {
             let start = end.saturating_sub(range);
-            from += up_to(times, from, start);
+            while times.get(from).is_some_and(|t| *t <= start) {
+                from += 1;
+            }
             to = to.max(from);
-            to += up_to(times, to, *end);
-            self.bounds.push((from as u32, to as u32));
-            self.total += (to - from) as u64;
+            while times.get(to).is_some_and(|t| t <= end) {
+                to += 1;
+            }
+            own.bounds.push((from as u32, to as u32));
+            own.total += (to - from) as u64;
             if gaps {
-                let edges = times.get(from).copied().zip(to.checked_sub(1).and_then(|at| times.get(at)).copied());
-                let own = edges.and_then(|edges| Gaps::of(edges, to - from, (start, *end), None));
-                self.gaps.push(own.unwrap_or_default());
+                let edges = match times.get(from..to) {
+                    Some([first, .., last]) => Gaps::of((*first, *last), to - from, (start, *end), None),
+                    _ => None,
+                };
+                own.gaps.push(edges.unwrap_or_default());
             }
         }
-        self.times = Some(times.clone());
-        Some(())
+        own
     }
 
     /// First and one after last sample of each window.
@@ -99,6 +104,47 @@ impl Windows {
     }
 }
 
+/// Bytes that one run of neighbours may keep of what it has found out of times.
+const KNOWN_BYTES_MAX: usize = 4 << 20;
+
+/// What was found out of times, for the next series that has the same.
+#[derive(Default)]
+pub(super) struct Known<T> {
+    found: AHashMap<(usize, usize, usize), (Times, T)>,
+    charged: usize,
+}
+
+impl<T> Known<T> {
+    /// What `find` finds of these times, of `bytes` bytes. It may be found anew, not always kept.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub(super) fn of(
+        &mut self,
+        times: &Times,
+        bytes: usize,
+        budget: &QueryBudget,
+        find: impl FnOnce(&[i64]) -> T,
+    ) -> Result<&T, LimitError> {
+        let key = times.identity();
+        if !self.found.contains_key(&key) {
+            if self.charged > KNOWN_BYTES_MAX {
+                self.forget(budget);
+            }
+            budget.charge(bytes)?;
+            self.charged += bytes;
+        }
+        Ok(&self.found.entry(key).or_insert_with(|| (times.clone(), find(times))).1)
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget(&mut self, budget: &QueryBudget) {
+        self.found.clear();
+        budget.release(self.charged);
+        self.charged = 0;
+    }
+}
+
 /// How many more items there are up to a time. Near ones are looked at one by one; when there are
 /// many, as for a step that is far from the one before, the rest is searched.
 pub(super) fn advance<T>(items: &[T], from: usize, until: i64, time: impl Fn(&T) -> i64) -> usize {
@@ -109,8 +155,4 @@ pub(super) fn advance<T>(items: &[T], from: usize, until: i64, time: impl Fn(&T)
         Some(count) => count,
         None => near.len() + far.partition_point(|item| time(item) <= until),
     }
-}
-
-fn up_to(times: &[i64], from: usize, until: i64) -> usize {
-    advance(times, from, until, |t| *t)
 }

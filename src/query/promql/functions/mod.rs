@@ -12,6 +12,8 @@ mod sliding;
 mod time;
 mod vector;
 
+use std::sync::Arc;
+
 pub(super) use over_range::OverRange;
 pub(super) use rate::{MIXED, MIXED_SCHEMAS};
 
@@ -24,6 +26,7 @@ use super::range::Window;
 use super::stream::{Open, Stage, Stream};
 use super::value::{Cell, CellRef, Value};
 use crate::model::labels::Labels;
+use crate::model::sample::is_stale;
 
 /// One row of the table.
 pub struct Function {
@@ -163,13 +166,22 @@ fn of_float<'q>(
     for arg in rest.iter().take(SCALARS_MAX) {
         scalars.push(eval.scalar(arg, grid)?);
     }
-    let stage = Stage::new(true, move |_, step, cell| {
-        let CellRef::Float(value) = cell else { return Ok(None) };
+    let of_step = Arc::new(move |value: f64, step: usize| {
         let mut params = [f64::NAN; SCALARS_MAX];
         for (param, scalar) in params.iter_mut().zip(&scalars) {
             *param = scalar.get(step).copied().unwrap_or(f64::NAN);
         }
-        Ok(Some(Cell::Float(f(value, params.get(..scalars.len()).unwrap_or_default()))))
+        f(value, params.get(..scalars.len()).unwrap_or_default())
+    });
+    let of_float = of_step.clone();
+    let stage = Stage::new(true, move |_, step, cell| {
+        let CellRef::Float(value) = cell else { return Ok(None) };
+        Ok(Some(Cell::Float(of_float(value, step))))
+    });
+    let stage = stage.of_floats(move |cells| {
+        for (step, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| !is_stale(**cell)) {
+            *cell = of_step(*cell, step);
+        }
     });
     eval.staged(vector, stage)
 }

@@ -10,8 +10,8 @@ use crate::query::promql::ast::{Call, Edges, Pos};
 use crate::query::promql::eval::{Eval, Grid};
 use crate::query::promql::range::{Matrix, Slide};
 use crate::query::promql::samples::drop_stale;
-use crate::query::promql::value::Column;
-use crate::query::promql::windows::Windows;
+use crate::query::promql::value::{Column, weight};
+use crate::query::promql::windows::{Known, Windows};
 
 /// A call of a function over a range vector whose series are found but not yet read.
 pub(in crate::query::promql) struct OverRange<'q> {
@@ -80,7 +80,7 @@ impl<'q> OverRange<'q> {
     pub(in crate::query::promql) fn fill(
         &self,
         eval: &mut Eval<'_>,
-        windows: &mut Windows,
+        (known, said): (&mut Known<Windows>, &mut String),
         labels: &Labels,
         columns: &mut Columns,
         column: &mut Column,
@@ -88,13 +88,7 @@ impl<'q> OverRange<'q> {
         drop_stale(columns);
         let plain = columns.histograms.is_empty() && columns.starts.is_empty() && self.matrix.edges == Edges::Plain;
         match self.call.function.sliding.filter(|_| plain && !eval.general) {
-            Some(sliding) => {
-                let found = windows.find(&columns.times, &self.ends, self.matrix.range, sliding.gaps);
-                match found {
-                    Some(()) => self.fill_floats(eval, sliding, windows, labels, columns, column),
-                    None => self.fill_any(eval, labels, columns, column),
-                }
-            }
+            Some(sliding) => self.fill_floats(eval, sliding, (known, said), labels, columns, column),
             None => self.fill_any(eval, labels, columns, column),
         }
     }
@@ -104,21 +98,25 @@ impl<'q> OverRange<'q> {
         &self,
         eval: &mut Eval<'_>,
         sliding: Sliding,
-        windows: &mut Windows,
+        (known, said): (&mut Known<Windows>, &mut String),
         labels: &Labels,
         columns: &Columns,
         column: &mut Column,
     ) -> Result<(), PromqlError> {
         eval.spend(columns.times.len() + self.ends.len())?;
+        let range = self.matrix.range;
+        let find = |times: &[i64]| Windows::find(times, &self.ends, range, sliding.gaps);
+        let windows = known.of(&columns.times, Windows::BYTES * self.ends.len(), eval.budget, find)?;
         // Series of one name come one after the other; what is said of one is said of all.
-        let said = windows.noted == labels.metric_name() && labels.get("__type__").is_none();
-        if sliding.counter && windows.total() > 0 && !said {
-            windows.noted.clear();
-            windows.noted.push_str(labels.metric_name());
+        let repeats = || *said == labels.metric_name() && labels.get("__type__").is_none();
+        if sliding.counter && windows.total() > 0 && !repeats() {
+            said.clear();
+            said.push_str(labels.metric_name());
             super::rate::hint_non_counter(&mut self.context(eval, labels), true);
         }
+        eval.count(windows.bounds().iter().map(|(from, to)| u64::from(to - from)));
         let Columns { times, values, .. } = columns;
-        let floats = Floats { times, values, windows, range: self.matrix.range };
+        let floats = Floats { times, values, windows, range };
         (sliding.fill)(&floats, column.overwrite());
         Ok(())
     }
@@ -142,11 +140,16 @@ impl<'q> OverRange<'q> {
         let after = if edges == Edges::Smoothed { beyond } else { 0 };
         let mut params = vec![0.0; self.scalars.len()];
         let mut slide = Slide::new(columns);
+        let mut counted = Vec::new();
         for (step, end) in self.ends.iter().copied().enumerate() {
             let start = end.saturating_sub(range);
             let mut window = slide.to(start.saturating_sub(before), end.saturating_add(after), self.grid.time(step));
             (window.start, window.end) = (start, end);
             eval.spend(window.times.len() + 10 * window.histograms.len() + 1)?;
+            if eval.counted.is_some() {
+                let histograms = window.histograms.iter().map(|sample| weight(&sample.histogram));
+                counted.push(window.times.len() as u64 + histograms.sum::<u64>());
+            }
             if window.is_empty() {
                 continue;
             }
@@ -162,6 +165,7 @@ impl<'q> OverRange<'q> {
             }
             column.set(step, cell);
         }
+        eval.count(counted.into_iter());
         Ok(())
     }
 }

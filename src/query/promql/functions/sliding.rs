@@ -58,8 +58,10 @@ pub(super) const IDELTA: Sliding = plain(|floats, cells| last_two(floats, cells,
 pub(super) const RESETS: Sliding = plain(|floats, cells| pairs(floats, cells, |before, now| now < before));
 pub(super) const CHANGES: Sliding =
     plain(|floats, cells| pairs(floats, cells, |before, now| now != before && !(now.is_nan() && before.is_nan())));
-pub(super) const SUM: Sliding = plain(|floats, cells| each(floats, cells, |v| stat::sum(v.iter().copied())));
-pub(super) const AVG: Sliding = plain(|floats, cells| each(floats, cells, |v| stat::mean(v.iter().copied())));
+pub(super) const SUM: Sliding =
+    plain(|floats, cells| sums(floats, cells, |v| stat::sum(v.iter().copied()), |sum, _| sum));
+pub(super) const AVG: Sliding =
+    plain(|floats, cells| sums(floats, cells, |v| stat::mean(v.iter().copied()), |sum, count| sum / count as f64));
 pub(super) const STDDEV: Sliding =
     plain(|floats, cells| each(floats, cells, |v| stat::variance(v.iter().copied()).sqrt()));
 pub(super) const STDVAR: Sliding = plain(|floats, cells| each(floats, cells, |v| stat::variance(v.iter().copied())));
@@ -88,13 +90,75 @@ fn each_time(floats: &Floats<'_>, cells: &mut [f64], of: impl Fn(&[i64]) -> Opti
     }
 }
 
+/// What comes of the sum of each window. That of a long one is the difference of two sums from the
+/// beginning, each kept in two floats; `direct` goes through the window, where that is not so exact.
+fn sums(
+    floats: &Floats<'_>,
+    cells: &mut [f64],
+    direct: fn(&[f64]) -> f64,
+    of_sum: impl Fn(f64, usize) -> f64,
+) {
+    let long = LONG * floats.windows.bounds().len() as u64;
+    let Some(prefixes) = (floats.windows.total() > long).then(|| Prefixes::of(floats.values)).flatten() else {
+        return each(floats, cells, direct);
+    };
+    for (cell, (from, to)) in cells.iter_mut().zip(floats.windows.bounds()) {
+        let (from, to) = (*from as usize, *to as usize);
+        *cell = match floats.values.get(from..to) {
+            Some(window) if !window.is_empty() => match prefixes.between(from, to) {
+                Some(sum) => of_sum(sum, window.len()),
+                None => direct(window),
+            },
+            _ => ABSENT,
+        };
+    }
+}
+
+/// Sums from the beginning up to each sample.
+struct Prefixes {
+    /// Rounded, and what rounding has taken away.
+    sums: Vec<(f64, f64)>,
+    /// The largest of them.
+    largest: f64,
+    exact: bool,
+}
+
+impl Prefixes {
+    /// Differences smaller than this share of the largest sum are not taken: what a sum in two floats
+    /// loses itself would show in them.
+    const SHARE_MIN: f64 = 1e-9;
+
+    /// None when a value or a sum is not finite.
+    fn of(values: &[f64]) -> Option<Self> {
+        let mut sums = Vec::with_capacity(values.len() + 1);
+        let (mut sum, mut lost, mut largest, mut exact) = (0.0, 0.0, 0.0_f64, true);
+        sums.push((sum, lost));
+        for value in values {
+            lost += stat::two_sum(&mut sum, *value);
+            exact &= lost == 0.0;
+            largest = largest.max(sum.abs());
+            sums.push((sum, lost));
+        }
+        (sum + lost).is_finite().then_some(Self { sums, largest, exact })
+    }
+
+    /// The sum of the samples from one place up to another, if it is exact enough.
+    fn between(&self, from: usize, to: usize) -> Option<f64> {
+        let (before, lost_before) = *self.sums.get(from)?;
+        let (mut sum, lost) = *self.sums.get(to)?;
+        let lost = stat::two_sum(&mut sum, -before) + (lost - lost_before);
+        let sum = sum + lost;
+        (self.exact || sum.abs() >= Self::SHARE_MIN * self.largest).then_some(sum)
+    }
+}
+
 /// Last minus first, with what resets took away added back, extrapolated to the edges.
 fn change(floats: &Floats<'_>, cells: &mut [f64], counter: bool, finish: impl Fn(f64) -> f64) {
     let values = floats.values;
     // Where values fall; few do, so that a window mostly has nothing to add back.
     let falls: Vec<usize> = if counter {
-        let falls = |(at, pair): (usize, &[f64])| matches!(pair, [before, now] if now < before).then_some(at);
-        values.windows(2).enumerate().filter_map(falls).collect()
+        let pairs = values.iter().zip(values.get(1..).unwrap_or_default()).enumerate();
+        pairs.filter(|(_, (before, now))| now < before).map(|(at, _)| at).collect()
     } else {
         Vec::new()
     };

@@ -84,7 +84,7 @@ pub const SETTINGS: &[Setting] = &[
         "retention-metrics-rules",
         "RULES",
         "none",
-        "other retention for some series, the first that fits counts: '{job=\"debug\"}=2d; {tier=\"gold\"}=400d'",
+        "for some series, as '{job=\"debug\"}=2d; {a=\"b\"}=400d'",
         |config, text| {
             config.metrics_rules = value::rules(text)?;
             Ok(())

@@ -84,7 +84,7 @@ pub const SETTINGS: &[Setting] = &[
         "retention-metrics-rules",
         "RULES",
         "none",
-        "for some series, as '{job=\"debug\"}=2d; {a=\"b\"}=400d'",
+        "for some series, as '{job=\"debug\"}=2d; …'",
         |config, text| {
             config.metrics_rules = value::rules(text)?;
             Ok(())
@@ -168,7 +168,7 @@ pub const SETTINGS: &[Setting] = &[
         config.query_memory_max = value::amount(text)?;
         Ok(())
     }),
-    fixed("query-rows-max", "N", "500000000", "samples, lines, spans that a query may touch", |config, text| {
+    fixed("query-rows-max", "N", "500000000", "samples, lines or spans of one query", |config, text| {
         config.query.rows_max = value::number(text)?;
         Ok(())
     }),

@@ -153,7 +153,11 @@ const QUERIES: &[(&str, &str, (i64, i64, i64))] = &[
     ("all_series", "sum by (instance) (last_over_time({__name__=~\".+\"}[5m]))", (MID_MS, END_MS, 30_000)),
     ("topk_instant", "topk(10, rate(node_network_receive_bytes_total[5m]))", (MID_MS, MID_MS, 0)),
     ("avg_over_1h", "sum by (job) (avg_over_time(node_cpu_seconds_total[1h]))", (MID_MS, MID_MS, 0)),
-    ("one_series_4h", "node_cpu_seconds_total{instance=\"10.0.0.7:9100\",cpu=\"0\",mode=\"user\"}", (START_MS, END_MS, STEP_MS)),
+    (
+        "one_series_4h",
+        "node_cpu_seconds_total{instance=\"10.0.0.7:9100\",cpu=\"0\",mode=\"user\"}",
+        (START_MS, END_MS, STEP_MS),
+    ),
     ("count_all", "count({__name__!=\"\"})", (MID_MS, MID_MS, 0)),
     ("subquery", "max_over_time(sum by (job) (rate(node_cpu_seconds_total[5m]))[2h:1m])", (END_MS, END_MS, 0)),
     ("avg_1h_4h", "avg_over_time(node_cpu_seconds_total[1h])", (MID_MS, END_MS, 60_000)),

@@ -9,8 +9,8 @@ use super::*;
 use crate::api::Context;
 use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
-use crate::query::promql::memory::{Memory, Nothing};
 use crate::query::Engine;
+use crate::query::promql::memory::{Memory, Nothing};
 use crate::wire::decompress::{Encoding, decompress};
 
 fn context() -> Context {

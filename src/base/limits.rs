@@ -20,7 +20,9 @@ pub enum LimitError {
     #[error("the query was canceled")]
     Canceled,
     /// The query's share of memory is used up.
-    #[error("the query needs more than its {limit} bytes of memory (--query-memory-max); narrow its selectors or its time range")]
+    #[error(
+        "the query needs more than its {limit} bytes of memory (--query-memory-max); narrow its selectors or its time range"
+    )]
     QueryMemory {
         /// The share, in bytes.
         limit: u64,

@@ -82,7 +82,11 @@ impl Engine {
     pub fn wait(&self) -> Result<Waiting, LimitError> {
         let limit = self.options.queue_max;
         let place = Waiting(self.line.clone());
-        if self.line.fetch_add(1, Ordering::Relaxed) >= limit { Err(LimitError::QueueFull { limit }) } else { Ok(place) }
+        if self.line.fetch_add(1, Ordering::Relaxed) >= limit {
+            Err(LimitError::QueueFull { limit })
+        } else {
+            Ok(place)
+        }
     }
 
     /// How many queries wait.

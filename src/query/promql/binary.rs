@@ -185,8 +185,7 @@ impl Eval<'_> {
     ) -> Result<Vector, PromqlError> {
         let swap = binary.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swap { (&right, &left) } else { (&left, &right) };
-        let mut join =
-            Join { binary, pos, grid: *grid, swap, many, one, results: Vec::new(), places: HashMap::new() };
+        let mut join = Join { binary, pos, grid: *grid, swap, many, one, results: Vec::new(), places: HashMap::new() };
         for Match { key, many, one } in matches(many, one, &binary.matching) {
             join.group(self, &key, &many, &one)?;
         }

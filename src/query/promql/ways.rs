@@ -154,7 +154,8 @@ fn whole_columns_join_as_their_cells_do() {
     for at in 0..12_i32 {
         let number = at.to_string();
         for (name, from) in [("a", 0), ("b", 3)] {
-            let labels = Labels::from_pairs([("__name__", name), ("group", &number[..1]), ("series", &number)]).unwrap();
+            let labels =
+                Labels::from_pairs([("__name__", name), ("group", &number[..1]), ("series", &number)]).unwrap();
             for sample in (from..20).filter(|sample| (sample + at) % 5 != 0) {
                 store.float(&labels, i64::from(sample) * 15_000, f64::from((at * sample) % 7));
             }
@@ -182,7 +183,8 @@ fn several_threads_give_the_same_answer_every_time() {
         }
     }
     let grid = Grid { start: 60_000, step: 10_000, steps: 25 };
-    for query in ["sum by (group) (rate(a_total[1m]))", "stddev(a_total)", "rate(a_total[1m]) * 3", "avg(a_total + 1)"] {
+    for query in ["sum by (group) (rate(a_total[1m]))", "stddev(a_total)", "rate(a_total[1m]) * 3", "avg(a_total + 1)"]
+    {
         let alone = ask(&store, query, &grid, false, 1);
         let first = ask(&store, query, &grid, false, 3);
         same(query, &alone, &first, 25, false);

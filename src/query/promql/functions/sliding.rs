@@ -92,12 +92,7 @@ fn each_time(floats: &Floats<'_>, cells: &mut [f64], of: impl Fn(&[i64]) -> Opti
 
 /// What comes of the sum of each window. That of a long one is the difference of two sums from the
 /// beginning, each kept in two floats; `direct` goes through the window, where that is not so exact.
-fn sums(
-    floats: &Floats<'_>,
-    cells: &mut [f64],
-    direct: fn(&[f64]) -> f64,
-    of_sum: impl Fn(f64, usize) -> f64,
-) {
+fn sums(floats: &Floats<'_>, cells: &mut [f64], direct: fn(&[f64]) -> f64, of_sum: impl Fn(f64, usize) -> f64) {
     let long = LONG * floats.windows.bounds().len() as u64;
     let Some(prefixes) = (floats.windows.total() > long).then(|| Prefixes::of(floats.values)).flatten() else {
         return each(floats, cells, direct);

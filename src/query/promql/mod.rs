@@ -15,6 +15,8 @@ mod eval;
 mod fold;
 pub mod functions;
 mod group;
+#[cfg(test)]
+mod hostile;
 mod info;
 mod instant;
 pub mod lex;

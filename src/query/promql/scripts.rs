@@ -41,6 +41,13 @@ fn scripts() -> Vec<(String, String)> {
     all
 }
 
+/// All queries of all scripts.
+pub(super) fn queries() -> Vec<String> {
+    let texts = scripts().into_iter().map(|(_, text)| text);
+    let questions = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    questions.filter(|line| line.starts_with("eval")).map(|line| question(0, &line).query).collect()
+}
+
 /// The labels at the start of a line, and the rest.
 fn metric(line: &str) -> (Labels, &str) {
     let end = line.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(line.len());

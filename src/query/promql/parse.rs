@@ -71,7 +71,7 @@ pub struct Signature {
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
 pub(super) fn format(query: &str) -> Result<String, SyntaxError> {
-    with_tree(query, |expr| super::show::format(expr))
+    with_tree(query, super::show::format)
 }
 
 /// The series selector of a `match[]` parameter.

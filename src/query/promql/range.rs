@@ -12,6 +12,9 @@ use crate::model::labels::Labels;
 use crate::model::sample::{Columns, HistogramSample, Times};
 use crate::model::time::RangeMs;
 
+/// What is done with the labels of a series, whether its name goes, and its samples.
+type EachSeries<'v> = dyn FnMut(&mut Eval<'_>, &Labels, bool, &Columns) -> Result<(), PromqlError> + 'v;
+
 /// A range vector over a grid.
 pub(super) struct Matrix {
     /// The series.
@@ -36,7 +39,7 @@ impl Matrix {
     pub(super) fn each(
         &self,
         eval: &mut Eval<'_>,
-        visit: &mut dyn FnMut(&mut Eval<'_>, &Labels, bool, &Columns) -> Result<(), PromqlError>,
+        visit: &mut EachSeries<'_>,
     ) -> Result<(), PromqlError> {
         self.samples.read(eval, 0..self.samples.len(), &mut |eval, place, columns| {
             drop_stale(columns);

@@ -25,6 +25,9 @@ pub(super) fn cores() -> usize {
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// What is done for a run of places.
+type Work<'w, T> = dyn Fn(&mut Eval<'_>, Range<usize>) -> Result<T, PromqlError> + Sync + 'w;
+
 /// Does `work` for all of `count` places, which take about `cost` nanoseconds each, and hands the
 /// results to `take` in order.
 ///
@@ -34,7 +37,7 @@ pub(super) fn spread<T: Send>(
     eval: &mut Eval<'_>,
     count: usize,
     cost: usize,
-    work: &(dyn Fn(&mut Eval<'_>, Range<usize>) -> Result<T, PromqlError> + Sync),
+    work: &Work<'_, T>,
     take: &mut (dyn FnMut(T) -> Result<(), PromqlError> + Send),
 ) -> Result<(), PromqlError> {
     if count == 0 {
@@ -102,7 +105,7 @@ impl<T> Runs<'_, T> {
     fn work_off(
         &self,
         eval: &mut Eval<'_>,
-        work: &(dyn Fn(&mut Eval<'_>, Range<usize>) -> Result<T, PromqlError> + Sync),
+        work: &Work<'_, T>,
     ) {
         while !self.stop.load(Ordering::Relaxed) {
             let run = self.next.fetch_add(1, Ordering::Relaxed);

@@ -36,11 +36,7 @@ impl Matrix {
     ///
     /// # Errors
     /// What the store, the budget or `visit` says.
-    pub(super) fn each(
-        &self,
-        eval: &mut Eval<'_>,
-        visit: &mut EachSeries<'_>,
-    ) -> Result<(), PromqlError> {
+    pub(super) fn each(&self, eval: &mut Eval<'_>, visit: &mut EachSeries<'_>) -> Result<(), PromqlError> {
         self.samples.read(eval, 0..self.samples.len(), &mut |eval, place, columns| {
             drop_stale(columns);
             match self.samples.series(place) {

@@ -102,11 +102,7 @@ struct Done<'t, T> {
 }
 
 impl<T> Runs<'_, T> {
-    fn work_off(
-        &self,
-        eval: &mut Eval<'_>,
-        work: &Work<'_, T>,
-    ) {
+    fn work_off(&self, eval: &mut Eval<'_>, work: &Work<'_, T>) {
         while !self.stop.load(Ordering::Relaxed) {
             let run = self.next.fetch_add(1, Ordering::Relaxed);
             let start = run.saturating_mul(self.length);

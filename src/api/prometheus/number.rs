@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_tie_goes_to_the_even_digit_as_in_prometheus() {
-        assert_eq!(written(float, -725_145_320_116_662.25), "-725145320116662.2");
+        let tie = "-725145320116662.25".parse().unwrap();
+        assert_eq!(written(float, tie), "-725145320116662.2");
     }
 
     proptest! {

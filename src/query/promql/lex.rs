@@ -379,6 +379,10 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
                 at = bracket.after;
                 continue;
             }
+            // The crate takes these for numbers and panics when it makes a duration of them.
+            (Word::Name, "offset") if follows && matches!(next.to_ascii_lowercase().as_str(), "inf" | "nan") => {
+                return error(token.pos, format!("unexpected {next:?} in offset, expected number or duration"));
+            }
             (Word::Name, "offset") if follows && !in_braces && durations.starts() => {
                 let ms = durations.offset()?;
                 let after = durations.at;

@@ -407,6 +407,8 @@ fn hostile_queries_end_with_an_error() {
         "a @ 1e300".to_owned(),
         "a[99999999999999999999y]".to_owned(),
         "abs()".to_owned(),
+        "a offset Inf".to_owned(),
+        "sum(a)_(pi offset NaN)".to_owned(),
         "rate(a)".to_owned(),
         "{a=~\"(a{1000}){1000}\"}".to_owned(),
         "\u{0}é".to_owned(),

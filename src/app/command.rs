@@ -88,6 +88,13 @@ fn serve(config: Config) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
+        let mut asked = match shutdown::Asked::new() {
+            Ok(asked) => asked,
+            Err(error) => {
+                say_error(&format!("cannot take signals: {error}"));
+                return ExitCode::FAILURE;
+            }
+        };
         let server = match server::run(config, Some(telemetry)).await {
             Ok(server) => server,
             Err(error) => {
@@ -97,11 +104,8 @@ fn serve(config: Config) -> ExitCode {
         };
         let mut server = server;
         let code = tokio::select! {
-            signal = shutdown::asked() => {
-                match signal {
-                    Ok(signal) => tracing::info!(signal, "stopping"),
-                    Err(error) => tracing::error!(%error, "cannot take signals; stopping"),
-                }
+            signal = asked.wait() => {
+                tracing::info!(signal, "stopping");
                 ExitCode::SUCCESS
             }
             Err(error) = server.ready() => {

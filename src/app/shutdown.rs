@@ -1,16 +1,28 @@
 //! What asks the server to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Returns at SIGTERM or SIGINT, with the signal's name.
-///
-/// # Errors
-/// When the runtime cannot take signals.
-pub(super) async fn asked() -> std::io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// SIGTERM and SIGINT, taken from when this is made: before the server says that it listens, so that
+/// nobody who has read that can end it without a last flush.
+pub(super) struct Asked {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Asked {
+    /// Takes the two signals from now on; needs a runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot take signals.
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns at the first of them, with its name.
+    pub(super) async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }

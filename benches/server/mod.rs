@@ -23,7 +23,8 @@ fn cgroup(bytes: u64) -> Option<PathBuf> {
     for (root, file) in [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")] {
         let group = Path::new(root).join(&name);
         if fs::create_dir_all(&group).is_ok() {
-            if fs::write(group.join(file), bytes.to_string()).is_ok() {
+            // A folder that is no cgroup takes files of any name.
+            if group.join("cgroup.procs").exists() && fs::write(group.join(file), bytes.to_string()).is_ok() {
                 return Some(group);
             }
             let _ = fs::remove_dir(&group);

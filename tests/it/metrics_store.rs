@@ -287,10 +287,6 @@ fn any_sequence_of_appends_flushes_merges_deletes_and_reopens_answers_as_a_plain
                     model.delete(&matchers, range);
                 }
                 1 => {
-                    // The log does not keep starts.
-                    if starts {
-                        store.lane().flush().unwrap();
-                    }
                     drop(store);
                     store = open(dir.path());
                 }

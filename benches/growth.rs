@@ -32,22 +32,27 @@ fn query(server: &Server, path: &str, samples: usize) -> f64 {
 
 /// From ten thousand to a million series.
 fn by_series() {
-    println!("series | CPU us a new series | CPU us a sample | bytes a series | query CPU ns a sample | disk MiB");
+    // The same for all, so that what a series costs weighs alike in what a sample costs.
+    let steps = 48;
+    println!(
+        "series | CPU us a new series | CPU us a sample | bytes a series | query CPU ns a sample | disk MiB | parts written, merged"
+    );
     for series in [10_000, 100_000, 1_000_000] {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(dir.path(), None, &[]);
         let mut fleet = Fleet::new(series);
-        let steps = (10_000_000 / series).clamp(12, 240);
         let start = SystemClock.now_ms() - (steps as i64 + 2) * 60_000;
         let idle = server.memory_mib().0;
         let made = send(&server, &mut fleet, 0, 1, start, 60_000);
         let bytes = (server.memory_mib().0 - idle) * 1_048_576.0 / series as f64;
         let known = send(&server, &mut fleet, 1, steps, start, 60_000);
         server.flush();
+        let (written, parts) = (server.parts(), server.settle());
         let end = start / 1000 + steps as i64 * 60 + 10;
         let path = format!("/api/v1/query?query=sum(count_over_time(%7Bjob=%22node%22%7D%5B{steps}m%5D))&time={end}");
         let asked = query(&server, &path, series / 5 * steps);
-        println!("{series} | {made:.2} | {known:.3} | {bytes:.0} | {asked:.1} | {:.1}", disk_mib(dir.path()));
+        let disk = disk_mib(dir.path());
+        println!("{series} | {made:.2} | {known:.3} | {bytes:.0} | {asked:.1} | {disk:.1} | {written}, {parts}");
     }
 }
 

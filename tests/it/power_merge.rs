@@ -164,6 +164,32 @@ fn death_at_any_write_of_a_merge_or_deletion_loses_doubles_and_revives_nothing()
 }
 
 #[test]
+fn a_disk_that_is_full_from_any_write_on_loses_doubles_and_revives_nothing() {
+    let mut refused = 0;
+    for step in (10..200).step_by(3) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(1);
+        let store = open(dir.path(), Arc::new(disk.clone())).unwrap();
+        disk.fill_after(step);
+        let mut promised = Promised::default();
+        live(&store, false, &mut promised);
+        let when = format!("full from write {step} on");
+        promised.check(&when, &found(&store));
+        refused += usize::from(promised.there.len() < promised.sent.len());
+        disk.set_room(None);
+        store.merge().unwrap();
+        store.metrics.lane().flush().unwrap();
+        promised.check(&format!("{when}, then with room"), &found(&store));
+        store.metrics.append(&batch(BATCHES)).unwrap();
+        promised.sent.extend(rows(&batch(BATCHES)));
+        promised.there.extend(rows(&batch(BATCHES)));
+        drop(store);
+        promised.check(&format!("{when}, reopened"), &found(&open(dir.path(), Arc::new(RealDisk)).unwrap()));
+    }
+    assert!(refused > 30, "only {refused} lives met a full disk");
+}
+
+#[test]
 fn a_power_cut_during_merges_and_deletions_keeps_what_was_flushed() {
     for seed in 1..=60_u64 {
         let dir = tempfile::tempdir().unwrap();

@@ -26,6 +26,8 @@ struct State {
     changes: Vec<NameChange>,
     room: Option<u64>,
     steps_left: Option<u64>,
+    /// Changes of the medium until there is no room.
+    fills_in: Option<u64>,
     steps: u64,
     random: u64,
 }
@@ -34,6 +36,11 @@ impl State {
     /// Counts one change of the medium; fails once the disk is dead.
     fn step(&mut self) -> io::Result<()> {
         self.steps += 1;
+        match &mut self.fills_in {
+            Some(0) => (self.room, self.fills_in) = (Some(0), None),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         match &mut self.steps_left {
             Some(0) => Err(io::Error::other("the simulated disk is dead")),
             Some(left) => {
@@ -65,12 +72,19 @@ impl SimDisk {
 
     /// Leaves room for `bytes` more; `None` is endless.
     pub fn set_room(&self, bytes: Option<u64>) {
-        self.0.lock().room = bytes;
+        let mut state = self.0.lock();
+        (state.room, state.fills_in) = (bytes, None);
     }
 
     /// Lets `steps` more writes, syncs and changes of names happen; all later ones fail.
     pub fn die_after(&self, steps: u64) {
         self.0.lock().steps_left = Some(steps);
+    }
+
+    /// Lets `steps` more writes, syncs and changes of names happen; then the disk has no room, until
+    /// [`set_room`](Self::set_room) says otherwise.
+    pub fn fill_after(&self, steps: u64) {
+        self.0.lock().fills_in = Some(steps);
     }
 
     /// Writes, syncs and changes of names so far.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::build::{PartBuilder, Samples};
 use super::head::Head;
 use super::rows::Rows;
-use super::series::{Series, SeriesRef};
+use super::series::Series;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::time::RangeMs;
@@ -67,7 +67,7 @@ impl Places {
     }
 
     /// All series have all their samples in one part.
-    fn all(&mut self, number: i64, span: RangeMs, series: &[SeriesRef]) {
+    fn all(&mut self, number: i64, span: RangeMs, series: &[Series]) {
         let building = self.at(number, span.start);
         building.span.1 = span.end;
         building.ids = series.iter().map(|own| own.id).collect();

@@ -21,7 +21,7 @@ use super::postings::{Postings as _, damaged, matched};
 use super::record::exemplar_fits;
 use super::registry::Registry;
 use super::replay::Replaying;
-use super::series::{Page, SeriesRef};
+use super::series::{Page, Series};
 use crate::base::limits::QueryBudget;
 use crate::model::batch::{Appended, MetricMetadata};
 use crate::model::exemplar::Exemplar;
@@ -152,16 +152,16 @@ impl Head {
     }
 
     /// All series, in the order of their labels.
-    pub fn sorted(&self) -> Vec<SeriesRef> {
+    pub fn sorted(&self) -> Vec<Series> {
         let mut ids: Vec<u32> = self.present().iter().collect();
         self.registry.read().sort(&mut ids);
         self.by_ids(&ids)
     }
 
     /// The series of these numbers, in that order.
-    pub fn by_ids(&self, ids: &[u32]) -> Vec<SeriesRef> {
+    pub fn by_ids(&self, ids: &[u32]) -> Vec<Series> {
         let pages = self.pages.read();
-        let series = |id: &u32| Some(SeriesRef::new(*id, self.registry.clone(), pages.get(Page::number(*id))?.clone()));
+        let series = |id: &u32| Some(Series::new(*id, self.registry.clone(), pages.get(Page::number(*id))?.clone()));
         ids.iter().filter_map(series).collect()
     }
 
@@ -175,7 +175,7 @@ impl Head {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn matching(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<Vec<SeriesRef>, StoreError> {
+    pub fn matching(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<Vec<Series>, StoreError> {
         let ids = {
             let known = self.registry.read();
             if known.is_empty() {
@@ -184,7 +184,7 @@ impl Head {
             matched(&*known, matchers, budget)? & self.present()
         };
         let count = usize::try_from(ids.len()).unwrap_or(usize::MAX);
-        budget.charge(count.saturating_mul(size_of::<SeriesRef>() + size_of::<u32>()))?;
+        budget.charge(count.saturating_mul(size_of::<Series>() + size_of::<u32>()))?;
         Ok(self.by_ids(&ids.iter().collect::<Vec<_>>()))
     }
 

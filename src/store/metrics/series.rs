@@ -76,9 +76,6 @@ pub struct Series {
     page: Arc<Page>,
 }
 
-/// How a series is handed out.
-pub type SeriesRef = Series;
-
 impl Series {
     /// The series with this number, which is in `page`.
     pub fn new(id: u32, registry: Arc<Registry>, page: Arc<Page>) -> Self {

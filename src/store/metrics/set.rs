@@ -18,7 +18,7 @@ use super::names::{Names, PartNames, merge};
 use super::read::{ColumnKey, Gathered, PartScan, Piece, Work};
 use super::rows::Rows;
 use super::segment::Part;
-use super::series::{Series, SeriesRef};
+use super::series::Series;
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::sample::{Columns, Times};
@@ -36,7 +36,7 @@ pub enum Source {
     /// A part, which knows its series by number.
     Part(Arc<Part>),
     /// Series of a head; their numbers are places in it.
-    Head(Vec<SeriesRef>),
+    Head(Vec<Series>),
 }
 
 /// Gathers the sources of a set, oldest first.
@@ -68,7 +68,7 @@ impl<'a> SetBuilder<'a> {
     ///
     /// # Errors
     /// [`StoreError::Limit`].
-    pub fn head(&mut self, series: Vec<SeriesRef>, sieve: Sieve) -> Result<(), StoreError> {
+    pub fn head(&mut self, series: Vec<Series>, sieve: Sieve) -> Result<(), StoreError> {
         if !series.is_empty() {
             let names = series.iter().zip(0..).map(|(series, number)| (series.labels(), number));
             let mut names: Vec<_> = names.collect();

@@ -3,99 +3,22 @@
 //! `cargo bench --bench promql -- [ROUNDS] [PART OF A NAME]`
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
 
-use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 use trilith::base::limits::QueryBudget;
-use trilith::model::batch::MetricMetadata;
-use trilith::model::exemplar::Exemplar;
 use trilith::model::labels::Labels;
-use trilith::model::matcher::{Matcher, all_match};
 use trilith::model::sample::{Columns, Times};
-use trilith::model::time::RangeMs;
 use trilith::query::promql::{self, Params};
-use trilith::store::{SelectMetrics, SeriesSet, StoreError, VisitColumns};
+use trilith::store::memory::Memory;
 
 const STEP_MS: i64 = 15_000;
 const SAMPLES: i64 = 960;
 const END_MS: i64 = 1_760_000_000_000;
 const START_MS: i64 = END_MS - SAMPLES * STEP_MS;
 
-struct Series {
-    labels: Labels,
-    times: Arc<Vec<i64>>,
-    values: Vec<f64>,
-}
-
-/// Series in memory, sorted by labels.
-struct Fleet(Arc<Vec<Series>>);
-
-struct Found {
-    all: Arc<Vec<Series>>,
-    places: Vec<usize>,
-    labels: Vec<Labels>,
-    range: RangeMs,
-}
-
-impl SeriesSet for Found {
-    fn labels(&self) -> &[Labels] {
-        &self.labels
-    }
-
-    fn read(&self, places: Range<usize>, budget: &QueryBudget, visit: &mut VisitColumns<'_>) -> Result<(), StoreError> {
-        let mut columns = Columns::default();
-        for place in places {
-            let series = &self.all[self.places[place]];
-            let from = series.times.partition_point(|t| *t < self.range.start);
-            let to = series.times.partition_point(|t| *t <= self.range.end);
-            columns.times = Times::part(series.times.clone(), from..to);
-            columns.values.clear();
-            columns.values.extend_from_slice(&series.values[from..to]);
-            budget.touch(columns.len())?;
-            visit(place, &mut columns)?;
-        }
-        Ok(())
-    }
-}
-
-impl SelectMetrics for Fleet {
-    fn select(&self, matchers: &[Matcher], range: RangeMs, _: &QueryBudget) -> Result<Box<dyn SeriesSet>, StoreError> {
-        let matching = |place: &usize| all_match(matchers, &self.0[*place].labels);
-        let places: Vec<usize> = (0..self.0.len()).filter(matching).collect();
-        let labels = places.iter().map(|place| self.0[*place].labels.clone()).collect();
-        Ok(Box::new(Found { all: self.0.clone(), places, labels, range }))
-    }
-
-    fn series(&self, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<Labels>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn label_names(&self, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &str, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(
-        &self,
-        _: &[Matcher],
-        _: RangeMs,
-        _: &QueryBudget,
-    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
-        Ok(Vec::new())
-    }
-}
-
 /// 50 hosts with 200 series each; those of a host are scraped together.
-fn fleet() -> Fleet {
+fn fleet() -> Memory {
     let mut state = 7_u64;
     let mut random = move || {
         state ^= state >> 12;
@@ -103,9 +26,9 @@ fn fleet() -> Fleet {
         state ^= state >> 27;
         (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1_u64 << 53) as f64
     };
-    let mut all = Vec::new();
+    let mut fleet = Memory::default();
     for host in 0..50_i64 {
-        let times: Arc<Vec<i64>> = Arc::new((0..SAMPLES).map(|at| START_MS + at * STEP_MS + host * 37).collect());
+        let times: Times = (0..SAMPLES).map(|at| START_MS + at * STEP_MS + host * 37).collect();
         let instance = format!("10.0.0.{host}:9100");
         let job = ["node", "backend", "frontend", "redis", "postgres"][host as usize % 5];
         for k in 0..200 {
@@ -133,11 +56,11 @@ fn fleet() -> Fleet {
                     value
                 })
                 .collect();
-            all.push(Series { labels: Labels::from_pairs(pairs).unwrap(), times: times.clone(), values });
+            let columns = Columns { times: times.clone(), values, ..Columns::default() };
+            fleet.insert(Labels::from_pairs(pairs).unwrap(), columns);
         }
     }
-    all.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Fleet(Arc::new(all))
+    fleet
 }
 
 const MID_MS: i64 = START_MS / 2 + END_MS / 2;

@@ -16,7 +16,6 @@ mod reply;
 mod router;
 mod server;
 mod shutdown;
-mod stall;
 mod telemetry;
 pub mod transfer;
 mod user;

@@ -5,6 +5,7 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::histogram::Histogram;
+use super::time::RangeMs;
 
 /// The value that ends a series: one particular NaN (Prometheus, model/value).
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -60,6 +61,13 @@ impl Times {
     pub fn part(all: Arc<Vec<i64>>, range: Range<usize>) -> Self {
         let end = range.end.min(all.len());
         Self { range: range.start.min(end)..end, all }
+    }
+
+    /// The part of it at the places `range`, in the same memory.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let end = range.end.min(self.len());
+        let start = range.start.min(end);
+        Self { all: self.all.clone(), range: self.range.start + start..self.range.start + end }
     }
 
     /// What tells this part of this column from all others that are in memory at the same time.
@@ -131,6 +139,19 @@ impl Columns {
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Takes over the samples of `other` that lie in `range`, for its own. Times share memory.
+    pub fn copy_range(&mut self, other: &Self, range: RangeMs) {
+        let first = other.times.partition_point(|t| *t < range.start);
+        let places = first..other.times.partition_point(|t| *t <= range.end).max(first);
+        self.times = other.times.slice(places.clone());
+        self.values.clear();
+        self.values.extend_from_slice(other.values.get(places.clone()).unwrap_or_default());
+        self.starts.clear();
+        self.starts.extend_from_slice(other.starts.get(places).unwrap_or_default());
+        self.histograms.clear();
+        self.histograms.extend(other.histograms.iter().filter(|sample| range.contains(sample.t)).cloned());
     }
 
     /// When counting began for the float at a place; 0 when not known.

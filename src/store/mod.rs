@@ -9,6 +9,7 @@ pub mod env;
 pub mod kv;
 pub mod lane;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod migrate;
 pub mod part;

@@ -1,6 +1,7 @@
 //! Series sets for those who have, or want, all samples in memory at once.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{SelectMetrics, SeriesSet, StoreError, VisitColumns};
 use crate::base::limits::QueryBudget;
@@ -10,18 +11,19 @@ use crate::model::sample::Columns;
 use crate::model::time::RangeMs;
 
 /// A set whose samples are in memory already.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct InMemory {
     labels: Vec<Labels>,
-    columns: Vec<Columns>,
+    columns: Vec<Arc<Columns>>,
+    range: RangeMs,
 }
 
 impl InMemory {
-    /// A set of these series; none comes twice.
-    pub fn new(mut series: Vec<(Labels, Columns)>) -> Self {
+    /// A set of what these series have in `range`; none comes twice.
+    pub fn new(mut series: Vec<(Labels, Arc<Columns>)>, range: RangeMs) -> Self {
         series.sort_by(|a, b| a.0.cmp(&b.0));
         let (labels, columns) = series.into_iter().unzip();
-        Self { labels, columns }
+        Self { labels, columns, range }
     }
 }
 
@@ -31,8 +33,9 @@ impl SeriesSet for InMemory {
     }
 
     fn read(&self, places: Range<usize>, budget: &QueryBudget, visit: &mut VisitColumns<'_>) -> Result<(), StoreError> {
-        for place in places {
-            let mut columns = self.columns.get(place).cloned().unwrap_or_default();
+        let mut columns = Columns::default();
+        for (place, all) in places.clone().zip(self.columns.get(places).unwrap_or_default()) {
+            columns.copy_range(all, self.range);
             budget.touch(columns.len())?;
             visit(place, &mut columns)?;
         }

@@ -18,9 +18,9 @@ use trilith::api::{Context, jaeger, routes, tempo};
 use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::query::Engine;
+use trilith::store::memory::Nothing;
 use trilith::wire::tempo as wire;
 
-use super::nothing::Nothing;
 use super::traceql::span;
 use super::vec_traces::VecTraces;
 

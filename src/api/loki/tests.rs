@@ -18,8 +18,8 @@ use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::model::labels::Labels;
 use crate::query::logql::memory::MemoryLogs;
-use crate::query::promql::memory::{Memory, Nothing};
 use crate::query::{Engine, Options};
+use crate::store::memory::{Memory, Nothing};
 
 /// The clock of all tests, in seconds.
 const NOW: i64 = 1_700_000_000;

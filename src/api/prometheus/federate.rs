@@ -10,7 +10,6 @@ use http::header::ACCEPT;
 use super::counted;
 use super::params::Params;
 use crate::api::Context;
-use crate::api::stream::Sink;
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
@@ -34,7 +33,7 @@ pub(super) async fn federate(State(context): State<Context>, request: Request) -
         Ok(selectors) => selectors,
         Err(error) => return error.into_response(),
     };
-    let work = move |context: &Context, budget: &QueryBudget, sink: &mut Sink| {
+    counted(&context, None, params.coding, names.content_type(), move |context, budget, sink| {
         let end = context.clock.now_ms();
         let range = RangeMs { start: end - LOOKBACK_MS + 1, end };
         let mut all = Newest::new();
@@ -51,8 +50,8 @@ pub(super) async fn federate(State(context): State<Context>, request: Request) -
             sink.pass()?;
         }
         Ok(())
-    };
-    counted(&context, context.stream(None, params.coding, names.content_type(), work)).await
+    })
+    .await
 }
 
 fn newest(

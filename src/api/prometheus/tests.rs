@@ -16,8 +16,8 @@ use crate::base::counters::Counters;
 use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
-use crate::query::promql::memory::{Memory, Nothing};
 use crate::query::{Engine, Options};
+use crate::store::memory::{Memory, Nothing};
 use crate::wire::decompress::{Encoding, decompress};
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -360,35 +360,6 @@ async fn a_path_prefix_changes_nothing_and_unknown_paths_are_404() {
     assert_eq!(send(router.clone(), request).await.0, StatusCode::OK);
     let request = Request::get("/prometheus/api/v1/nothing").body(Body::empty()).unwrap();
     assert_eq!(send(router, request).await.0, StatusCode::NOT_FOUND);
-}
-
-#[tokio::test]
-async fn a_client_that_stalls_loses_its_place_whatever_it_asked_for() {
-    let mut memory = Memory::default();
-    let long = "x".repeat(2_000);
-    for t in 0..1_000 {
-        let wide = labels(&[("__name__", "wide"), ("long", &long), ("n", &t.to_string())]);
-        (0..3).for_each(|step| memory.float(&wide, 50_000 + 1_000 * step, t as f64));
-    }
-    let options = Options { stall_max: Duration::from_millis(20), ..Options::default() };
-    let context = context(memory, options);
-    let router = routes("", ENDPOINTS).with_state(context.clone());
-    for path in [
-        "export?match[]=wide",
-        "query?query=wide",
-        "query_range?query=wide&start=50&end=60&step=1",
-        "series?match[]=wide",
-        "/federate?match[]=wide",
-    ] {
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/api/v1/{path}") };
-        let response = router.clone().oneshot(Request::get(&path).body(Body::empty()).unwrap()).await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK, "{path}");
-        // Nobody reads it.
-        while context.streams.available_permits() + context.places.available_permits() < 4 {
-            tokio::task::yield_now().await;
-        }
-        assert!(response.into_body().collect().await.is_err(), "{path} was answered in whole");
-    }
 }
 
 #[tokio::test]

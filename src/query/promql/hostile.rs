@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::memory::Memory;
 use super::{Params, format, instant, range, scripts, selectors};
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::sample::HistogramSample;
+use crate::store::memory::Memory;
 
 /// Words that begin, end or turn something.
 const WORDS: &[&str] = &[

@@ -20,8 +20,6 @@ mod hostile;
 mod info;
 mod instant;
 pub mod lex;
-#[cfg(test)]
-pub(crate) mod memory;
 mod native;
 mod notes;
 mod operate;

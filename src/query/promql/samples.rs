@@ -42,7 +42,7 @@ impl Samples {
     /// What the store or the budget says.
     pub(super) fn select(eval: &Eval<'_>, selector: &Selector, range: RangeMs) -> Result<Self, PromqlError> {
         if range.start > range.end {
-            return Ok(Self::Stored(Box::new(InMemory::default())));
+            return Ok(Self::Stored(Box::new(InMemory::new(Vec::new(), range))));
         }
         let set = counts::select(eval.store, selector, range, eval.lookback, eval.budget)?;
         let found = set.labels().len();

@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use super::ast::{Expr, Kind};
 use super::lex::{Times, duration_ms};
-use super::memory::Memory;
 use super::native::Work;
 use super::value::Cell;
 use super::{Answer, AnswerSeries, AnswerValue, Params, PromqlError, functions, instant, parse, range};
@@ -28,6 +27,7 @@ use crate::base::limits::QueryBudget;
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
 use crate::model::sample::{HistogramSample, STALE_NAN_BITS};
+use crate::store::memory::Memory;
 
 fn scripts() -> Vec<(String, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/promql");

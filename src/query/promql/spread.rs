@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::base::limits::QueryBudget;
     use crate::query::promql::lex::Times;
-    use crate::query::promql::memory::Memory;
+    use crate::store::memory::Memory;
 
     fn places(threads: usize, count: usize, fail_from: usize) -> Result<Vec<usize>, PromqlError> {
         let (store, budget) = (Memory::default(), QueryBudget::unlimited());

@@ -6,7 +6,6 @@ use proptest::prelude::*;
 
 use super::eval::{Eval, Grid};
 use super::lex::Times;
-use super::memory::Memory;
 use super::native::Work;
 use super::value::{Cell, Value, Vector};
 use super::{functions, parse};
@@ -14,6 +13,7 @@ use crate::base::limits::QueryBudget;
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
 use crate::model::sample::{HistogramSample, STALE_NAN_BITS};
+use crate::store::memory::Memory;
 
 /// One sample of a generated series: how long after the one before, in seconds, and what.
 #[derive(Clone, Debug)]

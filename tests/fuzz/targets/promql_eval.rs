@@ -7,18 +7,11 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use trilith::base::limits::QueryBudget;
-use trilith::model::batch::MetricMetadata;
-use trilith::model::exemplar::Exemplar;
 use trilith::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
 use trilith::model::labels::Labels;
-use trilith::model::matcher::{Matcher, all_match};
 use trilith::model::sample::{Columns, HistogramSample, STALE_NAN_BITS};
-use trilith::model::time::RangeMs;
 use trilith::query::promql::{self, Params};
-use trilith::store::series_set::InMemory;
-use trilith::store::{SelectMetrics, SeriesSet, StoreError};
-
-struct Few(Vec<(Labels, Columns)>);
+use trilith::store::memory::Memory;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied()).expect("labels")
@@ -40,10 +33,10 @@ fn histogram(at: i64, custom: bool) -> HistogramSample {
     HistogramSample { t: at * 15_000, start: if at % 5 == 0 { at * 15_000 - 1 } else { 0 }, histogram: Arc::new(histogram) }
 }
 
-fn store() -> &'static Few {
-    static STORE: OnceLock<Few> = OnceLock::new();
+fn store() -> &'static Memory {
+    static STORE: OnceLock<Memory> = OnceLock::new();
     STORE.get_or_init(|| {
-        let mut all = Vec::new();
+        let mut all = Memory::default();
         let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::MAX, 1e-310, f64::from_bits(STALE_NAN_BITS)];
         for (number, job) in ["a", "b", "c"].iter().enumerate() {
             for name in ["a", "b_total", "c_bucket"] {
@@ -52,11 +45,11 @@ fn store() -> &'static Few {
                 let starts = times.iter().map(|t| t / 600_000 * 600_000).collect();
                 let values = values.collect();
                 let own = labels(&[("__name__", name), ("job", job), ("instance", "x"), ("le", ["0.5", "1", "+Inf"][number])]);
-                all.push((own, Columns { times: times.into(), values, starts, histograms: Vec::new() }));
+                all.insert(own, Columns { times: times.into(), values, starts, histograms: Vec::new() });
             }
             let histograms = (0..240).map(|at| histogram(at, number == 2)).collect();
             let own = labels(&[("__name__", "h"), ("job", job), ("instance", "x")]);
-            all.push((own, Columns { histograms, ..Columns::default() }));
+            all.insert(own, Columns { histograms, ..Columns::default() });
         }
         let mixed = Columns {
             times: vec![0, 60_000, 90_000].into(),
@@ -64,56 +57,11 @@ fn store() -> &'static Few {
             starts: Vec::new(),
             histograms: (10..20).map(|at| histogram(at, false)).collect(),
         };
-        all.push((labels(&[("__name__", "m"), ("job", "a")]), mixed));
+        all.insert(labels(&[("__name__", "m"), ("job", "a")]), mixed);
         let info = Columns { times: vec![0, 3_000_000].into(), values: vec![1.0, 1.0], ..Columns::default() };
-        all.push((labels(&[("__name__", "target_info"), ("job", "a"), ("instance", "x"), ("data", "d")]), info));
-        Few(all)
+        all.insert(labels(&[("__name__", "target_info"), ("job", "a"), ("instance", "x"), ("data", "d")]), info);
+        all
     })
-}
-
-fn cut(columns: &Columns, range: RangeMs) -> Columns {
-    let from = columns.times.partition_point(|t| *t < range.start);
-    let to = columns.times.partition_point(|t| *t <= range.end);
-    let histograms = columns.histograms.iter().filter(|sample| range.contains(sample.t)).cloned().collect();
-    Columns {
-        times: columns.times[from..to].to_vec().into(),
-        values: columns.values[from..to].to_vec(),
-        starts: columns.starts.get(from..to).unwrap_or_default().to_vec(),
-        histograms,
-    }
-}
-
-impl SelectMetrics for Few {
-    fn select(&self, matchers: &[Matcher], range: RangeMs, _: &QueryBudget) -> Result<Box<dyn SeriesSet>, StoreError> {
-        let found = self.0.iter().filter(|(labels, _)| all_match(matchers, labels));
-        let found = found.map(|(labels, columns)| (labels.clone(), cut(columns, range)));
-        Ok(Box::new(InMemory::new(found.filter(|(_, columns)| !columns.is_empty()).collect())))
-    }
-
-    fn series(&self, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<Labels>, StoreError> {
-        Ok(self.0.iter().map(|(labels, _)| labels.clone()).collect())
-    }
-
-    fn label_names(&self, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &str, _: &[Matcher], _: RangeMs, _: &QueryBudget) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(
-        &self,
-        _: &[Matcher],
-        _: RangeMs,
-        _: &QueryBudget,
-    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
-        Ok(Vec::new())
-    }
 }
 
 fuzz_target!(|bytes: &[u8]| {

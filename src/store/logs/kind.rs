@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 
 use super::cache::FrameCache;
 use super::head::{Head, HeadStream, OpenView, Sealed};
-use super::narrow::Narrower;
 use super::pack::Packer;
 use super::part::LogsPart;
 use super::record;
@@ -24,6 +23,7 @@ use crate::store::codec::Malformed;
 use crate::store::env::Env;
 use crate::store::lane::{Kind, SliceSpan, partition};
 use crate::store::part::{PartReader, PartWriter};
+use crate::store::text::narrow::Narrower;
 
 /// Nanoseconds in a day.
 pub(super) const DAY_NS: i64 = 86_400_000_000_000;
@@ -39,7 +39,7 @@ pub(super) struct LogsKind {
     /// Parts with fewer bytes of lines get no text index.
     pub(super) text_bytes_min: u64,
     /// Text indexes.
-    pub(super) narrower: Narrower,
+    pub(super) narrower: Narrower<LogsPart>,
     /// Frames read lately.
     pub(super) cache: Arc<FrameCache>,
     /// Damage met.

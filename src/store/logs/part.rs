@@ -7,13 +7,13 @@
 use ahash::{AHashMap, AHashSet};
 
 use super::cache::FrameCache;
-use super::narrow::PartText;
 use super::pack::{INDEX, LINES, METADATA, TIMES};
 use super::rows::{Rows, read_labels, read_metadata, read_times};
 use crate::model::labels::Labels;
 use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
 use crate::store::part::{FrameRef, PartReader};
+use crate::store::text::narrow::PartText;
 
 /// Frames of one pack; one that is damaged or gone is missing.
 #[derive(Clone, Copy, Debug)]

@@ -242,7 +242,7 @@ fn part_sources(
     budget: &QueryBudget,
     found: &mut Sources,
 ) -> Result<(), StoreError> {
-    let without = part.text.packs_without(&hints.contains);
+    let without = part.packs_without(&hints.contains);
     let (mut last, mut wanted) = (u32::MAX, false);
     for run in &part.runs {
         if !range.overlaps(run.span.0, run.span.1) {

@@ -25,7 +25,6 @@ use parking_lot::{Mutex, RwLock};
 
 use self::flush::Slice;
 use self::head::{Entry, Head, Prepared, Seen, Verdict};
-use self::narrow::Narrower;
 use self::part::{OpenPart, TracesPart};
 use self::past::Past;
 use self::recent::Recent;
@@ -35,6 +34,7 @@ use super::codec::Malformed;
 use super::env::Env;
 use super::lane::{Kind, Lane, LaneOptions, Maintain, SliceSpan};
 use super::part::{PartReader, PartWriter};
+use super::text::narrow::Narrower;
 use super::{AppendTraces, StoreError};
 use crate::base::clock::Clock;
 use crate::base::counters::Cell;
@@ -77,7 +77,16 @@ pub struct TracesKind {
     newest: Mutex<[Arc<Seen>; 2]>,
     past: RwLock<Past>,
     recent: Recent,
-    narrower: Narrower,
+    narrower: Narrower<TracesPart>,
+}
+
+impl TracesKind {
+    /// Has the part's text index opened or built, if it is worth one.
+    fn index(&self, part: &OpenPart) {
+        if part.reader().info().rows >= self.options.index_spans_min {
+            self.narrower.submit(&part.0);
+        }
+    }
 }
 
 impl Kind for TracesKind {
@@ -130,7 +139,7 @@ impl Kind for TracesKind {
     }
 
     fn added(&self, part: &OpenPart) {
-        self.narrower.submit(&part.0);
+        self.index(part);
     }
 
     fn removed(&self, part: &OpenPart) {
@@ -159,13 +168,13 @@ impl TracesStore {
             newest: Mutex::default(),
             past: RwLock::new(Past::new(options.lane.head_bytes_max / 2)),
             recent: Recent::default(),
-            narrower: Narrower::start(&env.dir.join("text"), options.index_spans_min, damaged),
+            narrower: Narrower::start(&env.dir.join("text"), damaged),
         };
         let lane = Lane::open(env, kind, options.lane)?;
         let parts = lane.view().parts;
         lane.kind().recent.set(&parts);
-        lane.kind().narrower.remove_strays(parts.iter().map(|part| &*part.0));
-        parts.iter().for_each(|part| lane.kind().narrower.submit(&part.0));
+        lane.kind().narrower.remove_strays(parts.iter().map(|part| &part.0));
+        parts.iter().for_each(|part| lane.kind().index(part));
         Ok(Self { lane })
     }
 

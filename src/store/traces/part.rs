@@ -10,7 +10,6 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use super::facets::Facets;
-use super::narrow::PartText;
 use super::spanset::{self, SpanSet};
 use crate::base::counters::Cell;
 use crate::model::span::{Span, TraceId};
@@ -18,6 +17,7 @@ use crate::model::time::RangeNs;
 use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader, put_signed, put_str, put_varint};
 use crate::store::part::{FRAME_BYTES_MAX, FrameRef, PartReader, PartWriter};
+use crate::store::text::narrow::PartText;
 
 /// Frames of span sets.
 const KIND_BLOCK: u8 = 1;

@@ -143,7 +143,7 @@ fn head_blocks(head: &Head, range: RangeNs, hints: &Arc<[SpanHint]>, blocks: &mu
 }
 
 fn part_blocks(part: &Arc<OpenPart>, range: RangeNs, hints: &Arc<[SpanHint]>, blocks: &mut Vec<Box<dyn SpanBlock>>) {
-    let by_text = part.text.blocks(hints);
+    let by_text = part.blocks_with(hints);
     for (number, block) in part.blocks().iter().enumerate() {
         let may_hold = |hint: &SpanHint| match hint {
             SpanHint::Service(service) => part.may_have_service(block, service),

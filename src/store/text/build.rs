@@ -1,0 +1,161 @@
+//! Building an index: blocks go to segments, a segment is finished when its arena is full, and the
+//! folder gets its name when everything in it is on the medium.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ahash::AHashSet;
+use tantivy::directory::MmapDirectory;
+use tantivy::schema::Field;
+use tantivy::store::Compressor;
+use tantivy::{Index, IndexSettings, SingleSegmentIndexWriter, TantivyDocument};
+
+use super::sums::{self, SUMS};
+use super::tokens::{BINS, LONG, Token, bin, bin_key, run_key, term_key, tokens};
+use super::{TERM_BYTES_MAX, TextError, failed, guarded, remove, schema, segment_dir};
+
+/// Memory of the postings while a segment is built, in bytes.
+const ARENA_BYTES: usize = 48 << 20;
+
+/// Builds one index.
+pub struct TextBuilder {
+    dir: PathBuf,
+    tmp: PathBuf,
+    field: Field,
+    segment: Option<(SingleSegmentIndexWriter, Vec<u32>)>,
+    /// Bins of the block that is being added.
+    bins: Vec<bool>,
+    /// Blocks of the documents of each finished segment, in order.
+    finished: Vec<Vec<u32>>,
+}
+
+impl TextBuilder {
+    /// Begins an index that will lie in `dir`; what is left of an earlier try is removed.
+    ///
+    /// # Errors
+    /// [`TextError`].
+    pub fn create(dir: &Path) -> Result<Self, TextError> {
+        let mut name = dir.file_name().unwrap_or_default().to_owned();
+        name.push(".tmp");
+        let tmp = dir.with_file_name(name);
+        remove(&tmp)?;
+        fs::create_dir_all(&tmp).map_err(failed(&tmp))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            tmp,
+            field: schema().1,
+            segment: None,
+            bins: vec![false; BINS],
+            finished: Vec::new(),
+        })
+    }
+
+    /// Says that `block` holds all of `terms`. A block may be added more than once.
+    ///
+    /// # Errors
+    /// [`TextError`]: the build has to be given up.
+    pub fn add<'a>(&mut self, block: u32, terms: impl IntoIterator<Item = &'a str>) -> Result<(), TextError> {
+        let terms: AHashSet<&str> = terms.into_iter().collect();
+        let mut document = TantivyDocument::new();
+        terms.into_iter().for_each(|term| document.add_bytes(self.field, &term_key(term)));
+        self.add_document(block, document)
+    }
+
+    /// Says that `block` holds all of `texts`. A block may be added more than once.
+    ///
+    /// # Errors
+    /// [`TextError`]: the build has to be given up.
+    pub fn add_texts<'a>(&mut self, block: u32, texts: impl IntoIterator<Item = &'a str>) -> Result<(), TextError> {
+        let mut runs = AHashSet::new();
+        let (bins, field) = (&mut self.bins, self.field);
+        let mut document = TantivyDocument::new();
+        let mut put_bin = |text: &str, document: &mut TantivyDocument| {
+            let bin = bin(text);
+            let known = bins.get_mut(bin).is_none_or(|known| std::mem::replace(known, true));
+            if !known {
+                document.add_bytes(field, &bin_key(bin));
+            }
+        };
+        for text in texts {
+            tokens(text, |token| match token {
+                Token::Digits(word) => put_bin(word, &mut document),
+                Token::Run(run) => {
+                    if runs.insert(run) && run.len() <= TERM_BYTES_MAX {
+                        document.add_bytes(field, &run_key(run));
+                    }
+                }
+            });
+        }
+        let long = runs.iter().filter(|run| run.len() > TERM_BYTES_MAX);
+        if long.map(|run| put_bin(run, &mut document)).count() > 0 {
+            document.add_bytes(field, LONG);
+        }
+        self.bins.fill(false);
+        self.add_document(block, document)
+    }
+
+    fn add_document(&mut self, block: u32, document: TantivyDocument) -> Result<(), TextError> {
+        let path = self.tmp.clone();
+        let (writer, blocks) = self.segment()?;
+        blocks.push(block);
+        let full = guarded(&path, || {
+            writer.add_document(document)?;
+            Ok(writer.mem_usage() > ARENA_BYTES)
+        })?;
+        if full { self.finish_segment() } else { Ok(()) }
+    }
+
+    fn segment(&mut self) -> Result<&mut (SingleSegmentIndexWriter, Vec<u32>), TextError> {
+        let current = match self.segment.take() {
+            Some(current) => current,
+            None => {
+                let path = segment_dir(&self.tmp, self.finished.len());
+                fs::create_dir_all(&path).map_err(failed(&path))?;
+                let writer = guarded(&path, || {
+                    let settings = IndexSettings {
+                        docstore_compression: Compressor::None,
+                        docstore_compress_dedicated_thread: false,
+                        ..IndexSettings::default()
+                    };
+                    let builder = Index::builder().schema(schema().0).settings(settings);
+                    builder.single_segment_index_writer(MmapDirectory::open(&path)?, ARENA_BYTES)
+                })?;
+                (writer, Vec::new())
+            }
+        };
+        Ok(self.segment.insert(current))
+    }
+
+    pub(super) fn finish_segment(&mut self) -> Result<(), TextError> {
+        if let Some((writer, blocks)) = self.segment.take() {
+            guarded(&self.tmp, || writer.finalize())?;
+            self.finished.push(blocks);
+        }
+        Ok(())
+    }
+
+    /// Writes everything and gives the folder its name; an index that lay there is replaced.
+    ///
+    /// # Errors
+    /// [`TextError`]: there is no index then.
+    pub fn finish(mut self) -> Result<(), TextError> {
+        self.finish_segment()?;
+        let sums = sums::list(&self.tmp, &self.finished).map_err(failed(&self.tmp))?;
+        write_synced(&self.tmp.join(SUMS), &sums).map_err(failed(&self.tmp))?;
+        sync_dir(&self.tmp).map_err(failed(&self.tmp))?;
+        remove(&self.dir)?;
+        fs::rename(&self.tmp, &self.dir).map_err(failed(&self.tmp))?;
+        self.dir.parent().map_or(Ok(()), sync_dir).map_err(failed(&self.dir))
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}

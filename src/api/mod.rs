@@ -81,9 +81,13 @@ struct Admitted {
 impl Context {
     /// Waits for a place among the running queries, within a budget whose clock starts before the wait.
     async fn admit(&self, timeout: Option<Duration>) -> Result<Admitted, LimitError> {
-        let budget = self.engine.budget(timeout);
-        let guard = CancelOnDrop(budget.clone());
         let wait = timeout.map_or(self.engine.options.timeout, |asked| asked.min(self.engine.options.timeout));
+        self.admit_to(self.engine.budget(timeout), wait).await
+    }
+
+    /// Waits for a place among the running queries, no longer than `wait`.
+    async fn admit_to(&self, budget: Arc<QueryBudget>, wait: Duration) -> Result<Admitted, LimitError> {
+        let guard = CancelOnDrop(budget.clone());
         let place = match self.places.clone().try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {

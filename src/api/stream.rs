@@ -18,7 +18,7 @@ use http_body::Frame;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{CancelOnDrop, Context};
+use super::{Admitted, CancelOnDrop, Context};
 use crate::base::counters::Cell;
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::limits::{LimitError, QueryBudget};
@@ -30,10 +30,6 @@ pub(super) const PIECE_BYTES: usize = 64 << 10;
 pub(super) const PIECES_MAX: usize = 4;
 /// Answers below this size are sent as they are: packing would not make them smaller by a packet.
 const PACK_BYTES_MIN: usize = 1_024;
-/// How long a client may take nothing.
-const STALL_MAX: Duration = Duration::from_secs(30);
-/// How long a whole answer may take to be read.
-const WRITE_MAX: Duration = Duration::from_secs(600);
 
 /// Why an answer was not written to its end.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +76,27 @@ struct Whole {
     coding: Coding,
 }
 
+/// How long one who reads an answer may take.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// While nothing is taken.
+    stall: Duration,
+    /// For the whole answer.
+    whole: Duration,
+}
+
+impl Patience {
+    /// How long to wait now for one who has read since then, and what it means when that is over.
+    fn wait(self, since: Instant) -> (Duration, StreamError) {
+        let left = self.whole.saturating_sub(since.elapsed());
+        if left < self.stall {
+            (left, StreamError::Slow(self.whole))
+        } else {
+            (self.stall, StreamError::Stalled(self.stall))
+        }
+    }
+}
+
 /// Where a query writes its answer.
 pub(super) struct Sink {
     /// What was written since the last piece. Write here, and call [`Sink::pass`] now and then.
@@ -87,6 +104,7 @@ pub(super) struct Sink {
     /// The same for answers that are no text; an answer is either.
     pub(super) bytes: Vec<u8>,
     coding: Coding,
+    patience: Patience,
     way: Way,
     /// The place among the running queries, until the answer flows.
     place: Option<OwnedSemaphorePermit>,
@@ -126,7 +144,7 @@ impl Sink {
         match &mut self.way {
             Way::Flowing { pieces, packer, since, .. } => {
                 let packed = packer.pack(piece).map_err(StreamError::Pack)?;
-                send(pieces, packed, *since, &self.buffered)
+                send(pieces, packed, self.patience.wait(*since), &self.buffered)
             }
             Way::Waiting(tell) => {
                 let mut packer = Packer::new(self.coding).map_err(StreamError::Pack)?;
@@ -164,32 +182,36 @@ impl Sink {
         self.flush()?;
         if let Way::Flowing { pieces, packer, since, .. } = self.way {
             let packed = packer.finish().map_err(StreamError::Pack)?;
-            send(&pieces, packed, since, &self.buffered)?;
-            hand_over(&pieces, Piece::End, since)?;
+            send(&pieces, packed, self.patience.wait(since), &self.buffered)?;
+            hand_over(&pieces, Piece::End, self.patience.wait(since))?;
         }
         Ok(None)
     }
 }
 
-fn send(pieces: &mpsc::Sender<Piece>, bytes: Vec<u8>, since: Instant, buffered: &Cell) -> Result<(), StreamError> {
+fn send(
+    pieces: &mpsc::Sender<Piece>,
+    bytes: Vec<u8>,
+    wait: (Duration, StreamError),
+    buffered: &Cell,
+) -> Result<(), StreamError> {
     if bytes.is_empty() {
         return Ok(());
     }
     let size = bytes.len() as u64;
     buffered.add(size);
-    let sent = hand_over(pieces, Piece::Bytes(bytes.into()), since);
+    let sent = hand_over(pieces, Piece::Bytes(bytes.into()), wait);
     if sent.is_err() {
         buffered.sub(size);
     }
     sent
 }
 
-fn hand_over(pieces: &mpsc::Sender<Piece>, piece: Piece, since: Instant) -> Result<(), StreamError> {
-    let left = WRITE_MAX.checked_sub(since.elapsed()).ok_or(StreamError::Slow(WRITE_MAX))?;
-    hand_over_within(pieces, piece, STALL_MAX.min(left))
-}
-
-fn hand_over_within(pieces: &mpsc::Sender<Piece>, piece: Piece, wait: Duration) -> Result<(), StreamError> {
+fn hand_over(
+    pieces: &mpsc::Sender<Piece>,
+    piece: Piece,
+    (wait, over): (Duration, StreamError),
+) -> Result<(), StreamError> {
     let piece = match pieces.try_send(piece) {
         Ok(()) => return Ok(()),
         Err(mpsc::error::TrySendError::Closed(_)) => return Err(StreamError::HungUp),
@@ -199,7 +221,7 @@ fn hand_over_within(pieces: &mpsc::Sender<Piece>, piece: Piece, wait: Duration) 
     match Handle::current().block_on(async { tokio::time::timeout(wait, pieces.send(piece)).await }) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(StreamError::HungUp),
-        Err(_) => Err(StreamError::Stalled(wait)),
+        Err(_) => Err(over),
     }
 }
 
@@ -271,6 +293,45 @@ impl Context {
         F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), E> + Send + 'static,
     {
         let admitted = self.admit(timeout).await?;
+        let options = &self.engine.options;
+        let patience = Patience { stall: options.stall_max, whole: options.read_max };
+        self.flow(admitted, patience, coding, content_type, work).await
+    }
+
+    /// The same for a copy of data, which may take as long as `whole`, once it has its place, and touch
+    /// any number of rows.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub(super) async fn stream_copy<E, F>(
+        &self,
+        whole: Duration,
+        coding: Coding,
+        content_type: &'static str,
+        work: F,
+    ) -> Result<Response, E>
+    where
+        E: From<LimitError> + From<StreamError> + std::fmt::Display + Send + 'static,
+        F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), E> + Send + 'static,
+    {
+        let options = &self.engine.options;
+        let admitted = self.admit_to(self.engine.copy_budget(whole), options.timeout).await?;
+        let patience = Patience { stall: options.stall_max, whole };
+        self.flow(admitted, patience, coding, content_type, work).await
+    }
+
+    async fn flow<E, F>(
+        &self,
+        admitted: Admitted,
+        patience: Patience,
+        coding: Coding,
+        content_type: &'static str,
+        work: F,
+    ) -> Result<Response, E>
+    where
+        E: From<LimitError> + From<StreamError> + std::fmt::Display + Send + 'static,
+        F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), E> + Send + 'static,
+    {
         let (tell, told) = oneshot::channel();
         let help = "Bytes of answers that wait for their clients to read.";
         let buffered = self.counters.gauge("trilith_answer_buffered_bytes", help, &[]);
@@ -278,6 +339,7 @@ impl Context {
             text: String::new(),
             bytes: Vec::new(),
             coding,
+            patience,
             way: Way::Waiting(Some(tell)),
             place: Some(admitted.place),
             streams: self.streams.clone(),

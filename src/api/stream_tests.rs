@@ -167,13 +167,30 @@ async fn an_answer_that_flows_leaves_its_place_to_the_next_query() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_given_up() {
-    let (pieces, rest) = mpsc::channel(1);
-    let wait = Duration::from_millis(20);
-    let given_up = tokio::task::spawn_blocking(move || {
-        hand_over_within(&pieces, Piece::End, wait).unwrap();
-        hand_over_within(&pieces, Piece::End, wait)
-    });
-    assert!(matches!(given_up.await.unwrap(), Err(StreamError::Stalled(_))));
-    drop(rest);
+async fn a_client_that_does_not_read_loses_its_place() {
+    for (stall_max, read_max, why) in [(20, 600_000, "took nothing"), (600_000, 20, "did not read")] {
+        let mut context = context();
+        context.engine.options.stall_max = Duration::from_millis(stall_max);
+        context.engine.options.read_max = Duration::from_millis(read_max);
+        let (tell, told) = channel::channel();
+        let work = move |_: &Context, _: &QueryBudget, sink: &mut Sink| {
+            let ended = loop {
+                sink.text.push_str("some more ");
+                if let Err(error) = sink.pass() {
+                    break error;
+                }
+            };
+            tell.send(ended.to_string()).unwrap();
+            Err::<(), _>(Failed::from(ended))
+        };
+        let response = context.stream(None, Coding::Identity, "text/plain", work).await.unwrap();
+        let ended = tokio::task::spawn_blocking(move || told.recv().unwrap()).await.unwrap();
+        assert!(ended.contains(why), "{ended}");
+        while context.streams.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(context.places.available_permits(), 1);
+        assert!(response.into_body().collect().await.is_err(), "what came is no whole answer");
+        assert_eq!(buffered(&context), 0);
+    }
 }

@@ -26,6 +26,7 @@ use crate::base::counters::{Cell, Counters};
 use super::life::Life;
 use super::reply::{self, Refusal};
 use super::router::{BASES, Door};
+use super::stall::Impatient;
 
 /// Connections of all listeners together; more wait in the kernel's queue.
 const CONNECTIONS_MAX: u64 = 4_096;
@@ -50,11 +51,14 @@ pub(super) struct Front {
     panics: Cell,
     connections: Cell,
     http: auto::Builder<TokioExecutor>,
+    /// How long a client may take nothing.
+    patience: Duration,
 }
 
 impl Front {
-    /// `open_files` is how many files this process may open; connections get half of it at most.
-    pub(super) fn new(life: Arc<Life>, counters: &Counters, open_files: u64) -> Self {
+    /// `open_files` is how many files this process may open; connections get half of it at most. A
+    /// connection is closed when its client takes nothing for `patience`.
+    pub(super) fn new(life: Arc<Life>, counters: &Counters, open_files: u64, patience: Duration) -> Self {
         let places = usize::try_from(CONNECTIONS_MAX.min(open_files / 2)).unwrap_or(usize::MAX).max(16);
         Self {
             life,
@@ -63,6 +67,7 @@ impl Front {
             connections: counters.gauge("trilith_connections", "Open connections of all listeners.", &[]),
             counters: counters.clone(),
             http: protocol(),
+            patience,
         }
     }
 
@@ -166,6 +171,7 @@ async fn connection(stream: TcpStream, door: Door, front: &Arc<Front>, mut stop:
         let front = front.clone();
         async move { Ok::<_, Infallible>(front.answer(door, request).await) }
     });
+    let stream = Impatient::new(stream, front.patience);
     let served = front.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);
     // Until it is known which protocol a client speaks, hyper sets it no time limit.

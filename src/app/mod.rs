@@ -16,6 +16,7 @@ mod reply;
 mod router;
 mod server;
 mod shutdown;
+mod stall;
 mod telemetry;
 pub mod transfer;
 mod user;

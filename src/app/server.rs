@@ -93,6 +93,8 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
     let open_files = host::raise_open_files_limit();
     let (sockets, addresses) = bind(&config).await?;
     config.listen = addresses.main;
+    // Answers that flow end first, which says more than a connection that breaks.
+    let patience = config.query.stall_max.saturating_mul(2);
     let counters = Counters::default();
     let progress = Arc::new(Progress::default());
     let life = Arc::new(Life::new(progress.clone()));
@@ -107,7 +109,7 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
         memory_limit: config.memory_limit.of(host::memory_total()),
         config: Arc::new(Mutex::new(config)),
     };
-    let front = Arc::new(Front::new(life.clone(), &counters, open_files));
+    let front = Arc::new(Front::new(life.clone(), &counters, open_files, patience));
     let doors: Vec<Door> = sockets.iter().map(|(door, _)| *door).collect();
     life.set_waiting(routers(&doors, |door| router::waiting(&admin, door)));
     let (stop, stopped) = watch::channel(false);

@@ -31,6 +31,10 @@ pub struct Options {
     pub selected_series_max: u64,
     /// Most series in the answer of a LogQL metric query.
     pub series_max: u64,
+    /// How long a client may take nothing of an answer that flows.
+    pub stall_max: Duration,
+    /// How long a whole answer may take to be read.
+    pub read_max: Duration,
 }
 
 impl Default for Options {
@@ -44,6 +48,8 @@ impl Default for Options {
             points_max: 11_000,
             selected_series_max: 3_000_000,
             series_max: 10_000,
+            stall_max: Duration::from_secs(30),
+            read_max: Duration::from_secs(600),
         }
     }
 }
@@ -98,6 +104,11 @@ impl Engine {
     pub fn budget(&self, timeout: Option<Duration>) -> Arc<QueryBudget> {
         let timeout = timeout.map_or(self.options.timeout, |asked| asked.min(self.options.timeout));
         QueryBudget::sharing(timeout, self.options.memory_max, self.options.rows_max, self.memory.clone())
+    }
+
+    /// A budget for a copy of data, which may take as long as `whole` and touch any number of rows.
+    pub fn copy_budget(&self, whole: Duration) -> Arc<QueryBudget> {
+        QueryBudget::sharing(whole, self.options.memory_max, u64::MAX, self.memory.clone())
     }
 }
 

@@ -31,6 +31,7 @@ mod smoke;
 mod smoke_bases;
 mod smoke_streams;
 mod smoke_traces;
+mod stalled;
 mod text;
 mod trace_api;
 mod traceql;

@@ -4,24 +4,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, header};
-use http_body::Frame;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use http::{HeaderName, HeaderValue};
 
 use super::error::ApiError;
 use super::params::Params;
+use super::{counted, read_each};
 use crate::api::Context;
-use crate::base::error::chain;
-use crate::base::limits::{LimitError, QueryBudget};
+use crate::api::stream::{Sink, StreamError};
+use crate::base::limits::QueryBudget;
 use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
@@ -31,12 +25,6 @@ use crate::model::time::RangeMs;
 use crate::store::{SeriesSet, StoreError};
 use crate::wire::openmetrics::write;
 
-/// Text that makes a piece.
-const PIECE_BYTES: usize = 64 << 10;
-/// Pieces that wait for the client.
-const PIECES_MAX: usize = 4;
-/// How long a client may take nothing.
-const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long an export may take.
 const EXPORT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -99,34 +87,8 @@ fn find(context: &Context, asked: &Asked, budget: &QueryBudget) -> Result<Found,
     Ok(found)
 }
 
-/// Where text goes.
-struct Sink {
-    text: String,
-    /// Nothing means that all has been sent.
-    pieces: mpsc::Sender<Option<Bytes>>,
-}
-
-impl Sink {
-    fn pass(&mut self) -> Result<(), LimitError> {
-        if self.text.len() < PIECE_BYTES { Ok(()) } else { self.send() }
-    }
-
-    fn send(&mut self) -> Result<(), LimitError> {
-        let piece = std::mem::replace(&mut self.text, String::with_capacity(PIECE_BYTES * 2));
-        self.hand_over(Some(piece.into()))
-    }
-
-    fn hand_over(&mut self, piece: Option<Bytes>) -> Result<(), LimitError> {
-        // On a blocking thread, which may wait.
-        match Handle::current().block_on(tokio::time::timeout(STALL_MAX, self.pieces.send(piece))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(LimitError::Canceled),
-        }
-    }
-}
-
 /// Writes all series; those that lie side by side in a set are read together.
-fn write_all(found: &Found, budget: &QueryBudget, sink: &mut Sink) -> Result<(), StoreError> {
+fn write_all(found: &Found, budget: &QueryBudget, sink: &mut Sink) -> Result<(), ApiError> {
     let mut family = None;
     let mut first = 0;
     while let Some(begin) = found.places.get(first) {
@@ -138,8 +100,6 @@ fn write_all(found: &Found, budget: &QueryBudget, sink: &mut Sink) -> Result<(),
         first += length.max(1);
     }
     sink.text.push_str(write::END);
-    sink.send()?;
-    sink.hand_over(None)?;
     Ok(())
 }
 
@@ -151,9 +111,9 @@ fn read<'f>(
     budget: &QueryBudget,
     family: &mut Option<&'f str>,
     sink: &mut Sink,
-) -> Result<(), StoreError> {
+) -> Result<(), ApiError> {
     let begin = places.start;
-    set.read(places, budget, &mut |place, columns| {
+    read_each(set, places, budget, |place, columns| {
         let Some(own) = found.places.get(first + place - begin) else { return Ok(()) };
         if columns.values.iter().all(|value| is_stale(*value)) {
             return Ok(());
@@ -164,13 +124,17 @@ fn read<'f>(
             metadata.into_iter().for_each(|known| write::metadata(&mut sink.text, &own.family, known));
         }
         let exemplars = found.exemplars.get(&own.labels).map_or(&[][..], Vec::as_slice);
-        write_series(&own.labels, columns, exemplars, sink)?;
-        Ok(())
+        Ok(write_series(&own.labels, columns, exemplars, sink)?)
     })
 }
 
 /// An exemplar goes with the first sample at or behind its time, one with each.
-fn write_series(labels: &Labels, columns: &Columns, exemplars: &[Exemplar], sink: &mut Sink) -> Result<(), LimitError> {
+fn write_series(
+    labels: &Labels,
+    columns: &Columns,
+    exemplars: &[Exemplar],
+    sink: &mut Sink,
+) -> Result<(), StreamError> {
     let mut series = String::new();
     write::series(&mut series, labels);
     let mut exemplars = exemplars.iter().peekable();
@@ -186,63 +150,18 @@ fn write_series(labels: &Labels, columns: &Columns, exemplars: &[Exemplar], sink
     Ok(())
 }
 
-/// The body: it breaks off with an error when the writing does.
-struct Pieces {
-    pieces: mpsc::Receiver<Option<Bytes>>,
-    ended: bool,
-}
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let piece = std::task::ready!(self.pieces.poll_recv(cx));
-        self.ended = !matches!(piece, Some(Some(_)));
-        Poll::Ready(match piece {
-            Some(Some(bytes)) => Some(Ok(Frame::data(bytes))),
-            Some(None) => None,
-            None => Some(Err(std::io::Error::other("the export broke off"))),
-        })
-    }
-}
-
 pub(super) async fn export(State(context): State<Context>, params: Params) -> Response {
     let asked = match asked(&params) {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    let options = &context.engine.options;
-    let budget = QueryBudget::sharing(EXPORT_MAX, options.memory_max, u64::MAX, context.engine.memory.clone());
-    let wait = tokio::time::timeout(options.timeout, context.places.clone().acquire_owned());
-    let Ok(Ok(place)) = wait.await else {
-        let after_ms = u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX);
-        return ApiError::from(LimitError::Deadline { after_ms }).into_response();
+    let work = move |context: &Context, budget: &QueryBudget, sink: &mut Sink| {
+        write_all(&find(context, &asked, budget)?, budget, sink)
     };
-    let own = (context.clone(), budget.clone());
-    let found = match tokio::task::spawn_blocking(move || find(&own.0, &asked, &own.1)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return ApiError::from(error).into_response(),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => return ApiError::from(LimitError::Canceled).into_response(),
-    };
-    // While it flows, others may query, unless very many answers flow.
-    let place = context.streams.clone().try_acquire_owned().unwrap_or(place);
-    let (sender, pieces) = mpsc::channel(PIECES_MAX);
-    let mut sink = Sink { text: String::new(), pieces: sender };
-    tokio::task::spawn_blocking(move || {
-        let (found, budget) = (found, Arc::clone(&budget));
-        if let Err(error) = write_all(&found, &budget, &mut sink) {
-            tracing::warn!(error = chain(&error), "an export broke off");
-        }
-        drop(place);
-    });
-    let mut response = Response::new(Body::new(Pieces { pieces, ended: false }));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(write::CONTENT_TYPE));
-    headers.insert(LEFT_OUT, HeaderValue::from_static("native histograms, stale markers"));
+    let answer = context.stream_copy(EXPORT_MAX, params.coding, write::CONTENT_TYPE, work);
+    let mut response = counted(&context, answer).await;
+    if response.status().is_success() {
+        response.headers_mut().insert(LEFT_OUT, HeaderValue::from_static("native histograms, stale markers"));
+    }
     response
 }

@@ -10,6 +10,7 @@ use http::header::ACCEPT;
 use super::counted;
 use super::params::Params;
 use crate::api::Context;
+use crate::api::stream::Sink;
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
@@ -33,7 +34,7 @@ pub(super) async fn federate(State(context): State<Context>, request: Request) -
         Ok(selectors) => selectors,
         Err(error) => return error.into_response(),
     };
-    counted(&context, None, params.coding, names.content_type(), move |context, budget, sink| {
+    let work = move |context: &Context, budget: &QueryBudget, sink: &mut Sink| {
         let end = context.clock.now_ms();
         let range = RangeMs { start: end - LOOKBACK_MS + 1, end };
         let mut all = Newest::new();
@@ -50,8 +51,8 @@ pub(super) async fn federate(State(context): State<Context>, request: Request) -
             sink.pass()?;
         }
         Ok(())
-    })
-    .await
+    };
+    counted(&context, context.stream(None, params.coding, names.content_type(), work)).await
 }
 
 fn newest(

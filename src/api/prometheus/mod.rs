@@ -21,6 +21,7 @@ mod status;
 mod tree;
 mod watch;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -31,7 +32,9 @@ use http::header;
 
 use super::stream::Sink;
 use super::{Context, Endpoint, routes};
-use crate::base::limits::QueryBudget;
+use crate::base::limits::{LimitError, QueryBudget};
+use crate::model::sample::Columns;
+use crate::store::{SeriesSet, StoreError};
 use crate::wire::compress::Coding;
 
 use error::ApiError;
@@ -114,22 +117,13 @@ async fn answer<F>(context: &Context, timeout: Option<Duration>, coding: Coding,
 where
     F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), ApiError> + Send + 'static,
 {
-    counted(context, timeout, coding, JSON, work).await
+    counted(context, context.stream(timeout, coding, JSON, work)).await
 }
 
-/// The same for any type of answer.
-async fn counted<F>(
-    context: &Context,
-    timeout: Option<Duration>,
-    coding: Coding,
-    content_type: &'static str,
-    work: F,
-) -> Response
-where
-    F: FnOnce(&Context, &QueryBudget, &mut Sink) -> Result<(), ApiError> + Send + 'static,
-{
+/// Counts an answer of any type, and says why there is none.
+async fn counted(context: &Context, answer: impl Future<Output = Result<Response, ApiError>>) -> Response {
     let started = Instant::now();
-    let result = context.stream(timeout, coding, content_type, work).await;
+    let result = answer.await;
     let outcome = result.as_ref().map_or_else(ApiError::kind, |_| "success");
     let labels = [("language", "promql"), ("outcome", outcome)];
     context.counters.counter("trilith_queries_total", "Queries answered, by language and outcome.", &labels).inc();
@@ -144,6 +138,26 @@ where
     match result {
         Ok(response) => response,
         Err(error) => error.into_response(),
+    }
+}
+
+/// Hands the samples of series to `write`, which may fail in its own way.
+fn read_each<E: From<StoreError>>(
+    set: &dyn SeriesSet,
+    places: Range<usize>,
+    budget: &QueryBudget,
+    mut write: impl FnMut(usize, &Columns) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut failed = None;
+    let read = set.read(places, budget, &mut |place, columns| {
+        write(place, columns).map_err(|error| {
+            failed = Some(error);
+            LimitError::Canceled.into()
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(read?),
     }
 }
 

@@ -10,10 +10,10 @@ use http::header::CONTENT_ENCODING;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::error::ApiError;
-use super::{counted, params};
+use super::{counted, params, read_each};
 use crate::api::Context;
 use crate::api::stream::{Sink, StreamError};
-use crate::base::limits::{LimitError, QueryBudget};
+use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::sample::Columns;
 use crate::store::{SeriesSet, StoreError};
@@ -43,20 +43,17 @@ pub(super) async fn read(State(context): State<Context>, request: Request) -> Re
     };
     match asked.form {
         Form::Chunks => {
-            counted(&context, None, Coding::Identity, CHUNKS_TYPE, move |context, budget, sink| {
-                asked
-                    .queries
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(place, query)| stream(context, place, query, budget, sink))
-            })
-            .await
+            let work = move |context: &Context, budget: &QueryBudget, sink: &mut Sink| {
+                let mut queries = asked.queries.iter().enumerate();
+                queries.try_for_each(|(place, query)| stream(context, place, query, budget, sink))
+            };
+            counted(&context, context.stream(None, Coding::Identity, CHUNKS_TYPE, work)).await
         }
         Form::Samples => {
-            let mut response = counted(&context, None, Coding::Identity, SAMPLES_TYPE, move |context, budget, sink| {
+            let work = move |context: &Context, budget: &QueryBudget, sink: &mut Sink| {
                 samples(context, &asked.queries, budget, sink)
-            })
-            .await;
+            };
+            let mut response = counted(&context, context.stream(None, Coding::Identity, SAMPLES_TYPE, work)).await;
             if response.status().is_success() {
                 response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
             }
@@ -91,18 +88,10 @@ fn each<E: From<StoreError>>(
     }
     let set = select(context, query, budget)?;
     let labels = set.labels();
-    let mut failed = None;
-    let read = set.read(0..labels.len(), budget, &mut |place, columns| {
+    read_each(set.as_ref(), 0..labels.len(), budget, |place, columns| {
         let Some(labels) = labels.get(place).filter(|_| !columns.is_empty()) else { return Ok(()) };
-        write(labels, columns).map_err(|error| {
-            failed = Some(error);
-            LimitError::Canceled.into()
-        })
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(read?),
-    }
+        write(labels, columns)
+    })
 }
 
 fn stream(

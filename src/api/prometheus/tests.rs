@@ -363,6 +363,35 @@ async fn a_path_prefix_changes_nothing_and_unknown_paths_are_404() {
 }
 
 #[tokio::test]
+async fn a_client_that_stalls_loses_its_place_whatever_it_asked_for() {
+    let mut memory = Memory::default();
+    let long = "x".repeat(2_000);
+    for t in 0..1_000 {
+        let wide = labels(&[("__name__", "wide"), ("long", &long), ("n", &t.to_string())]);
+        (0..3).for_each(|step| memory.float(&wide, 50_000 + 1_000 * step, t as f64));
+    }
+    let options = Options { stall_max: Duration::from_millis(20), ..Options::default() };
+    let context = context(memory, options);
+    let router = routes("", ENDPOINTS).with_state(context.clone());
+    for path in [
+        "export?match[]=wide",
+        "query?query=wide",
+        "query_range?query=wide&start=50&end=60&step=1",
+        "series?match[]=wide",
+        "/federate?match[]=wide",
+    ] {
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/api/v1/{path}") };
+        let response = router.clone().oneshot(Request::get(&path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        // Nobody reads it.
+        while context.streams.available_permits() + context.places.available_permits() < 4 {
+            tokio::task::yield_now().await;
+        }
+        assert!(response.into_body().collect().await.is_err(), "{path} was answered in whole");
+    }
+}
+
+#[tokio::test]
 async fn queries_are_counted_by_outcome() {
     let context = context(example(), Options::default());
     let router = routes("", ENDPOINTS).with_state(context.clone());

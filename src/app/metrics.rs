@@ -19,6 +19,14 @@ pub(super) fn refresh(admin: &Admin) {
     set("trilith_ready", "1 when requests are answered.", ready);
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     counters.gauge("trilith_build_info", "The build; always 1.", &version).set(1);
+    if let Some(inside) = admin.inside.get() {
+        let api = &inside.api;
+        let running = api.engine.options.concurrency.saturating_sub(api.places.available_permits());
+        let memory = api.engine.memory.as_ref().map_or(0, |memory| memory.used());
+        set("trilith_queries_running", "Queries that run now.", running as u64);
+        set("trilith_queries_waiting", "Queries that wait for a place.", api.engine.waiting() as u64);
+        set("trilith_query_memory_bytes", "Memory charged to queries and to answers that flow.", memory);
+    }
     let data_dir = admin.config.lock().data_dir.clone();
     if let Ok(space) = RealDisk.space(&data_dir) {
         set("trilith_disk_free_bytes", "Room left on the file system of the data directory.", space.free);

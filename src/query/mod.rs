@@ -31,6 +31,8 @@ pub struct Options {
     pub selected_series_max: u64,
     /// Most series in the answer of a LogQL metric query.
     pub series_max: u64,
+    /// Most threads that work on one query of PromQL; 0 for as many as there are cores.
+    pub threads: usize,
     /// How long a client may take nothing of an answer that flows.
     pub stall_max: Duration,
     /// How long a whole answer may take to be read.
@@ -48,6 +50,7 @@ impl Default for Options {
             points_max: 11_000,
             selected_series_max: 3_000_000,
             series_max: 10_000,
+            threads: 0,
             stall_max: Duration::from_secs(30),
             read_max: Duration::from_secs(600),
         }

@@ -18,6 +18,8 @@ mod grafana;
 mod hostile;
 mod logql_store;
 mod metrics_store;
+mod midway;
+mod nothing;
 mod plugins;
 mod power;
 mod power_merge;

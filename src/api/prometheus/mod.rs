@@ -32,6 +32,7 @@ use http::header;
 
 use super::stream::Sink;
 use super::{Context, Endpoint, routes};
+use crate::base::counters::Counters;
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::sample::Columns;
 use crate::store::{SeriesSet, StoreError};
@@ -120,25 +121,34 @@ where
     counted(context, context.stream(timeout, coding, JSON, work)).await
 }
 
+/// Counts a query when it has an answer, or when nobody waits for it any more.
+struct Count {
+    counters: Counters,
+    started: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        let language = ("language", "promql");
+        let help = "Queries answered, by language and outcome.";
+        self.counters.counter("trilith_queries_total", help, &[language, ("outcome", self.outcome)]).inc();
+        let help = "Time until a query had an answer, waiting included.";
+        self.counters.durations("trilith_query_duration_seconds", help, &[language]).observe(took);
+        let help = "Time spent on queries, waiting included.";
+        let spent = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.counters.nanoseconds("trilith_query_seconds_total", help, &[language]).add(spent);
+    }
+}
+
 /// Counts an answer of any type, and says why there is none.
 async fn counted(context: &Context, answer: impl Future<Output = Result<Response, ApiError>>) -> Response {
-    let started = Instant::now();
+    let counters = context.counters.clone();
+    let mut count = Count { counters, started: Instant::now(), outcome: "canceled" };
     let result = answer.await;
-    let outcome = result.as_ref().map_or_else(ApiError::kind, |_| "success");
-    let labels = [("language", "promql"), ("outcome", outcome)];
-    context.counters.counter("trilith_queries_total", "Queries answered, by language and outcome.", &labels).inc();
-    let help = "Time until a query had an answer, waiting included.";
-    context
-        .counters
-        .durations("trilith_query_duration_seconds", help, &[("language", "promql")])
-        .observe(started.elapsed());
-    let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let help = "Time spent on queries, waiting included.";
-    context.counters.nanoseconds("trilith_query_seconds_total", help, &[("language", "promql")]).add(spent);
-    match result {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
-    }
+    count.outcome = result.as_ref().map_or_else(ApiError::kind, |_| "success");
+    result.unwrap_or_else(ApiError::into_response)
 }
 
 /// Hands the samples of series to `write`, which may fail in its own way.

@@ -34,7 +34,7 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
             points_max: limits.points_max,
             series_max: limits.selected_series_max,
             count: params.get("stats").is_some(),
-            threads: 0,
+            threads: limits.threads,
         },
         stats: params.get("stats").map(|own| own == "all"),
         limit: params.limit("limit")?,

@@ -19,7 +19,6 @@ mod hostile;
 mod logql_store;
 mod metrics_store;
 mod midway;
-mod nothing;
 mod plugins;
 mod power;
 mod power_merge;

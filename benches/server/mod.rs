@@ -111,23 +111,28 @@ impl Server {
         assert_eq!(self.ask("POST", "/-/flush", "", b"").0 / 100, 2);
     }
 
-    /// Parts of metrics.
-    pub(crate) fn parts(&self) -> usize {
+    /// A number of the server's own about metrics.
+    fn own(&self, name: &str) -> usize {
         let text = String::from_utf8(self.query("/metrics")).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("trilith_parts{signal=\"metrics\"} "));
-        line.unwrap().parse().unwrap()
+        let series = format!("{name}{{signal=\"metrics\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
     }
 
-    /// Waits until merges, which take a quarter of a core, have come to rest: no part more or less
-    /// for twenty seconds, or five minutes in all. Returns how many parts there are.
+    /// Parts of metrics.
+    pub(crate) fn parts(&self) -> usize {
+        self.own("trilith_parts")
+    }
+
+    /// Waits until merges, which take a quarter of a core, have come to rest: none for twelve
+    /// seconds, or five minutes in all. Returns how many parts there are.
     pub(crate) fn settle(&self) -> usize {
         let (mut parts, mut quiet) = (self.parts(), 0);
         for _ in 0..300 {
             std::thread::sleep(Duration::from_secs(1));
             let now = self.parts();
-            quiet = if now == parts { quiet + 1 } else { 0 };
+            quiet = if now == parts && self.own("trilith_merges_running") == 0 { quiet + 1 } else { 0 };
             parts = now;
-            if quiet >= 20 {
+            if quiet >= 12 {
                 break;
             }
         }

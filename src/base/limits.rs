@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::error::{Classify, ErrorClass};
 
+/// Rows that a query touches between two looks at the clock, which costs as much as a few of them.
+const ROWS_PER_CHECK: u64 = 1024;
+
 /// Why a budget said no.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LimitError {
@@ -126,14 +129,16 @@ impl QueryBudget {
     /// # Errors
     /// [`LimitError::Deadline`] or [`LimitError::Canceled`].
     pub fn check(&self) -> Result<(), LimitError> {
-        if self.canceled.load(Ordering::Relaxed) {
-            return Err(LimitError::Canceled);
-        }
+        self.check_canceled()?;
         if self.started.elapsed() > self.timeout {
             let after_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
             return Err(LimitError::Deadline { after_ms });
         }
         Ok(())
+    }
+
+    fn check_canceled(&self) -> Result<(), LimitError> {
+        if self.canceled.load(Ordering::Relaxed) { Err(LimitError::Canceled) } else { Ok(()) }
     }
 
     /// Takes `bytes` of the query's share of memory, before they are allocated.
@@ -165,16 +170,19 @@ impl QueryBudget {
         }
     }
 
-    /// Counts `rows` samples, lines or spans that the query touches.
+    /// Counts `rows` samples, lines or spans that the query touches, and looks at the clock with
+    /// every [`ROWS_PER_CHECK`] of them.
     ///
     /// # Errors
     /// [`LimitError::QueryRows`] over the limit, or what [`check`](Self::check) says.
     pub fn touch(&self, rows: usize) -> Result<(), LimitError> {
         let rows = rows as u64;
-        if self.rows.fetch_add(rows, Ordering::Relaxed).saturating_add(rows) > self.rows_max {
+        let before = self.rows.fetch_add(rows, Ordering::Relaxed);
+        let after = before.saturating_add(rows);
+        if after > self.rows_max {
             return Err(LimitError::QueryRows { limit: self.rows_max });
         }
-        self.check()
+        if before / ROWS_PER_CHECK != after / ROWS_PER_CHECK { self.check() } else { self.check_canceled() }
     }
 
     /// Rows touched so far.

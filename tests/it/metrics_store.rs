@@ -370,6 +370,26 @@ fn parts_of_a_day_become_one_and_small_ones_wait_for_others() {
 }
 
 #[test]
+fn heads_that_were_flushed_early_become_one_part_and_whole_ones_wait_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let flush_at = |minute: i64| {
+        let samples: Vec<_> = (0..40).map(|at| (NOW_MS + minute * 60_000 + at * 15_000, at as f64)).collect();
+        store.append(&one_series(1, &samples)).unwrap();
+        store.lane().flush().unwrap();
+    };
+    // Two parts of two hours.
+    [0, 100].map(flush_at);
+    assert_eq!(store.lane().merge(&mut pace()).unwrap(), 1);
+    assert_eq!(parts(dir.path()).len(), 1);
+    // What lies further apart is written anew with more of its like.
+    flush_at(230);
+    assert_eq!(store.lane().merge(&mut pace()).unwrap(), 0);
+    assert_eq!(parts(dir.path()).len(), 2);
+    assert_eq!(everything(&store).len(), 120);
+}
+
+#[test]
 fn a_deleted_sample_is_gone_also_from_the_disk_and_one_sent_again_is_seen() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());

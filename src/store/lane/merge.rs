@@ -20,7 +20,8 @@ use crate::store::env::{Env, Gate};
 use crate::store::part::{self, Merged, PartInfo, PartReader, PartWriter, PendingPart};
 use crate::store::wal;
 
-/// So many parts of a day that is not over are merged, and so many of one that is.
+/// So many parts of a day that is not over are merged, and so many of one that is, or of the time of
+/// one head: a head that is flushed early, for it is large, leaves each series in several parts.
 const PARTS_MIN: usize = 4;
 const PARTS_MIN_CLOSED: usize = 2;
 /// Most parts of one merge.
@@ -87,6 +88,7 @@ impl Pace {
 
 /// What merges have done, for `/metrics`.
 pub(super) struct Merges {
+    running: Cell,
     done: Cell,
     parts: Cell,
     bytes_read: Cell,
@@ -99,6 +101,7 @@ impl Merges {
         let labels = [("signal", signal.name())];
         let counter = |name, help| env.counters.counter(name, help, &labels);
         Self {
+            running: env.counters.gauge("trilith_merges_running", "Merges of parts that run now.", &labels),
             done: counter("trilith_merges_total", "Merges of parts, and parts written anew."),
             parts: counter("trilith_merged_parts_total", "Parts that were merged into others."),
             bytes_read: counter("trilith_merged_read_bytes_total", "Bytes of parts that were merged."),
@@ -120,7 +123,10 @@ impl<K: Kind> Lane<K> {
         while let Some(parts) = self.plan(&left_out, rewrites_only)? {
             let begun = cpu_time();
             let ids: Vec<PartId> = parts.iter().map(|part| K::reader(part).info().id()).collect();
-            match self.merge_parts(&parts, pace) {
+            self.merges.running.set(1);
+            let merged = self.merge_parts(&parts, pace);
+            self.merges.running.set(0);
+            match merged {
                 Ok(()) => merges += 1,
                 // They stay as they are; whoever repairs them has all that is left.
                 Err(StoreError::Damaged { path, what }) => {
@@ -183,11 +189,16 @@ impl<K: Kind> Lane<K> {
     /// The longest piece of a run that is worth merging; of several the smallest.
     fn best<'r>(&self, run: &'r [Arc<K::Part>], least: usize, all: &[Arc<K::Part>]) -> Option<&'r [Arc<K::Part>]> {
         let mut best: Option<(&[Arc<K::Part>], u64)> = None;
+        let head_time = self.options.head_age_ms_max.saturating_mul(K::DAY / 86_400_000);
         for from in 0..run.len().min(4 * PARTS_MAX) {
             let (mut total, mut largest) = (0u64, 0u64);
+            let (mut first, mut last) = (i64::MAX, i64::MIN);
             for (at, part) in run.iter().enumerate().skip(from).take(PARTS_MAX) {
-                let bytes = K::reader(part).bytes();
+                let (bytes, info) = (K::reader(part).bytes(), K::reader(part).info());
                 (total, largest) = (total.saturating_add(bytes), largest.max(bytes));
+                (first, last) = (first.min(info.min_t), last.max(info.max_t));
+                let of_one_head = last.saturating_sub(first) <= head_time;
+                let least = if of_one_head { PARTS_MIN_CLOSED } else { least };
                 let length = at + 1 - from;
                 let worth = (total - largest).saturating_mul(LARGEST_SHARE) >= largest || length >= PARTS_MANY;
                 let better = best.is_none_or(|(own, bytes)| length > own.len() || length == own.len() && total < bytes);

@@ -100,7 +100,7 @@ impl Default for Options {
             exemplars_per_series_max: 10,
             exemplars_max: 100_000,
             metadata_max: 100_000,
-            cache_bytes_max: 64 << 20,
+            cache_bytes_max: 256 << 20,
         }
     }
 }

@@ -1,9 +1,12 @@
-//! Numbers that are looked up when somebody asks: memory, disk, build, process.
+//! Numbers that are looked up when somebody asks: memory, disk, build, process, refused metrics.
 
 use crate::base::disk::{Disk as _, RealDisk};
 
 use super::admin::Admin;
 use super::host;
+
+/// Metrics that are named with what was refused of them; `status/tsdb` has more.
+const REFUSED_NAMES: usize = 20;
 
 /// Brings the gauges up to date before they are shown.
 pub(super) fn refresh(admin: &Admin) {
@@ -31,5 +34,11 @@ pub(super) fn refresh(admin: &Admin) {
     if let Ok(space) = RealDisk.space(&data_dir) {
         set("trilith_disk_free_bytes", "Room left on the file system of the data directory.", space.free);
         set("trilith_disk_total_bytes", "Size of the file system of the data directory.", space.total);
+    }
+    if let Some(inside) = admin.inside.get() {
+        let refused = inside.store.metrics.refused(REFUSED_NAMES).into_iter();
+        let labelled = refused.map(|own| (vec![("metric", own.name), ("reason", own.reason.to_owned())], own.count));
+        let help = "Samples of new series refused, of the metrics most are refused of.";
+        counters.replace("trilith_refused_metric_samples_total", help, labelled);
     }
 }

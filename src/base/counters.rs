@@ -1,5 +1,6 @@
 //! The server's own numbers, shown at `/metrics`. Registered by name and label pairs at first use;
-//! the set of names and label values is fixed by the code, never by data from outside.
+//! the set of names and label values is fixed by the code, not by data from outside, but for families
+//! that are put there as a whole and bounded by whoever does ([`Counters::replace`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -133,6 +134,12 @@ impl Counters {
         family.cells.entry(key).or_default().clone()
     }
 
+    /// Puts `values` in place of all that the counter `name` had.
+    pub fn replace(&self, name: &'static str, help: &'static str, values: impl Iterator<Item = (LabelPairs, u64)>) {
+        let cells = values.map(|(labels, value)| (labels, Cell(Arc::new(AtomicU64::new(value))))).collect();
+        self.0.lock().numbers.insert(name, Family { kind: Kind::Counter, help, scale: 1.0, cells });
+    }
+
     /// Everything in the Prometheus text exposition format 0.0.4.
     pub fn expose(&self) -> String {
         let mut text = String::new();
@@ -209,6 +216,9 @@ mod tests {
         assert!(text.contains("# TYPE b gauge\nb 7\n"), "{text}");
         assert_eq!(counters.values("a_total"), [(vec![("x", "1".to_owned())], 3)]);
         assert_eq!(counters.values("none"), []);
+        counters.replace("a_total", "help", [(vec![("x", "a\"\n".to_owned())], 5)].into_iter());
+        let text = counters.expose();
+        assert!(text.contains("# TYPE a_total counter\na_total{x=\"a\\\"\\n\"} 5\n# HELP b"), "{text}");
     }
 
     #[test]

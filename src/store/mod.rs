@@ -36,7 +36,8 @@ use crate::model::sample::Columns;
 use crate::model::span::{AttrValue, Span, SpanKind, TraceId};
 use crate::model::time::{RangeMs, RangeNs};
 
-use metrics::cardinality::Cardinality;
+use metrics::cardinality::{self, Cardinality};
+use metrics::refused::RefusedMetric;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -222,12 +223,36 @@ pub trait SelectMetrics: Send + Sync {
     /// [`StoreError`].
     fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError>;
 
-    /// Series in memory, counted by label; `None` where they are not counted without reading them.
+    /// Series in memory, counted by label, the `rows` largest of each list; `None` where nothing is
+    /// counted there.
     ///
     /// # Errors
     /// [`StoreError::Limit`].
-    fn cardinality(&self, _budget: &QueryBudget) -> Result<Option<Cardinality>, StoreError> {
+    fn cardinality_now(&self, _rows: usize, _budget: &QueryBudget) -> Result<Option<Cardinality>, StoreError> {
         Ok(None)
+    }
+
+    /// Series that match one of `selectors` and may have samples in `range`, likewise.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn cardinality(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: RangeMs,
+        rows: usize,
+        budget: &QueryBudget,
+    ) -> Result<Cardinality, StoreError> {
+        let mut all = Vec::new();
+        for selector in selectors {
+            all.extend(self.series(selector, range, budget)?);
+        }
+        cardinality::count(all, rows, budget)
+    }
+
+    /// The metrics that most samples of new series were refused of, the most first.
+    fn refused(&self, _rows: usize) -> Vec<RefusedMetric> {
+        Vec::new()
     }
 
     /// Exemplars of matching series, by series, in time order.

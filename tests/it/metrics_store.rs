@@ -19,6 +19,7 @@ use trilith::model::time::RangeMs;
 use trilith::store::catalog::Catalog;
 use trilith::store::env::{Env, Gate, Progress};
 use trilith::store::lane::{Pace, expect_replay};
+use trilith::store::metrics::cardinality;
 use trilith::store::metrics::keep::{Retention, Rule};
 use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::series_set;
@@ -260,6 +261,30 @@ fn check(store: &MetricsStore, model: &Model, seed: u64) {
         let found = store.label_values("pod", &matchers, RangeMs::ALL, &budget).unwrap();
         // Values may also come from series that have no samples.
         assert!(pods.iter().all(|pod| found.contains(pod)), "seed {seed}: {matchers:?}: {pods:?} {found:?}");
+        check_lists(store, &matchers, &format!("seed {seed}: {matchers:?}"));
+    }
+    check_lists(store, &[], &format!("seed {seed}"));
+}
+
+/// What is counted and listed by label is that of the series that are listed.
+fn check_lists(store: &MetricsStore, matchers: &[Matcher], when: &str) {
+    let budget = QueryBudget::unlimited();
+    let series = store.series(matchers, RangeMs::ALL, &budget).unwrap();
+    for name in ["pod", "zone"] {
+        let mut values: Vec<_> = series.iter().filter_map(|own| own.get(name)).map(str::to_owned).collect();
+        values.sort();
+        values.dedup();
+        assert_eq!(store.label_values(name, matchers, RangeMs::ALL, &budget).unwrap(), values, "{when}");
+    }
+    let mut names: Vec<_> = series.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(store.label_names(matchers, RangeMs::ALL, &budget).unwrap(), names, "{when}");
+    let selectors = [matchers.to_vec(), vec![Matcher::equal("pod", "pod-3")]];
+    for range in [RangeMs::ALL, RangeMs { start: NOW_MS + 150_000, end: NOW_MS + 600_000 }] {
+        let all = selectors.iter().flat_map(|own| store.series(own, range, &budget).unwrap()).collect();
+        let expected = cardinality::count(all, 7, &budget).unwrap();
+        assert_eq!(store.cardinality(&selectors, range, 7, &budget).unwrap(), expected, "{when}");
     }
 }
 
@@ -480,7 +505,13 @@ fn any_flipped_byte_in_a_part_gives_no_false_answer() {
             let some = select(&store, &matchers, RangeMs::ALL);
             assert!(found != truth || some == model.select(&matchers, RangeMs::ALL), "byte {at}: {matchers:?}");
         }
-        let _ = store.exemplars(&[], RangeMs::ALL, &QueryBudget::unlimited()).unwrap();
+        let budget = QueryBudget::unlimited();
+        let _ = store.exemplars(&[], RangeMs::ALL, &budget).unwrap();
+        if found == truth {
+            check_lists(&store, &some_matchers()[0], &format!("byte {at}"));
+        } else {
+            store.cardinality(&[vec![]], RangeMs::ALL, 9, &budget).unwrap();
+        }
         damaged += usize::from(env.counters.expose().contains("trilith_damaged_total{signal=\"metrics\"} 0"));
         drop((store, env));
         for aside in std::fs::read_dir(dir.path().join("metrics")).unwrap() {

@@ -10,6 +10,8 @@ use crate::store::lane::Maintain as _;
 impl MetricsStore {
     /// Deletes the samples in `range` that there are now of the series that satisfy all `matchers`.
     /// They are not seen any more when this returns, also after a crash; samples that come later are.
+    /// Labels of a series of which a part has nothing else are not listed either; those of one that
+    /// had no other samples in the part's time are until it is written anew.
     /// The head is written to parts first.
     ///
     /// # Errors

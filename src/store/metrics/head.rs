@@ -16,9 +16,9 @@ use roaring::RoaringBitmap;
 
 use super::Options;
 use super::accepted::{Accepted, Columns};
-use super::cardinality::Cardinality;
 use super::postings::{Postings as _, damaged, matched};
 use super::record::exemplar_fits;
+use super::refused::Refused;
 use super::registry::Registry;
 use super::replay::Replaying;
 use super::series::{Page, Series};
@@ -32,8 +32,8 @@ use crate::model::time::RangeMs;
 use crate::store::StoreError;
 use crate::store::codec::Malformed;
 
-/// Charged for a pair that is counted, beside its text.
-const PAIR_BYTES: usize = 200;
+/// Series between two looks at the deadline.
+const SERIES_PER_CHECK: usize = 4096;
 /// Longest texts of metadata, in bytes; a longer name is refused, the others are cut.
 const METADATA_BYTES_MAX: usize = 4 << 10;
 
@@ -54,17 +54,22 @@ pub struct Activity {
 
 /// What the newest head has, for the next one to go on with.
 #[derive(Default)]
-pub struct Heads(Mutex<Option<(Arc<Registry>, Arc<Activity>)>>);
+pub struct Heads {
+    last: Mutex<Option<(Arc<Registry>, Arc<Activity>)>>,
+    /// What all of them have refused.
+    pub refused: Arc<Refused>,
+}
 
 impl Heads {
     /// The next head: with the series of the one before, unless too many of them are quiet.
     pub fn next(&self, options: Options) -> Head {
-        let mut last = self.0.lock();
+        let mut last = self.last.lock();
         let bytes_max = options.lane.head_bytes_max / 2;
         let kept = last.take().filter(|(registry, activity)| {
             registry.is_worth_keeping(activity.present.load(Ordering::Relaxed), bytes_max)
         });
-        let head = Head::new(kept.map_or_else(Registry::new, |(registry, _)| registry), options);
+        let mut head = Head::new(kept.map_or_else(Registry::new, |(registry, _)| registry), options);
+        head.refused = self.refused.clone();
         *last = Some((head.registry.clone(), head.activity.clone()));
         head
     }
@@ -75,6 +80,7 @@ pub struct Head {
     pub(super) registry: Arc<Registry>,
     pub(super) options: Options,
     pub(super) activity: Arc<Activity>,
+    pub(super) refused: Arc<Refused>,
     /// Series with smaller numbers were made for an earlier head.
     made_before: u32,
     pages: RwLock<Vec<Arc<Page>>>,
@@ -94,6 +100,7 @@ impl Head {
             registry,
             options,
             activity: Arc::default(),
+            refused: Arc::default(),
             made_before,
             pages: RwLock::default(),
             exemplars: Mutex::default(),
@@ -146,7 +153,7 @@ impl Head {
     }
 
     /// The numbers of its series.
-    fn present(&self) -> RoaringBitmap {
+    pub fn present(&self) -> RoaringBitmap {
         let words: Vec<u8> = self.pages.read().iter().flat_map(|page| page.lock().present().to_le_bytes()).collect();
         RoaringBitmap::from_lsb0_bytes(0, &words)
     }
@@ -214,22 +221,37 @@ impl Head {
         })
     }
 
-    /// Counts its series by label; takes time in proportion to all its pairs, whose memory is charged.
+    /// The numbers of the series that satisfy one of `selectors` and may have samples in `range`.
     ///
     /// # Errors
-    /// [`StoreError::Limit`].
-    pub fn cardinality(&self, budget: &QueryBudget) -> Result<Cardinality, StoreError> {
-        let present = self.present();
-        let mut counted = Cardinality { series: present.len(), span: self.span(), ..Cardinality::default() };
-        let mut room = Ok(());
-        self.registry.read().count_pairs(&present, |name, value, count| {
-            if room.is_ok() {
-                room = budget.charge(PAIR_BYTES + 2 * (name.len() + value.len()));
-                counted.add(name, value, count);
+    /// [`StoreError`].
+    pub fn numbers(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: RangeMs,
+        budget: &QueryBudget,
+    ) -> Result<RoaringBitmap, StoreError> {
+        let mut found = RoaringBitmap::new();
+        {
+            let known = self.registry.read();
+            if known.is_empty() {
+                return Ok(found);
             }
-        });
-        room?;
-        Ok(counted)
+            for selector in selectors {
+                found |= matched(&*known, selector, budget)?;
+            }
+        }
+        found &= self.present();
+        if self.span().is_none_or(|own| range.contains(own.start) && range.contains(own.end)) {
+            return Ok(found);
+        }
+        let (mut kept, mut ids) = (RoaringBitmap::new(), found.iter().peekable());
+        while ids.peek().is_some() {
+            budget.check()?;
+            let some: Vec<u32> = ids.by_ref().take(SERIES_PER_CHECK).collect();
+            kept.extend(self.by_ids(&some).iter().filter(|series| series.overlaps(range)).map(|series| series.id));
+        }
+        Ok(kept)
     }
 
     /// Metadata that came since the last flush, by name.

@@ -269,6 +269,23 @@ impl Sieve {
         self.tombstones.is_empty() && self.retention.is_none()
     }
 
+    /// The deletions: of which series, and which times.
+    pub fn deletions(&self) -> impl Iterator<Item = (&[Matcher], RangeMs)> {
+        self.tombstones.iter().map(|own| (own.matchers.as_slice(), own.range))
+    }
+
+    /// What is past the retention: for each rule, and at last for all other series, of which series,
+    /// and which times. Of a series the first that fits it counts.
+    pub fn periods(&self) -> Vec<(&[Matcher], Option<RangeMs>)> {
+        let Some(retention) = &self.retention else { return Vec::new() };
+        let rules = retention.rules.iter().map(|rule| (rule.matchers.as_slice(), rule.keep));
+        let past = |keep| {
+            let start = start(keep, self.now_ms);
+            (start > i64::MIN).then(|| RangeMs { start: i64::MIN, end: start - 1 })
+        };
+        rules.chain([(&[][..], retention.others)]).map(|(matchers, keep)| (matchers, past(keep))).collect()
+    }
+
     /// The times of a series that are left out.
     pub fn left_out(&self, labels: &Labels) -> Vec<RangeMs> {
         let deleted = self.tombstones.iter().filter(|own| all_match(&own.matchers, labels)).map(|own| own.range);

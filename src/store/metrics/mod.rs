@@ -14,16 +14,20 @@ pub mod cardinality;
 pub mod chunk;
 pub mod cursor;
 pub mod data;
+mod explore;
 pub mod flush;
+pub mod gone;
 pub mod head;
 pub mod keep;
 pub mod layout;
 pub mod merge;
 pub mod names;
+pub mod pairs;
 pub mod postings;
 pub mod read;
 pub mod record;
 pub mod record_v2;
+pub mod refused;
 pub mod registry;
 mod replay;
 mod resolve;
@@ -41,11 +45,11 @@ use std::sync::Arc;
 
 use self::accepted::Accepted;
 use self::cache::FrameCache;
-use self::cardinality::Cardinality;
 use self::flush::Slice;
 use self::head::{Head, Heads};
 use self::keep::Keep;
 use self::merge::Rewrites;
+use self::refused::RefusedMetric;
 use self::segment::Part;
 use super::catalog::{Catalog, Names, VALUES_BYTES_MAX};
 use super::codec::Malformed;
@@ -160,7 +164,7 @@ impl Kind for MetricsKind {
 
     fn names(&self, part: &Part) -> Result<Names, StoreError> {
         let mut names: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
-        part.pairs(None, &[], &QueryBudget::unlimited(), &mut |name, value| {
+        part.pairs(None, None, &QueryBudget::unlimited(), &mut |name, value| {
             if !names.contains_key(name) {
                 names.insert(name.to_owned(), (0, BTreeSet::new()));
             }
@@ -259,12 +263,9 @@ impl MetricsStore {
         self.lane.kind().options.active_series_max
     }
 
-    /// The series of the newest head by label; takes time in proportion to their pairs.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`].
-    pub fn cardinality(&self, budget: &QueryBudget) -> Result<Cardinality, StoreError> {
-        self.lane.view().heads.last().map(|head| head.cardinality(budget)).unwrap_or_else(|| Ok(Cardinality::default()))
+    /// Metrics that new series were refused of, those with the most refused samples first.
+    pub fn refused(&self, rows: usize) -> Vec<RefusedMetric> {
+        self.lane.kind().heads.refused.top(rows)
     }
 
     fn resolved(&self, resolve: impl FnOnce(&Head) -> Accepted) -> Result<Appended, StoreError> {

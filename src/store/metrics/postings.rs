@@ -64,6 +64,31 @@ impl Ids<'_> {
     }
 }
 
+impl Ids<'_> {
+    /// How many of them are in `set`.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn count(&self, set: &RoaringBitmap) -> Result<u64, Malformed> {
+        match self {
+            Self::One(id) => Ok(u64::from(set.contains(*id))),
+            Self::Bitmap(bitmap) => Ok(bitmap.intersection_len(set)),
+            Self::Runs(bytes) => {
+                let mut count = 0;
+                visit_runs(bytes, |first, last| {
+                    count += if first == last {
+                        u64::from(set.contains(first))
+                    } else {
+                        set.range_cardinality(first..=last)
+                    };
+                    true
+                })?;
+                Ok(count)
+            }
+        }
+    }
+}
+
 /// Gathers ascending numbers as runs of consecutive ones.
 #[derive(Default)]
 pub struct RunsBuilder {
@@ -297,6 +322,9 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 2, 3, 4, 5, u32::MAX]);
         assert!(Ids::Runs(&bytes).touch(&RoaringBitmap::from_iter([4])).unwrap());
         assert!(!Ids::Runs(&bytes).touch(&RoaringBitmap::from_iter([1, 6])).unwrap());
+        for ids in [Ids::Runs(&bytes), Ids::Bitmap(&set)] {
+            assert_eq!(ids.count(&RoaringBitmap::from_iter([1, 2, 4, 6, u32::MAX])).unwrap(), 3);
+        }
         bytes.extend_from_slice(&[1, 1]);
         assert!(Ids::Runs(&bytes).add_to(&mut set).is_err());
     }

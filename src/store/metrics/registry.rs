@@ -351,15 +351,14 @@ impl Known {
         ids.iter_mut().zip(keyed).for_each(|(own, (_, id))| *own = id);
     }
 
-    /// Hands out each pair that a series of `among` has, with how many of them have it.
-    pub fn count_pairs(&self, among: &RoaringBitmap, mut visit: impl FnMut(&str, &str, u64)) {
-        for (number, pair) in self.pairs.iter().enumerate() {
-            let count = pair.series.count(among);
-            if count > 0 {
-                let (name, value) = self.pair(number as u32);
-                visit(name, value, count);
-            }
-        }
+    /// How many pairs there are.
+    pub fn pair_count(&self) -> u32 {
+        self.pairs.len() as u32
+    }
+
+    /// How many of the series `among` have a pair.
+    pub fn series_among(&self, pair: u32, among: &RoaringBitmap) -> u64 {
+        self.pairs.get(pair as usize).map_or(0, |pair| pair.series.count(among))
     }
 }
 

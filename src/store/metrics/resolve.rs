@@ -183,10 +183,19 @@ impl Head {
         let mut read = Vec::with_capacity(missing.len());
         for at in missing {
             let own = wanted(at);
-            let labels = own.labels.cloned().map_or_else(|| parse(own.bytes), Ok);
-            match labels.and_then(|labels| self.check(labels)) {
-                Ok(labels) => read.push((at, own.rows, labels)),
-                Err((reason, text)) => rejected.add(reason, own.rows, || text),
+            let labels = match own.labels.cloned().map_or_else(|| parse(own.bytes), Ok) {
+                Ok(labels) => labels,
+                Err((reason, text)) => {
+                    rejected.add(reason, own.rows, || text);
+                    continue;
+                }
+            };
+            match self.check(&labels) {
+                Ok(()) => read.push((at, own.rows, labels)),
+                Err((reason, text)) => {
+                    self.refused.add(labels.metric_name(), reason, own.rows);
+                    rejected.add(reason, own.rows, || text);
+                }
             }
         }
         if read.is_empty() {
@@ -196,7 +205,10 @@ impl Head {
         for (at, rows, labels) in read {
             match self.make(&mut known, &labels) {
                 Ok(id) => made(at, id),
-                Err(reason) => rejected.add(reason, rows, || self.limit_text(reason, &labels)),
+                Err(reason) => {
+                    self.refused.add(labels.metric_name(), reason, rows);
+                    rejected.add(reason, rows, || self.limit_text(reason, &labels));
+                }
             }
         }
     }
@@ -238,8 +250,8 @@ impl Head {
         format!("{labels}: there are {limit} active series already, as many as are allowed")
     }
 
-    /// The labels of a new series, if they are within the limits.
-    fn check(&self, labels: Labels) -> Result<Labels, BadLabels> {
+    /// Whether the labels of a new series are within the limits.
+    fn check(&self, labels: &Labels) -> Result<(), BadLabels> {
         let options = &self.options;
         let metric = || -> String { labels.metric_name().chars().take(200).collect() };
         let (count, bytes) = (labels.len(), labels.bytes());
@@ -252,7 +264,7 @@ impl Head {
             let text = format!("a series of {:?} with labels of {bytes} bytes; {LABELS_BYTES_MAX} are kept", metric());
             return Err(("labels_too_long", text));
         }
-        for (name, value) in &labels {
+        for (name, value) in labels {
             let long_value = value.len() > options.label_value_bytes_max && name != METRIC_NAME;
             if name.len() > options.label_name_bytes_max || long_value {
                 let name: String = name.chars().take(100).collect();
@@ -266,7 +278,7 @@ impl Head {
                 return Err(("label_too_long", text));
             }
         }
-        Ok(labels)
+        Ok(())
     }
 }
 

@@ -7,7 +7,6 @@ use super::Options;
 use super::accepted::Accepted;
 use super::head::{Head, Heads};
 use super::registry::Registry;
-use crate::base::limits::QueryBudget;
 use crate::model::batch::{MetricsBatch, SeriesBatch};
 use crate::model::labels::Labels;
 use crate::model::raw::{self, RawMetrics, RawSeries};
@@ -125,17 +124,4 @@ fn the_next_head_goes_on_with_its_series_unless_too_many_are_quiet() {
     third.apply(third.adopt(late));
     let names: Vec<Labels> = third.sorted().iter().map(|series| series.labels()).collect();
     assert_eq!(names, pods(60..80));
-}
-
-#[test]
-fn series_are_counted_by_metric_label_and_pair() {
-    let head = Head::new(Registry::new(), options());
-    take(&head, &pods(0..12));
-    take(&head, &[labels(&[("__name__", "down"), ("pod", "3")])]);
-    let counted = head.cardinality(&QueryBudget::unlimited()).unwrap();
-    assert_eq!((counted.series, counted.pairs), (13, 14));
-    assert_eq!(counted.by_metric, [("down".to_owned(), 1), ("up".to_owned(), 12)].into());
-    let pod = counted.by_label["pod"];
-    assert_eq!((pod.values, pod.series, pod.bytes), (12, 13, 15));
-    assert_eq!(counted.by_pair[&("pod".to_owned(), "3".to_owned())], 2);
 }

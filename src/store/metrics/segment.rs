@@ -160,7 +160,12 @@ impl Part {
         directory
     }
 
-    fn lose_index(&self, error: &StoreError) {
+    /// Whether directory and postings are whole, as far as is known.
+    pub fn has_index(&self) -> bool {
+        !self.index_lost.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lose_index(&self, error: &StoreError) {
         if !self.index_lost.swap(true, Ordering::Relaxed) {
             self.damaged.inc();
             tracing::error!(%error, path = ?self.reader.path(), "the index of a part is damaged; its data is searched instead");
@@ -237,7 +242,7 @@ impl Part {
         })
     }
 
-    fn payload(&self, offset: u64) -> Result<Arc<Vec<u8>>, StoreError> {
+    pub(super) fn payload(&self, offset: u64) -> Result<Arc<Vec<u8>>, StoreError> {
         self.frame(offset, |payload| {
             let bytes = payload.len();
             Ok((payload, bytes))
@@ -259,7 +264,11 @@ impl Part {
         Ok(found)
     }
 
-    fn matched_ever(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<RoaringBitmap, StoreError> {
+    /// The series that satisfy `matchers`.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`].
+    pub fn matched_ever(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<RoaringBitmap, StoreError> {
         if let Some(postings) = self.postings(budget)
             && let Some(found) = self.trusted(matched(&postings, matchers, budget))?
         {
@@ -328,7 +337,7 @@ impl Part {
     }
 
     /// Hands out the label sets of series, or of all, in order.
-    fn walk_labels(
+    pub(super) fn walk_labels(
         &self,
         numbers: Option<&RoaringBitmap>,
         budget: &QueryBudget,
@@ -349,7 +358,7 @@ impl Part {
     }
 
     fn postings<'a, 'b>(&'a self, budget: &'b QueryBudget) -> Option<PartPostings<'a, 'b>> {
-        (!self.index_lost.load(Ordering::Relaxed)).then_some(PartPostings { part: self, budget })
+        self.has_index().then_some(PartPostings { part: self, budget })
     }
 
     /// What the index said; none when it turned out to be damaged.
@@ -364,21 +373,21 @@ impl Part {
         }
     }
 
-    /// Hands out label pairs, of one name or of all, that matching series have; some more than once.
+    /// Hands out label pairs, of one name or of all, that the series `among`, or all, have; some more
+    /// than once.
     ///
     /// # Errors
     /// [`StoreError::Limit`], or what `visit` returns.
     pub fn pairs(
         &self,
         name: Option<&str>,
-        matchers: &[Matcher],
+        among: Option<&RoaringBitmap>,
         budget: &QueryBudget,
         visit: &mut dyn FnMut(&str, &str) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let found = if matchers.is_empty() { None } else { Some(self.matched_ever(matchers, budget)?) };
         if let Some(postings) = self.postings(budget) {
             let answer = postings.visit(name, "", &mut |name, value, ids| {
-                let hit = found.as_ref().map_or(Ok(true), |found| ids.touch(found));
+                let hit = among.map_or(Ok(true), |among| ids.touch(among));
                 if hit.map_err(|Malformed(what)| self.reader.damaged(what))? {
                     visit(name, value)?;
                 }
@@ -388,7 +397,7 @@ impl Part {
                 return Ok(());
             }
         }
-        self.walk_labels(found.as_ref(), budget, &mut |_, labels| {
+        self.walk_labels(among, budget, &mut |_, labels| {
             for (own, value) in &labels {
                 if name.is_none_or(|name| name == own) {
                     visit(own, value)?;

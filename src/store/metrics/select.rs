@@ -5,8 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 use super::cardinality::Cardinality;
+use super::gone::gone;
 use super::head::{Head, same_exemplar};
+use super::keep::Sieve;
+use super::refused::RefusedMetric;
 use super::segment::Part;
 use super::set::{SetBuilder, StoreSet};
 use super::{MetricsKind, MetricsStore};
@@ -22,12 +27,28 @@ use crate::store::{SelectMetrics, SeriesSet, StoreError};
 /// Charged for a series or a string beside its text.
 const ITEM_BYTES: usize = 160;
 
-fn overlapping(view: &View<MetricsKind>, range: RangeMs) -> impl Iterator<Item = &Arc<Part>> {
+pub(super) fn overlapping(view: &View<MetricsKind>, range: RangeMs) -> impl Iterator<Item = &Arc<Part>> {
     view.parts.iter().filter(move |part| part.overlaps(range))
 }
 
-fn heads(view: &View<MetricsKind>, range: RangeMs) -> impl Iterator<Item = &Arc<Head>> {
+pub(super) fn heads(view: &View<MetricsKind>, range: RangeMs) -> impl Iterator<Item = &Arc<Head>> {
     view.heads.iter().filter(move |head| head.overlaps(range))
+}
+
+/// The series of a part whose labels are shown: those that match, but for what a sieve leaves nothing
+/// of; `None` is all of them.
+fn shown(
+    part: &Part,
+    sieve: &Sieve,
+    matchers: &[Matcher],
+    range: RangeMs,
+    budget: &QueryBudget,
+) -> Result<Option<RoaringBitmap>, StoreError> {
+    let gone = if sieve.is_open() { RoaringBitmap::new() } else { gone(part, sieve, range, budget)? };
+    if matchers.is_empty() && gone.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(part.matched_ever(matchers, budget)? - gone))
 }
 
 /// Distinct strings, charged as they come.
@@ -93,18 +114,19 @@ impl SelectMetrics for MetricsStore {
         range: RangeMs,
         budget: &QueryBudget,
     ) -> Result<Vec<String>, StoreError> {
+        let sieves = self.sieves();
         let view = self.lane.view();
         let mut names = Strings::new(budget);
         for part in overlapping(&view, range) {
             let info = part.reader().info();
-            let listed = if matchers.is_empty() {
-                self.lane.env().catalog.label_names(Signal::Metrics, (info.seq, info.index))
-            } else {
-                None
+            let among = shown(part, &sieves.of(Some(part.reader())), matchers, range, budget)?;
+            let listed = match among {
+                None => self.lane.env().catalog.label_names(Signal::Metrics, (info.seq, info.index)),
+                Some(_) => None,
             };
             match listed {
                 Some(listed) => listed.iter().try_for_each(|name| names.add(name))?,
-                None => part.pairs(None, matchers, budget, &mut |name, _| names.add(name))?,
+                None => part.pairs(None, among.as_ref(), budget, &mut |name, _| names.add(name))?,
             }
         }
         for head in heads(&view, range) {
@@ -120,18 +142,19 @@ impl SelectMetrics for MetricsStore {
         range: RangeMs,
         budget: &QueryBudget,
     ) -> Result<Vec<String>, StoreError> {
+        let sieves = self.sieves();
         let view = self.lane.view();
         let mut values = Strings::new(budget);
         for part in overlapping(&view, range) {
             let info = part.reader().info();
-            let listed = if matchers.is_empty() {
-                self.lane.env().catalog.label_values(Signal::Metrics, (info.seq, info.index), name)
-            } else {
-                None
+            let among = shown(part, &sieves.of(Some(part.reader())), matchers, range, budget)?;
+            let listed = match among {
+                None => self.lane.env().catalog.label_values(Signal::Metrics, (info.seq, info.index), name),
+                Some(_) => None,
             };
             match listed {
                 Some(listed) => listed.iter().try_for_each(|value| values.add(value))?,
-                None => part.pairs(Some(name), matchers, budget, &mut |_, value| values.add(value))?,
+                None => part.pairs(Some(name), among.as_ref(), budget, &mut |_, value| values.add(value))?,
             }
         }
         for head in heads(&view, range) {
@@ -140,8 +163,22 @@ impl SelectMetrics for MetricsStore {
         Ok(values.set.into_iter().collect())
     }
 
-    fn cardinality(&self, budget: &QueryBudget) -> Result<Option<Cardinality>, StoreError> {
-        MetricsStore::cardinality(self, budget).map(Some)
+    fn cardinality_now(&self, rows: usize, budget: &QueryBudget) -> Result<Option<Cardinality>, StoreError> {
+        MetricsStore::cardinality_now(self, rows, budget).map(Some)
+    }
+
+    fn cardinality(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: RangeMs,
+        rows: usize,
+        budget: &QueryBudget,
+    ) -> Result<Cardinality, StoreError> {
+        self.cardinality_of(selectors, range, rows, budget)
+    }
+
+    fn refused(&self, rows: usize) -> Vec<RefusedMetric> {
+        MetricsStore::refused(self, rows)
     }
 
     fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {

@@ -9,6 +9,7 @@
 mod facets;
 mod flush;
 mod head;
+mod index;
 mod narrow;
 mod part;
 mod past;

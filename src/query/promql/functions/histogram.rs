@@ -2,12 +2,12 @@
 //! Within a bucket, observations are taken to lie evenly: on a logarithmic scale in exponential
 //! buckets, on a linear one in the zero bucket, custom and classic buckets.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::classic;
 use super::{Function, Imp, arg, row};
 use crate::model::histogram::Histogram;
-use crate::model::labels::METRIC_NAME;
+use crate::model::labels::{Labels, METRIC_NAME};
 use crate::query::promql::PromqlError;
 use crate::query::promql::aggregate::number;
 use crate::query::promql::ast::{Call, Pos};
@@ -264,7 +264,158 @@ fn native_fraction(lower: f64, upper: f64, work: &Work) -> f64 {
     work.buckets().iter().map(part).sum::<f64>() / work.count
 }
 
+/// The classic histogram of one set of labels at one step: (upper bound, cumulative count).
+type ClassicBuckets = Vec<(f64, f64)>;
+
+/// A histogram of either kind at one step, and who it is.
+struct Classic {
+    labels: Labels,
+    name_dropped: bool,
+    /// Series and their bounds.
+    members: Vec<(usize, f64)>,
+    /// A native histogram of the same labels.
+    native: Vec<usize>,
+}
+
 const MIXED_KINDS: &str = "vector contains a mix of classic and native histograms for metric name";
+
+/// Puts series that make up one classic histogram together.
+fn collect(eval: &mut Eval<'_>, vector: &Vector, pos: Pos) -> Vec<Classic> {
+    let mut places: HashMap<Labels, usize> = HashMap::new();
+    let mut all: Vec<Classic> = Vec::new();
+    for (at, series) in vector.iter().enumerate() {
+        let steps = || (0..series.column.steps()).map(|step| series.column.get(step));
+        let has_floats = steps().any(|cell| matches!(cell, CellRef::Float(_)));
+        let has_native = steps().any(|cell| matches!(cell, CellRef::Histogram(_)));
+        let mut place = |labels: Labels, name_dropped: bool| {
+            *places.entry(labels.clone()).or_insert_with(|| {
+                all.push(Classic { labels, name_dropped, members: Vec::new(), native: Vec::new() });
+                all.len() - 1
+            })
+        };
+        let native_place = has_native.then(|| place(series.labels.clone(), series.drop_name));
+        let text = series.labels.value("le");
+        let bound = text.parse::<f64>().ok().filter(|_| has_floats);
+        let float_place = bound.map(|_| place(series.labels.without("le"), series.drop_name));
+        if has_floats && bound.is_none() {
+            let name = series.labels.metric_name();
+            let message =
+                format!("bucket label \"le\" is missing or has a malformed value of {text:?} for metric name {name:?}");
+            eval.warn(pos, message);
+        }
+        if let Some(group) = native_place.and_then(|place| all.get_mut(place)) {
+            group.native.push(at);
+        }
+        if let (Some(group), Some(bound)) = (float_place.and_then(|place| all.get_mut(place)), bound) {
+            group.members.push((at, bound));
+        }
+    }
+    all
+}
+
+impl Classic {
+    fn buckets(&self, vector: &Vector, step: usize) -> ClassicBuckets {
+        let mut buckets: ClassicBuckets = Vec::with_capacity(self.members.len());
+        for (at, bound) in &self.members {
+            if let Some(CellRef::Float(count)) = vector.get(*at).map(|series| series.column.get(step)) {
+                buckets.push((*bound, count));
+            }
+        }
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        buckets.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 += later.1;
+            }
+            same
+        });
+        buckets
+    }
+
+    fn native<'v>(&self, vector: &'v Vector, step: usize) -> Option<&'v Arc<Histogram>> {
+        self.native.iter().find_map(|at| match vector.get(*at)?.column.get(step) {
+            CellRef::Histogram(histogram) => Some(histogram),
+            CellRef::None | CellRef::Float(_) => None,
+        })
+    }
+}
+
+/// How much counts had to be raised so that they never fall: not, within rounding, or more.
+fn make_monotonic(buckets: &mut ClassicBuckets) -> bool {
+    let mut most = f64::NEG_INFINITY;
+    let mut forced = false;
+    for (_, count) in buckets.iter_mut() {
+        if *count < most {
+            forced |= (most - *count) / most.abs().max(count.abs()) > 1e-12;
+            *count = most;
+        } else if *count - most <= 1e-12 * count.abs().max(most.abs()) && most.is_finite() {
+            *count = most;
+        } else {
+            most = *count;
+        }
+    }
+    forced
+}
+
+fn classic_quantile(q: f64, buckets: &ClassicBuckets) -> f64 {
+    if q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    let Some(((_, total), finite)) = buckets.split_last().filter(|(last, _)| last.0 == f64::INFINITY) else {
+        return f64::NAN;
+    };
+    if finite.is_empty() || *total == 0.0 || total.is_nan() {
+        return f64::NAN;
+    }
+    let rank = q * total;
+    let place = finite.partition_point(|(_, count)| *count < rank);
+    let Some((upper, count)) = finite.get(place) else { return finite.last().map_or(f64::NAN, |(bound, _)| *bound) };
+    let (lower, before) = match place.checked_sub(1).and_then(|place| finite.get(place)) {
+        Some((bound, count)) => (*bound, *count),
+        None if *upper <= 0.0 => return *upper,
+        None => (0.0, 0.0),
+    };
+    lower + (upper - lower) * (rank - before) / (count - before)
+}
+
+fn classic_fraction(lower: f64, upper: f64, buckets: &ClassicBuckets) -> f64 {
+    if buckets.last().is_none_or(|last| last.0 != f64::INFINITY) || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    let total = buckets.last().map_or(0.0, |last| last.1);
+    if total == 0.0 || total.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let rank = |value: f64, is_lower: bool| {
+        let mut low = if buckets.first().is_some_and(|first| first.0 <= 0.0) { f64::NEG_INFINITY } else { 0.0 };
+        let mut before = 0.0;
+        for (bound, count) in buckets {
+            if value >= *bound {
+                (low, before) = (*bound, *count);
+                continue;
+            }
+            if low == f64::NEG_INFINITY {
+                // Nothing can be told of where in a bucket without lower bound observations lie.
+                return if value > f64::NEG_INFINITY && is_lower { *count } else { before };
+            }
+            if value <= low || *bound == f64::INFINITY {
+                return before;
+            }
+            return before + (count - before) * (value - low) / (bound - low);
+        }
+        total
+    };
+    (rank(upper, false) - rank(lower, true)).max(0.0) / total
+}
 
 /// What is asked of each histogram.
 enum Ask<'a> {
@@ -280,7 +431,7 @@ fn of_histograms(
     ask: &Ask<'_>,
 ) -> Result<Vector, PromqlError> {
     let mut result = Vec::new();
-    for classic in classic::collect(eval, vector, pos) {
+    for classic in collect(eval, vector, pos) {
         let mut column = eval.column(grid)?;
         for step in 0..grid.steps {
             eval.spend(20 + classic.members.len())?;
@@ -298,7 +449,7 @@ fn of_histograms(
             } else if buckets.is_empty() {
                 continue;
             } else {
-                let forced = classic::make_monotonic(&mut buckets);
+                let forced = make_monotonic(&mut buckets);
                 match ask {
                     Ask::Quantile(q) => {
                         if forced {
@@ -306,9 +457,9 @@ fn of_histograms(
                                 "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name {name:?}"
                             ));
                         }
-                        classic::quantile(at(q), &buckets)
+                        classic_quantile(at(q), &buckets)
                     }
-                    Ask::Fraction(lower, upper) => classic::fraction(at(lower), at(upper), &buckets),
+                    Ask::Fraction(lower, upper) => classic_fraction(at(lower), at(upper), &buckets),
                 }
             };
             column.set(step, Some(Cell::Float(value)));

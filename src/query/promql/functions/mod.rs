@@ -1,7 +1,6 @@
 //! The functions of PromQL: one row each, and how a row is called.
 //! The parser owns the signatures; a test parses each row's example.
 
-mod classic;
 mod edges;
 pub mod histogram;
 mod label;

@@ -75,6 +75,10 @@ pub trait Kind: Send + Sync + Sized + 'static {
     fn names(&self, part: &Self::Part) -> Result<Names, StoreError>;
     /// Whether parts of this kind can be merged.
     const MERGES: bool = false;
+    /// Bytes of memory that a merge takes for reading a part, by estimate.
+    fn merge_bytes(&self, _part: &Self::Part) -> u64 {
+        0
+    }
     /// Writes what `parts`, oldest first, hold as one part, without what was deleted; says whether
     /// there is anything left to keep.
     ///
@@ -128,11 +132,18 @@ pub struct LaneOptions {
     pub head_bytes_max: usize,
     /// A head of this age is flushed, in milliseconds.
     pub head_age_ms_max: i64,
+    /// Parts that together span more than a day are merged if reading them takes no more memory.
+    pub merge_bytes_max: u64,
 }
 
 impl Default for LaneOptions {
     fn default() -> Self {
-        Self { wal: WalOptions::default(), head_bytes_max: 256 << 20, head_age_ms_max: 2 * 3600 * 1000 }
+        Self {
+            wal: WalOptions::default(),
+            head_bytes_max: 256 << 20,
+            head_age_ms_max: 2 * 3600 * 1000,
+            merge_bytes_max: 64 << 20,
+        }
     }
 }
 

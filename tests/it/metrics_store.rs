@@ -415,6 +415,33 @@ fn heads_that_were_flushed_early_become_one_part_and_whole_ones_wait_for_others(
 }
 
 #[test]
+fn old_data_of_many_days_is_merged_as_far_as_memory_allows() {
+    for (merge_bytes_max, whole) in [(64 << 20, true), (100 << 10, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = options();
+        options.lane.merge_bytes_max = merge_bytes_max;
+        let store = MetricsStore::open(&env(dir.path()), options).unwrap();
+        let mut random = Random(7);
+        let old = (NOW_MS / DAY_MS - 800) / 400 * 400 * DAY_MS;
+        // Eight times ten days, of some 25 KB each.
+        for part in 0..8 {
+            let times = (0..1_200).map(|at| old + part * 10 * DAY_MS + at * 720_000);
+            for series in 0..2 {
+                let samples: Vec<_> = times.clone().map(|t| (t, f64::from_bits(random.next()))).collect();
+                store.append(&one_series(series, &samples)).unwrap();
+            }
+            store.lane().flush().unwrap();
+        }
+        assert_eq!(parts(dir.path()).len(), 8);
+        let before = everything(&store);
+        store.lane().merge(&mut pace()).unwrap();
+        let left = parts(dir.path()).len();
+        assert!(if whole { left == 1 } else { (3..8).contains(&left) }, "{left} with {merge_bytes_max}");
+        compare(&everything(&store), &before, "merged");
+    }
+}
+
+#[test]
 fn a_deleted_sample_is_gone_also_from_the_disk_and_one_sent_again_is_seen() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());

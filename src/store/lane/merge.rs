@@ -191,19 +191,21 @@ impl<K: Kind> Lane<K> {
         let mut best: Option<(&[Arc<K::Part>], u64)> = None;
         let head_time = self.options.head_age_ms_max.saturating_mul(K::DAY / 86_400_000);
         for from in 0..run.len().min(4 * PARTS_MAX) {
-            let (mut total, mut largest) = (0u64, 0u64);
+            let (mut total, mut largest, mut memory) = (0u64, 0u64, 0u64);
             let (mut first, mut last) = (i64::MAX, i64::MIN);
             for (at, part) in run.iter().enumerate().skip(from).take(PARTS_MAX) {
                 let (bytes, info) = (K::reader(part).bytes(), K::reader(part).info());
                 (total, largest) = (total.saturating_add(bytes), largest.max(bytes));
                 (first, last) = (first.min(info.min_t), last.max(info.max_t));
+                memory = memory.saturating_add(self.kind.merge_bytes(part));
+                let fits = last.saturating_sub(first) <= K::DAY || memory <= self.options.merge_bytes_max;
                 let of_one_head = last.saturating_sub(first) <= head_time;
                 let least = if of_one_head { PARTS_MIN_CLOSED } else { least };
                 let length = at + 1 - from;
                 let worth = (total - largest).saturating_mul(LARGEST_SHARE) >= largest || length >= PARTS_MANY;
                 let better = best.is_none_or(|(own, bytes)| length > own.len() || length == own.len() && total < bytes);
                 let piece = run.get(from..=at).unwrap_or_default();
-                if length >= least && total <= BYTES_MAX && worth && better && in_order::<K>(piece, all) {
+                if length >= least && total <= BYTES_MAX && fits && worth && better && in_order::<K>(piece, all) {
                     best = Some((piece, total));
                 }
             }

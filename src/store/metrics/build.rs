@@ -69,6 +69,8 @@ struct Group {
     /// Encoded columns and their numbers.
     known: AHashMap<Box<[u8]>, u32>,
     presence: RunsBuilder,
+    /// Bytes of its open frames that the builder has counted.
+    counted: usize,
 }
 
 /// Writes one part.
@@ -83,6 +85,8 @@ pub struct PartBuilder<'a> {
     metadata: Vec<u8>,
     rows: u64,
     known_bytes: usize,
+    /// Bytes of open frames of all groups.
+    open_bytes: usize,
     column: Vec<u8>,
     work: floats::Work,
 }
@@ -101,6 +105,7 @@ impl<'a> PartBuilder<'a> {
             metadata: Vec::new(),
             rows: 0,
             known_bytes: 0,
+            open_bytes: 0,
             column: Vec::new(),
             work: floats::Work::default(),
         }
@@ -248,18 +253,21 @@ impl<'a> PartBuilder<'a> {
     /// Closes frames that are large enough.
     fn close_full(&mut self, first: i64) -> Result<(), StoreError> {
         let number = first >> GROUP_SHIFT;
-        if let Some(group) = self.groups.get_mut(&number)
-            && group.data.bytes() >= FRAME_BYTES
-        {
+        let Some(group) = self.groups.get_mut(&number) else { return Ok(()) };
+        if group.data.bytes() >= FRAME_BYTES {
             group.close_data(number, self.out)?;
-            // Many groups with little in each: samples of many days.
-            let open = |group: &Group| group.data.bytes() + group.times.len();
-            if self.groups.len() > 64 && self.groups.values().map(open).sum::<usize>() > OPEN_BYTES_MAX {
-                for (number, group) in &mut self.groups {
-                    group.close_data(*number, self.out)?;
-                    group.close_times(self.out)?;
-                }
+        }
+        let open = group.data.bytes() + group.times.len();
+        self.open_bytes = self.open_bytes + open - group.counted;
+        group.counted = open;
+        // Many groups with little in each: samples of many days. Their memory goes, too.
+        if self.open_bytes > OPEN_BYTES_MAX {
+            for (number, group) in &mut self.groups {
+                group.close_data(*number, self.out)?;
+                group.close_times(self.out)?;
+                (group.data, group.times, group.counted) = (DataBuilder::default(), Vec::new(), 0);
             }
+            self.open_bytes = 0;
         }
         Ok(())
     }
@@ -433,6 +441,44 @@ impl PostingsFrames<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::disk::{Disk, RealDisk};
+    use crate::model::batch::Signal;
+    use crate::store::part::PartInfo;
+    use std::sync::Arc;
+
+    #[test]
+    fn samples_of_many_months_take_no_more_memory_than_those_of_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let info = PartInfo {
+            signal: Signal::Metrics,
+            seq: 1,
+            index: 0,
+            group: 0,
+            min_t: 0,
+            max_t: i64::MAX,
+            rows: 0,
+            created_ms: 0,
+        };
+        let mut out = PartWriter::create(&disk, dir.path(), info).unwrap();
+        let mut builder = PartBuilder::new(&mut out);
+        let (mut seed, mut most, mut all) = (1u64, 0, 0);
+        for series in 0..40 {
+            let labels = Labels::from_pairs([("pod", format!("{series:04}"))]).unwrap();
+            let times: Vec<i64> =
+                (0..2_000).flat_map(|group| (0..16).map(move |at| (group << GROUP_SHIFT) + at)).collect();
+            let mut random = || {
+                seed = seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(99);
+                f64::from_bits(seed)
+            };
+            let values: Vec<f64> = times.iter().map(|_| random()).collect();
+            builder.series(&labels, Samples { times: &times, values: &values, ..Samples::default() }).unwrap();
+            let open: usize = builder.groups.values().map(|own| own.data.bytes() + own.times.capacity()).sum();
+            (most, all) = (most.max(open), all + 8 * values.len());
+        }
+        builder.finish().unwrap();
+        assert!(all > OPEN_BYTES_MAX && most < OPEN_BYTES_MAX + OPEN_BYTES_MAX / 8, "{most} of {all}");
+    }
 
     #[test]
     fn usual_intervals_give_windows_of_two_or_three_hundred_samples_also_with_gaps() {

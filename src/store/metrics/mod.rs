@@ -194,6 +194,10 @@ impl Kind for MetricsKind {
         merge::merge(&parts, &self.keep.sieves(self.clock.now_ms()), out, pace)
     }
 
+    fn merge_bytes(&self, part: &Part) -> u64 {
+        part.scan_bytes()
+    }
+
     fn wants_rewrite(&self, part: &Part) -> Result<bool, StoreError> {
         self.rewrites.wanted(part, &self.keep, self.clock.now_ms())
     }

@@ -35,6 +35,9 @@ use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
 use crate::store::part::{FrameRef, PartReader};
 
+/// How much larger times are when they are decoded, for an estimate.
+const TIMES_DECODED: u64 = 16;
+
 /// Numbers of parts in this process.
 static PARTS: AtomicU64 = AtomicU64::new(0);
 
@@ -69,6 +72,7 @@ pub struct Part {
     /// Frames known to be damaged, by offset.
     lost: Mutex<BTreeSet<u64>>,
     damaged: Cell,
+    scan_bytes: u64,
 }
 
 impl Drop for Part {
@@ -88,6 +92,7 @@ impl Part {
             index_lost: AtomicBool::new(false),
             lost: Mutex::default(),
             damaged,
+            scan_bytes: 0,
         };
         let frame = part.reader.frames().iter().rev().find(|frame| frame.kind == FRAME_DIRECTORY).copied();
         let directory = frame.ok_or_else(|| part.reader.damaged("its directory is missing")).and_then(|frame| {
@@ -98,7 +103,21 @@ impl Part {
             part.lose_index(&error);
             part.rebuilt_directory()
         });
+        part.scan_bytes = part.directory.groups.iter().map(|group| part.group_bytes(group)).sum();
         part
+    }
+
+    /// Bytes of memory that reading all of it series by series takes, by estimate: of each group a frame
+    /// of blocks and one of times, decoded.
+    pub fn scan_bytes(&self) -> u64 {
+        self.scan_bytes
+    }
+
+    fn group_bytes(&self, group: &GroupRef) -> u64 {
+        let raw = |offset: u64| self.find(offset).map_or(0, |frame| u64::from(frame.raw));
+        let data = group.data.iter().map(|own| raw(own.offset)).max().unwrap_or_default();
+        let times = group.times.iter().map(|own| raw(own.offset)).max().unwrap_or_default();
+        data + data / 2 + times * TIMES_DECODED
     }
 
     /// Its container.

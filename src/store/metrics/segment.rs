@@ -8,6 +8,9 @@
 //! holds. Damage is logged and counted once for each frame.
 //! Bytes: docs/format/metrics.md.
 
+mod exemplars;
+mod pairs;
+
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,21 +21,18 @@ use roaring::RoaringBitmap;
 
 use super::cache::FrameCache;
 use super::layout::{
-    DataFrame, DataRef, Directory, FRAME_DATA, FRAME_DIRECTORY, FRAME_EXEMPLARS, FRAME_METADATA, FRAME_SERIES,
-    FRAME_TIMES, GroupRef, SeriesFrame, SeriesRef, TimesFrame, TimesRef, key,
+    DataFrame, DataRef, Directory, FRAME_DATA, FRAME_DIRECTORY, FRAME_SERIES, FRAME_TIMES, GroupRef, SeriesFrame,
+    SeriesRef, TimesFrame, TimesRef,
 };
 use super::names::Keys;
-use super::postings::{Ids, Postings, Visit, matched};
-use super::record::{take_exemplar, take_labels, take_metadata};
+use super::postings::{Ids, Postings, matched};
 use crate::base::counters::Cell;
 use crate::base::limits::QueryBudget;
-use crate::model::batch::MetricMetadata;
-use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::matcher::{Matcher, all_match};
 use crate::model::time::RangeMs;
 use crate::store::StoreError;
-use crate::store::codec::{Malformed, Reader};
+use crate::store::codec::Malformed;
 use crate::store::part::{FrameRef, PartReader};
 
 /// How much larger times are when they are decoded, for an estimate.
@@ -376,8 +376,8 @@ impl Part {
         Ok(())
     }
 
-    fn postings<'a, 'b>(&'a self, budget: &'b QueryBudget) -> Option<PartPostings<'a, 'b>> {
-        self.has_index().then_some(PartPostings { part: self, budget })
+    fn postings<'a, 'b>(&'a self, budget: &'b QueryBudget) -> Option<pairs::PartPostings<'a, 'b>> {
+        self.has_index().then_some(pairs::PartPostings { part: self, budget })
     }
 
     /// What the index said; none when it turned out to be damaged.
@@ -425,175 +425,19 @@ impl Part {
             Ok(())
         })
     }
-
-    /// The payloads of all frames of a kind that are whole, one after the other.
-    fn each_frame(
-        &self,
-        kind: u8,
-        budget: &QueryBudget,
-        work: &mut dyn FnMut(&mut Reader<'_>) -> Result<(), Halt>,
-    ) -> Result<(), StoreError> {
-        for frame in self.reader.frames().iter().filter(|frame| frame.kind == kind) {
-            budget.check()?;
-            let bytes = frame.raw as usize + frame.stored as usize;
-            budget.charge(bytes)?;
-            match self.reader.read(*frame) {
-                Ok(payload) => {
-                    let mut reader = Reader::new(&payload);
-                    while !reader.is_empty() {
-                        match work(&mut reader) {
-                            Ok(()) => {}
-                            Err(Halt::Store(error)) => return Err(error),
-                            Err(Halt::Malformed(Malformed(what))) => {
-                                self.lose_frame(frame.offset, what);
-                                break;
-                            }
-                        }
-                    }
-                }
-                Err(error) => self.lose_frame(frame.offset, &error.to_string()),
-            }
-            budget.release(bytes);
-        }
-        Ok(())
-    }
-
-    /// Hands out exemplars of matching series in `range`.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`].
-    pub fn exemplars(
-        &self,
-        matchers: &[Matcher],
-        range: RangeMs,
-        budget: &QueryBudget,
-        visit: &mut dyn FnMut(&Labels, Exemplar) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.each_frame(FRAME_EXEMPLARS, budget, &mut |reader| {
-            let (labels, exemplars) = take_exemplars(reader)?;
-            if all_match(matchers, &labels) {
-                for exemplar in exemplars.into_iter().filter(|exemplar| range.contains(exemplar.t)) {
-                    visit(&labels, exemplar)?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// The metadata in it.
-    pub fn metadata(&self) -> Vec<MetricMetadata> {
-        let mut all = Vec::new();
-        let read = self.each_frame(FRAME_METADATA, &QueryBudget::unlimited(), &mut |reader| {
-            all.push(take_metadata(reader)?);
-            Ok(())
-        });
-        debug_assert!(read.is_ok(), "nothing in it can fail");
-        all
-    }
-}
-
-fn take_exemplars(reader: &mut Reader<'_>) -> Result<(Labels, Vec<Exemplar>), Malformed> {
-    let labels = take_labels(reader)?;
-    let mut exemplars = Vec::new();
-    for _ in 0..reader.count(reader.rest().len())? {
-        exemplars.push(take_exemplar(reader)?);
-    }
-    Ok((labels, exemplars))
-}
-
-struct PartPostings<'a, 'b> {
-    part: &'a Part,
-    budget: &'b QueryBudget,
-}
-
-impl PartPostings<'_, '_> {
-    /// Reads the frames that can hold pairs `from..=to`, as keys.
-    fn frames(
-        &self,
-        from: (&str, &[u8]),
-        to: Option<(&str, &[u8])>,
-        visit: &mut dyn FnMut(&[u8]) -> Result<(), Malformed>,
-    ) -> Result<(), StoreError> {
-        let refs = &self.part.directory.postings;
-        for (at, own) in refs.iter().enumerate() {
-            let begins_after = to.is_some_and(|to| (own.name.as_str(), own.value.as_slice()) > to);
-            let ends_before = refs.get(at + 1).is_some_and(|next| (next.name.as_str(), next.value.as_slice()) < from);
-            if begins_after || ends_before {
-                continue;
-            }
-            self.budget.check()?;
-            let payload = self.part.payload(own.offset)?;
-            visit(&payload).map_err(|Malformed(what)| self.part.reader.damaged(what))?;
-        }
-        Ok(())
-    }
-}
-
-/// Hands out the pairs of a postings frame until `visit` says no.
-fn visit_pairs(
-    payload: &[u8],
-    mut visit: impl FnMut(&str, &str, Ids<'_>) -> Result<bool, Malformed>,
-) -> Result<(), Malformed> {
-    let mut reader = Reader::new(payload);
-    while !reader.is_empty() {
-        let name = reader.str()?;
-        for _ in 0..reader.count(payload.len())? {
-            let (value, runs) = (reader.str()?, reader.bytes()?);
-            if !visit(name, value, Ids::Runs(runs))? {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-impl Postings for PartPostings<'_, '_> {
-    fn all(&self) -> RoaringBitmap {
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.part.directory.count);
-        all
-    }
-
-    fn add(&self, name: &str, value: &str, set: &mut RoaringBitmap) -> Result<(), StoreError> {
-        let wanted = (name, key(value));
-        self.frames(wanted, Some(wanted), &mut |payload| {
-            visit_pairs(payload, |own_name, own_value, ids| {
-                if (own_name, own_value) == (name, value) {
-                    ids.add_to(set)?;
-                }
-                Ok((own_name, own_value) < (name, value))
-            })
-        })
-    }
-
-    fn visit(&self, name: Option<&str>, prefix: &str, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let mut failure = None;
-        // No value with the prefix is larger than this one.
-        let mut last = key(prefix).to_vec();
-        last.resize(last.len() + 65, 0xFF);
-        let from = (name.unwrap_or_default(), key(prefix));
-        self.frames(from, name.map(|name| (name, last.as_slice())), &mut |payload| {
-            visit_pairs(payload, |own_name, value, ids| {
-                if failure.is_none() && name.is_none_or(|name| name == own_name) && value.starts_with(prefix) {
-                    failure = visit(own_name, value, ids).err();
-                }
-                Ok(failure.is_none() && name.is_none_or(|name| own_name <= name))
-            })
-        })?;
-        failure.map_or(Ok(()), Err)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::codec::Reader;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn no_bytes_panic_the_decoders(bytes: Vec<u8>) {
-            let _ = visit_pairs(&bytes, |_, _, ids| ids.add_to(&mut RoaringBitmap::new()).map(|()| true));
-            let _ = take_exemplars(&mut Reader::new(&bytes));
+            let _ = pairs::visit_pairs(&bytes, |_, _, ids| ids.add_to(&mut RoaringBitmap::new()).map(|()| true));
+            let _ = exemplars::take_exemplars(&mut Reader::new(&bytes));
         }
     }
 }

@@ -6,6 +6,7 @@
 mod date;
 mod exec;
 mod functions;
+mod printf;
 mod read;
 mod value;
 

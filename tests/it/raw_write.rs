@@ -9,7 +9,7 @@ use trilith::wire::limits;
 use trilith::wire::prometheus::{decode_v1, decode_v1_raw, decode_v2, decode_v2_raw, parse_labels};
 use trilith::wire::protobuf::{put_bytes, put_double, put_message, put_uint, put_varint};
 
-use super::metrics_store::{NOW_MS, everything, open};
+use super::metrics_model::{NOW_MS, everything, open};
 
 #[derive(Clone, Debug)]
 struct Series {

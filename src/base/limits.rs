@@ -171,7 +171,7 @@ impl QueryBudget {
     }
 
     /// Counts `rows` samples, lines or spans that the query touches, and looks at the clock with
-    /// every [`ROWS_PER_CHECK`] of them.
+    /// the first and with every [`ROWS_PER_CHECK`] of them.
     ///
     /// # Errors
     /// [`LimitError::QueryRows`] over the limit, or what [`check`](Self::check) says.
@@ -182,7 +182,8 @@ impl QueryBudget {
         if after > self.rows_max {
             return Err(LimitError::QueryRows { limit: self.rows_max });
         }
-        if before / ROWS_PER_CHECK != after / ROWS_PER_CHECK { self.check() } else { self.check_canceled() }
+        let looks = before == 0 || before / ROWS_PER_CHECK != after / ROWS_PER_CHECK;
+        if looks { self.check() } else { self.check_canceled() }
     }
 
     /// Rows touched so far.

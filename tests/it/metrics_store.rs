@@ -13,7 +13,7 @@ use trilith::store::series_set;
 use trilith::store::{AppendMetrics, SelectMetrics};
 
 use super::metrics_model::{
-    DAY_MS, Model, NOW_MS, Random, check, env, everything, labels, one_series, open, options, pace, parts,
+    DAY_MS, Model, NOW_MS, Random, check, compare, env, everything, labels, one_series, open, options, pace, parts,
     random_batch, random_matchers, select,
 };
 

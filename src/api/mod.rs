@@ -3,6 +3,7 @@
 
 mod form;
 pub mod jaeger;
+mod json;
 pub mod loki;
 pub mod own;
 pub mod prometheus;

@@ -24,7 +24,7 @@ pub(super) async fn labels(State(context): State<Context>, params: Params) -> Re
         let mut body = String::from("{\"detectedLabels\":[");
         for (at, label) in labels.iter().enumerate() {
             body.push_str(if at > 0 { ",{\"label\":" } else { "{\"label\":" });
-            json::push_text(&mut body, &label.label);
+            json::string(&mut body, &label.label);
             body.push_str(&format!(",\"cardinality\":{}}}", label.cardinality));
         }
         body.push_str("]}");
@@ -53,17 +53,17 @@ pub(super) async fn fields(State(context): State<Context>, params: Params) -> Re
         let mut body = String::from("{\"fields\":[");
         for (at, field) in fields.iter().enumerate() {
             body.push_str(if at > 0 { ",{\"label\":" } else { "{\"label\":" });
-            json::push_text(&mut body, &field.label);
+            json::string(&mut body, &field.label);
             body.push_str(&format!(",\"type\":\"{}\",\"cardinality\":{}", field.kind.name(), field.cardinality));
             body.push_str(",\"parsers\":");
             if field.parsers.is_empty() {
                 body.push_str("null");
             } else {
-                json::push_texts(&mut body, &field.parsers);
+                json::strings(&mut body, &field.parsers);
             }
             if !field.json_path.is_empty() {
                 body.push_str(",\"jsonPath\":");
-                json::push_texts(&mut body, &field.json_path);
+                json::strings(&mut body, &field.json_path);
             }
             body.push('}');
         }
@@ -81,7 +81,7 @@ pub(super) async fn values(State(context): State<Context>, Path(name): Path<Stri
         let mut values = detected_field_values(context.logs.as_ref(), &name, &expr, query, budget)?;
         values.truncate(limit);
         let mut body = String::from("{\"values\":");
-        json::push_texts(&mut body, &values);
+        json::strings(&mut body, &values);
         body.push_str(&format!(",\"limit\":{limit}}}"));
         Ok(body)
     })

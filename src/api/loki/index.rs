@@ -86,7 +86,7 @@ pub(super) async fn volume(State(context): State<Context>, params: Params) -> Re
         let mut result = String::from("[");
         for (at, (labels, bytes)) in volumes.iter().enumerate() {
             result.push_str(if at > 0 { ",{\"metric\":" } else { "{\"metric\":" });
-            json::push_object(&mut result, labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            json::object(&mut result, labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
             result.push_str(",\"value\":[");
             json::push_seconds(&mut result, range.end);
             result.push_str(&format!(",\"{bytes}\"]}}"));

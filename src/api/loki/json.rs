@@ -5,58 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::api::json::list;
+pub(super) use crate::api::json::{object, string};
 use crate::model::labels::Labels;
 use crate::query::logql::{Line, Series, Stats};
 
-/// Adds a JSON string.
-pub(super) fn push_text(out: &mut String, text: &str) {
-    out.push('"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.push_str(text.get(plain..at).unwrap_or_default());
-        plain = at + 1;
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            _ => {
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-        }
-    }
-    out.push_str(text.get(plain..).unwrap_or_default());
-    out.push('"');
-}
-
-/// Adds an object of texts.
-pub(super) fn push_object<'a>(out: &mut String, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
-    out.push('{');
-    for (at, (name, value)) in pairs.into_iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        push_text(out, name);
-        out.push(':');
-        push_text(out, value);
-    }
-    out.push('}');
-}
-
 /// Adds a list of texts.
-pub(super) fn push_texts<S: AsRef<str>>(out: &mut String, texts: impl IntoIterator<Item = S>) {
-    out.push('[');
-    for (at, text) in texts.into_iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        push_text(out, text.as_ref());
-    }
-    out.push(']');
+pub(super) fn strings<S: AsRef<str>>(out: &mut String, texts: impl IntoIterator<Item = S>) {
+    list(out, texts, |out, text| string(out, text.as_ref()));
 }
 
 /// Adds seconds, with as many digits as the nanoseconds need.
@@ -117,7 +73,7 @@ pub(super) fn series(series: &[Series], instant: bool) -> String {
     let mut out = String::from("[");
     for (at, series) in series.iter().enumerate() {
         out.push_str(if at > 0 { ",{\"metric\":" } else { "{\"metric\":" });
-        push_object(&mut out, series.labels.iter());
+        object(&mut out, series.labels.iter());
         match series.points.first() {
             Some(point) if instant => {
                 out.push_str(",\"value\":");
@@ -151,11 +107,11 @@ pub(super) fn streams(lines: &[Line], categorize: bool) -> String {
     let mut out = String::from("[");
     for (at, (labels, lines)) in by_labels.into_iter().enumerate() {
         out.push_str(if at > 0 { ",{\"stream\":" } else { "{\"stream\":" });
-        push_object(&mut out, labels);
+        object(&mut out, labels);
         out.push_str(",\"values\":[");
         for (at, line) in lines.into_iter().enumerate() {
             let _ = write!(out, "{}\"{}\",", if at > 0 { ",[" } else { "[" }, line.t);
-            push_text(&mut out, &line.line);
+            string(&mut out, &line.line);
             if categorize {
                 out.push(',');
                 push_categories(&mut out, &line.metadata, &line.parsed);
@@ -172,11 +128,11 @@ fn push_categories(out: &mut String, metadata: &Labels, parsed: &[(String, Strin
     out.push('{');
     if !metadata.is_empty() {
         out.push_str("\"structuredMetadata\":");
-        push_object(out, metadata.iter());
+        object(out, metadata.iter());
     }
     if !parsed.is_empty() {
         out.push_str(if metadata.is_empty() { "\"parsed\":" } else { ",\"parsed\":" });
-        push_object(out, parsed.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        object(out, parsed.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     }
     out.push('}');
 }
@@ -191,15 +147,6 @@ fn all_labels(line: &Line) -> Vec<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_survive_a_parser() {
-        for text in ["", "a\"b\\c\n\r\t\u{1}ü😀", "plain"] {
-            let mut out = String::new();
-            push_text(&mut out, text);
-            assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
-        }
-    }
 
     #[test]
     fn seconds_have_no_needless_digits() {

@@ -13,7 +13,7 @@ use crate::query::logql::parse_selector;
 
 fn list<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
     let mut body = String::from("{\"status\":\"success\",\"data\":");
-    json::push_texts(&mut body, texts);
+    json::strings(&mut body, texts);
     body.push('}');
     body
 }
@@ -55,7 +55,7 @@ pub(super) async fn series(State(context): State<Context>, params: Params) -> Re
         let mut body = String::from("{\"status\":\"success\",\"data\":[");
         for (at, labels) in found.iter().enumerate() {
             body.push_str(if at > 0 { "," } else { "" });
-            json::push_object(&mut body, labels.iter());
+            json::object(&mut body, labels.iter());
         }
         body.push_str("]}");
         Ok(body)

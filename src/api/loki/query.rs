@@ -117,12 +117,12 @@ pub(super) async fn format(params: Params) -> Response {
     match parse(params.query()) {
         Ok(expr) => {
             let mut text = String::new();
-            json::push_text(&mut text, &expr.to_string());
+            json::string(&mut text, &expr.to_string());
             json_response(format!("{{\"status\":\"success\",\"data\":{text}}}"))
         }
         Err(error) => {
             let mut text = String::new();
-            json::push_text(&mut text, &error.to_string());
+            json::string(&mut text, &error.to_string());
             let body = json_response(format!("{{\"status\":\"invalid-query\",\"error\":{text}}}"));
             (StatusCode::BAD_REQUEST, body).into_response()
         }

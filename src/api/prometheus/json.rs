@@ -5,60 +5,16 @@ use std::time::Duration;
 
 use super::number;
 pub(super) use super::number::time;
+use crate::api::json::object;
+pub(super) use crate::api::json::{list, string};
 use crate::api::stream::{Sink, StreamError};
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
 use crate::query::promql::{Answer, AnswerSeries, AnswerValue, Work};
 
-/// A string with its quotes.
-pub(super) fn string(out: &mut String, text: &str) {
-    out.push('"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.push_str(text.get(plain..at).unwrap_or_default());
-        plain = at + 1;
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            _ => {
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-        }
-    }
-    out.push_str(text.get(plain..).unwrap_or_default());
-    out.push('"');
-}
-
-/// Items with commas between them, in square brackets.
-pub(super) fn list<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
-    out.push('[');
-    for (at, item) in items.into_iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        write(out, item);
-    }
-    out.push(']');
-}
-
 /// Labels as an object.
 pub(super) fn labels(out: &mut String, labels: &Labels) {
-    out.push('{');
-    for (at, (name, value)) in labels.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        string(out, name);
-        out.push(':');
-        string(out, value);
-    }
-    out.push('}');
+    object(out, labels.iter());
 }
 
 /// A float as a string.
@@ -274,16 +230,4 @@ pub(super) fn limited<T>(
     notes(&mut sink.text, "warnings", truncated.then_some(TRUNCATED).into_iter());
     sink.text.push('}');
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_escaped() {
-        let mut out = String::new();
-        string(&mut out, "a\"\\\u{1}\nü");
-        assert_eq!(out, "\"a\\\"\\\\\\u0001\\nü\"");
-    }
 }

@@ -105,7 +105,7 @@ fn heads_that_were_flushed_early_become_one_part_and_whole_ones_wait_for_others(
         store.lane().flush().unwrap();
     };
     // Two parts of two hours.
-    [0, 100].map(flush_at);
+    [0, 100].into_iter().for_each(flush_at);
     assert_eq!(store.lane().merge(&mut pace()).unwrap(), 1);
     assert_eq!(parts(dir.path()).len(), 1);
     // What lies further apart is written anew with more of its like.

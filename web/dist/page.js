@@ -136,6 +136,33 @@ async function showStored(status, metrics) {
   show("traces", services);
 }
 
+// Counting takes the server a moment, so it is asked when somebody looks.
+async function showSeries() {
+  const own = document.getElementById("series");
+  if (!own.open) return;
+  const note = own.querySelector("[data-total]");
+  const seconds = Number(own.querySelector("select").value);
+  const end = Math.floor(Date.now() / 1000);
+  note.textContent = "counting";
+  try {
+    const { data } = await askJson(`/api/v1/status/tsdb?limit=10${seconds ? `&start=${end - seconds}&end=${end}` : ""}`);
+    note.textContent = `${data.headStats.numSeries.toLocaleString("en")} series`;
+    for (const body of own.querySelectorAll("[data-list]")) {
+      const list = (data[body.dataset.list] || []).slice(0, 10);
+      if (body.dataset.list === "refusedByMetricName") body.closest("table").hidden = list.length === 0;
+      body.replaceChildren(...list.map(({ name, value }) => {
+        const row = element("tr");
+        const cell = element("td");
+        cell.append(element("code", name));
+        row.append(cell, element("td", value.toLocaleString("en"), "number"));
+        return row;
+      }));
+    }
+  } catch (error) {
+    note.textContent = `no answer: ${error.message}`;
+  }
+}
+
 function copyButton(text) {
   const button = element("button", "copy");
   button.type = "button";
@@ -214,5 +241,8 @@ async function refresh() {
   setTimeout(refresh, document.hidden ? EVERY_MS * 5 : EVERY_MS);
 }
 
+document.getElementById("series").addEventListener("toggle", showSeries);
+document.querySelector("#series select").addEventListener("change", showSeries);
+showSeries();
 showPaste();
 refresh();

@@ -1,22 +1,21 @@
-//! Aggregations. Those that need no more of a series than to have seen it are folded (`fold`); for the
-//! others series are put into groups, and each group is then aggregated step by step.
+//! Aggregations. Those that need no more of a series than to have seen it are folded (`fold`, `tally`),
+//! those that pick series forget the others as they go (`pick`); for quantiles series are put into
+//! groups, and each group is then aggregated step by step.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
 use super::eval::{Eval, Grid};
 use super::group::{Group, Groups};
-use super::lex::INVALID_LABEL;
 use super::native;
 use super::native::Work;
+use super::pick::picks;
 use super::stat;
 use super::stream::Open;
 use super::value::{Cell, CellRef, Column, Series, Value, Vector};
 use crate::model::histogram::ResetHint;
-use crate::model::labels::{Labels, METRIC_NAME};
+use crate::model::labels::Labels;
 
 /// Series that are aggregated together.
 struct Members {
@@ -64,21 +63,16 @@ impl Eval<'_> {
             }
             return Ok(Value::Vector(self.without_empty(result)));
         }
+        if picks(aggregate.op) {
+            return Ok(Value::Vector(self.picked(aggregate, open, &param, grid)?));
+        }
         let vector = self.computed(open)?;
         let groups = groups(&vector, aggregate);
-        let result = match aggregate.op {
-            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                self.pick(aggregate.op, &vector, &groups, &param, grid, pos)?
-            }
-            op => {
-                let mut result = Vec::with_capacity(groups.len());
-                for group in groups {
-                    let column = self.fold(op, &vector, &group.members, &param, grid, pos)?;
-                    result.push(Series { labels: group.labels, drop_name: group.drop_name, column });
-                }
-                result
-            }
-        };
+        let mut result = Vec::with_capacity(groups.len());
+        for group in groups {
+            let column = self.fold(aggregate.op, &vector, &group.members, &param, grid, pos)?;
+            result.push(Series { labels: group.labels, drop_name: group.drop_name, column });
+        }
         self.release(&vector);
         Ok(Value::Vector(self.without_empty(result)))
     }
@@ -193,138 +187,6 @@ impl Eval<'_> {
         }
         Some(Cell::Histogram(Arc::new(total.into())))
     }
-
-    fn pick(
-        &mut self,
-        op: AggregateOp,
-        vector: &Vector,
-        groups: &[Members],
-        param: &[f64],
-        grid: &Grid,
-        pos: Pos,
-    ) -> Result<Vector, PromqlError> {
-        // Most series are picked at no step, and have no column.
-        let mut columns: Vec<Option<Column>> = vec![None; vector.len()];
-        let mut order: Vec<usize> = Vec::new();
-        for group in groups {
-            let mut entries: Vec<(usize, CellRef<'_>)> = Vec::new();
-            for step in 0..grid.steps {
-                self.spend(group.members.len())?;
-                entries.clear();
-                for at in &group.members {
-                    if let Some(series) = vector.get(*at) {
-                        let cell = series.column.get(step);
-                        if cell.is_some() {
-                            entries.push((*at, cell));
-                        }
-                    }
-                }
-                let param = param.get(step).copied().unwrap_or(0.0);
-                self.select(op, &mut entries, vector, param, pos);
-                for (at, cell) in &entries {
-                    let Some(place) = columns.get_mut(*at) else { continue };
-                    let mut column = match place.take() {
-                        Some(column) => column,
-                        None => self.column(grid)?,
-                    };
-                    column.set(step, cell.to_cell());
-                    *place = Some(column);
-                }
-                if grid.steps == 1 {
-                    order.extend(entries.iter().map(|(at, _)| *at));
-                }
-            }
-        }
-        let ranked = grid.steps == 1 && matches!(op, AggregateOp::Topk | AggregateOp::Bottomk);
-        let places = if ranked { order } else { (0..vector.len()).collect() };
-        let series = |at: usize| {
-            let (series, column) = (vector.get(at)?, columns.get_mut(at)?.take()?);
-            Some(Series { labels: series.labels.clone(), drop_name: series.drop_name, column })
-        };
-        Ok(places.into_iter().filter_map(series).collect())
-    }
-
-    /// Leaves the chosen entries, in the order of their rank.
-    fn select(
-        &mut self,
-        op: AggregateOp,
-        entries: &mut Vec<(usize, CellRef<'_>)>,
-        vector: &Vector,
-        param: f64,
-        pos: Pos,
-    ) {
-        if op == AggregateOp::LimitRatio {
-            let ratio = param.clamp(-1.0, 1.0);
-            entries.retain(|(at, _)| vector.get(*at).is_some_and(|series| in_ratio(&series.labels, ratio)));
-            return;
-        }
-        let k = if param < 1.0 { 0 } else { param as usize };
-        if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
-            if entries.iter().any(|(_, cell)| matches!(cell, CellRef::Histogram(_))) {
-                self.info(pos, format!("ignored histogram in {} aggregation", op.text()));
-            }
-            entries.retain(|(_, cell)| matches!(cell, CellRef::Float(_)));
-            let value = |cell: &CellRef<'_>| if let CellRef::Float(value) = cell { *value } else { f64::NAN };
-            let rank = |(at, a): &(usize, CellRef<'_>), (bt, b): &(usize, CellRef<'_>)| {
-                let (a, b) = (value(a), value(b));
-                let order = match (a.is_nan(), b.is_nan()) {
-                    (false, false) if op == AggregateOp::Topk => b.total_cmp(&a),
-                    (false, false) => a.total_cmp(&b),
-                    (a, b) => a.cmp(&b),
-                };
-                order.then(at.cmp(bt))
-            };
-            // Of many only the first few are put in order.
-            if k > 0 && k < entries.len() {
-                entries.select_nth_unstable_by(k - 1, rank);
-                entries.truncate(k);
-            }
-            entries.sort_unstable_by(rank);
-        }
-        entries.truncate(k);
-    }
-
-    fn count_values(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Value, PromqlError> {
-        let label = match &aggregate.param {
-            Some(param) => self.string(param, grid)?,
-            None => String::new(),
-        };
-        if label.is_empty() {
-            return Err(PromqlError::Execution(format!("{INVALID_LABEL} {label:?}")));
-        }
-        let vector = self.vector(&aggregate.expr, grid)?;
-        let mut places: HashMap<Labels, usize> = HashMap::new();
-        let mut result: Vector = Vec::new();
-        for group in groups(&vector, aggregate) {
-            for step in 0..grid.steps {
-                self.spend(group.members.len())?;
-                for at in &group.members {
-                    let text = match vector.get(*at).map_or(CellRef::None, |series| series.column.get(step)) {
-                        CellRef::None => continue,
-                        CellRef::Float(value) => number(value),
-                        CellRef::Histogram(histogram) => super::functions::histogram::text(histogram),
-                    };
-                    let labels = group.labels.with(&label, &text);
-                    let place = match places.get(&labels) {
-                        Some(place) => *place,
-                        None => {
-                            let column = self.column(grid)?;
-                            places.insert(labels.clone(), result.len());
-                            let drop_name = group.drop_name && label != METRIC_NAME;
-                            result.push(Series { labels, drop_name, column });
-                            result.len() - 1
-                        }
-                    };
-                    if let Some(series) = result.get_mut(place) {
-                        let before = if let CellRef::Float(count) = series.column.get(step) { count } else { 0.0 };
-                        series.column.set(step, Some(Cell::Float(before + 1.0)));
-                    }
-                }
-            }
-        }
-        self.release(&vector);
-        Ok(Value::Vector(result))
-    }
 }
 
 /// A float as PromQL writes it in labels and messages.
@@ -360,13 +222,4 @@ fn float(op: AggregateOp, floats: &mut [f64], q: f64) -> f64 {
         | AggregateOp::Limitk
         | AggregateOp::LimitRatio => f64::NAN,
     }
-}
-
-/// Whether a series is in the share that a ratio picks: a positive one from the low end of the
-/// hashes, a negative one from the high end, so that `r` and `r - 1` together pick each once.
-fn in_ratio(labels: &Labels, ratio: f64) -> bool {
-    let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
-    hasher.write(labels.key().as_bytes());
-    let place = hasher.finish() as f64 / u64::MAX as f64;
-    if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio }
 }

@@ -24,6 +24,7 @@ mod native;
 mod notes;
 mod operate;
 mod parse;
+mod pick;
 mod range;
 mod samples;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod spread;
 mod stack;
 mod stat;
 mod stream;
+mod tally;
 mod trim;
 pub mod value;
 #[cfg(test)]

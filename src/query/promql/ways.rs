@@ -148,6 +148,40 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn series_that_come_one_by_one_are_picked_and_counted_as_all_at_once(
+        all in proptest::collection::vec(series(), 1..40),
+        (start, step, steps) in (-100..2000_i64, 1..200_i64, 1..20_usize),
+        k in 0..4_i32,
+    ) {
+        let store = store(&all);
+        let grid = Grid { start: start * 1000, step: step * 1000, steps };
+        for of in ["a_total", "rate(a_total[5m])", "round(a_total, 10)"] {
+            for by in ["", "by (group)", "without (series)", "by (series)"] {
+                for op in [
+                    format!("topk {by} ({k}, {of})"),
+                    format!("bottomk {by} ({k}, {of})"),
+                    format!("limitk {by} ({k}, {of})"),
+                    format!("topk {by} (time() % 4, {of})"),
+                    format!("limit_ratio {by} (0.{k}, {of})"),
+                    format!("limit_ratio {by} (-0.{k}, {of})"),
+                    format!("count_values {by} (\"group\", {of})"),
+                    format!("absent({of})"),
+                    format!("vector(scalar({of} > {k}0))"),
+                ] {
+                    let whole = ask(&store, &op, &grid, true, 1);
+                    for threads in [1, 3] {
+                        same(&op, &ask(&store, &op, &grid, false, threads), &whole, steps, true);
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn whole_columns_join_as_their_cells_do() {
     let mut store = Memory::default();
@@ -183,8 +217,17 @@ fn several_threads_give_the_same_answer_every_time() {
         }
     }
     let grid = Grid { start: 60_000, step: 10_000, steps: 25 };
-    for query in ["sum by (group) (rate(a_total[1m]))", "stddev(a_total)", "rate(a_total[1m]) * 3", "avg(a_total + 1)"]
-    {
+    for query in [
+        "sum by (group) (rate(a_total[1m]))",
+        "stddev(a_total)",
+        "rate(a_total[1m]) * 3",
+        "avg(a_total + 1)",
+        "topk by (group) (3, a_total)",
+        "bottomk(2, rate(a_total[1m]))",
+        "limitk by (group) (2, a_total)",
+        "limit_ratio(0.01, a_total)",
+        "count_values(\"value\", round(a_total, 100))",
+    ] {
         let alone = ask(&store, query, &grid, false, 1);
         let first = ask(&store, query, &grid, false, 3);
         same(query, &alone, &first, 25, false);

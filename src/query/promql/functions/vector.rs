@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::{Function, Imp, arg, is_range, row};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::matcher::{MatchOp, Matcher};
+use crate::model::sample::is_stale;
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Expr, Kind, Pos};
 use crate::query::promql::eval::{Eval, Grid};
@@ -39,22 +40,22 @@ fn vector(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value
 }
 
 fn scalar(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
-    let vector = eval.vector(arg(call, 0)?, grid)?;
-    let Value::Scalar(mut values) = eval.constant(f64::NAN, grid)? else {
-        return Err(PromqlError::Execution("expected a scalar".to_owned()));
-    };
-    for (step, value) in values.iter_mut().enumerate() {
-        eval.spend(vector.len())?;
-        let mut floats = vector.iter().filter_map(|series| match series.column.get(step) {
-            CellRef::Float(value) => Some(value),
-            CellRef::None | CellRef::Histogram(_) => None,
-        });
-        if let (Some(only), None) = (floats.next(), floats.next()) {
-            *value = only;
+    // How many floats there are, up to two, and one of them.
+    let see = |all: &mut [(u8, f64)], column: &Column| {
+        for (step, (count, value)) in all.iter_mut().enumerate() {
+            if let CellRef::Float(own) = column.get(step) {
+                (*count, *value) = (count.saturating_add(1), own);
+            }
         }
-    }
-    eval.release(&vector);
-    Ok(Value::Scalar(values))
+    };
+    let join = |all: &mut (u8, f64), one: (u8, f64)| {
+        if one.0 > 0 {
+            *all = (all.0.saturating_add(one.0), one.1);
+        }
+    };
+    let all = eval.of_all(arg(call, 0)?, grid, (0, f64::NAN), see, join)?;
+    eval.budget.charge(8 * grid.steps)?;
+    Ok(Value::Scalar(all.into_iter().map(|(count, value)| if count == 1 { value } else { f64::NAN }).collect()))
 }
 
 /// The labels that a selector fixes: those with one `=` matcher and no other.
@@ -84,16 +85,11 @@ fn ones(eval: &Eval<'_>, grid: &Grid, labels: Labels, present: &[bool]) -> Resul
 
 fn absent(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
     let expr = arg(call, 0)?;
-    let vector = eval.vector(expr, grid)?;
-    eval.budget.charge(grid.steps)?;
-    let mut present = vec![false; grid.steps];
-    for series in &vector {
-        eval.spend(grid.steps)?;
-        for (step, present) in present.iter_mut().enumerate() {
-            *present |= series.column.get(step).is_some();
-        }
-    }
-    eval.release(&vector);
+    let see = |present: &mut [bool], column: &Column| match column.floats() {
+        Some(floats) => present.iter_mut().zip(floats).for_each(|(present, value)| *present |= !is_stale(*value)),
+        None => present.iter_mut().enumerate().for_each(|(step, present)| *present |= column.get(step).is_some()),
+    };
+    let present = eval.of_all(expr, grid, false, see, |all, one| *all |= one)?;
     ones(eval, grid, fixed_labels(expr), &present)
 }
 

@@ -102,6 +102,8 @@ impl Context {
                 }
             }
         };
+        // Its time may be over before it begins.
+        budget.check()?;
         Ok(Admitted { budget, guard, place })
     }
 

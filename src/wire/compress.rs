@@ -24,13 +24,14 @@ const ZSTD_LEVEL: i32 = 1;
 impl Coding {
     /// What to use for a client that sends these `Accept-Encoding` headers.
     pub fn accepted<'h>(headers: impl Iterator<Item = &'h str>) -> Self {
-        let (mut gzip, mut zstd, mut any) = (None, None, None);
+        let (mut gzip, mut zstd, mut any, mut plain) = (None, None, None, None);
         for offer in headers.flat_map(|header| header.split(',')) {
             let (name, weight) = offer.split_once(';').unwrap_or((offer, ""));
             let weight = quality(weight);
             match name.trim().to_ascii_lowercase().as_str() {
                 "gzip" | "x-gzip" => gzip = Some(weight),
                 "zstd" => zstd = Some(weight),
+                "identity" => plain = Some(weight),
                 "*" => any = Some(weight),
                 _ => {}
             }
@@ -38,6 +39,8 @@ impl Coding {
         let gzip = gzip.or(any).unwrap_or_default();
         let zstd = zstd.unwrap_or_default();
         match () {
+            // Only who says so would rather have an answer as it is.
+            () if plain.unwrap_or_default() > gzip.max(zstd) => Self::Identity,
             () if zstd > gzip => Self::Zstd,
             () if gzip > 0 => Self::Gzip,
             () => Self::Identity,
@@ -56,7 +59,11 @@ impl Coding {
 
 /// `q=0.5` in thousandths; a weight that cannot be read is that of no weight.
 fn quality(text: &str) -> u32 {
-    let value = text.split(';').find_map(|part| part.trim().strip_prefix("q=")?.trim().parse::<f64>().ok());
+    let weight = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        if name.trim().eq_ignore_ascii_case("q") { value.trim().parse::<f64>().ok() } else { None }
+    };
+    let value = text.split(';').find_map(weight);
     value.map_or(1_000, |value| (value.clamp(0.0, 1.0) * 1_000.0) as u32)
 }
 
@@ -131,6 +138,12 @@ mod tests {
             ("*", Coding::Gzip),
             ("br, identity", Coding::Identity),
             ("gzip;q=x", Coding::Gzip),
+            ("gzip;Q=0", Coding::Identity),
+            ("identity;q=1, gzip;q=0.5", Coding::Identity),
+            ("identity;q=0.5, gzip;q=0.5", Coding::Gzip),
+            ("identity, *;q=0.1", Coding::Identity),
+            ("identity;q=0", Coding::Identity),
+            ("zstd, identity;q=0.1", Coding::Zstd),
         ] {
             assert_eq!(Coding::accepted(std::iter::once(headers)), coding, "{headers:?}");
         }

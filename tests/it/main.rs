@@ -29,6 +29,7 @@ mod program;
 mod raw_write;
 mod receive;
 mod remote_read;
+mod shapes;
 mod shop;
 mod slow_query;
 mod smoke;

@@ -3,20 +3,22 @@
 
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use http::StatusCode;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, ORIGIN, VARY,
 };
-use http::{Method, StatusCode};
 
-/// Answers what browsers ask before they ask, and says that they may read the answer.
+/// What browsers ask before they ask.
+pub(super) async fn ask_before() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// Says that pages of other origins may read the answer.
 pub(super) async fn answer(request: Request, next: Next) -> Response {
     let is_foreign = request.headers().contains_key(ORIGIN);
-    let mut response = match *request.method() {
-        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        _ => next.run(request).await,
-    };
+    let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if is_foreign {

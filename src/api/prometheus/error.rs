@@ -72,7 +72,11 @@ impl ApiError {
 
 impl From<PromqlError> for ApiError {
     fn from(error: PromqlError) -> Self {
-        Self { class: error.class(), message: chain(&error) }
+        let message = match &error {
+            PromqlError::Parse { .. } => format!("invalid parameter \"query\": {error}"),
+            error => chain(error),
+        };
+        Self { class: error.class(), message }
     }
 }
 

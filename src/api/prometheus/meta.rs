@@ -27,7 +27,12 @@ fn asked(params: &Params) -> Result<Asked, ApiError> {
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }
-    Ok(Asked { selectors, range: params.range()?, limit: params.limit("limit")? })
+    let (range, limit) = (params.times()?, params.limit("limit")?);
+    if range.end < range.start {
+        // Nothing lies there, which for Prometheus is no mistake.
+        selectors.clear();
+    }
+    Ok(Asked { selectors, range, limit })
 }
 
 pub(super) async fn labels(State(context): State<Context>, params: Params) -> Response {

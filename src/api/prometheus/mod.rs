@@ -31,7 +31,7 @@ use axum::routing::{get, post};
 use http::header;
 
 use super::stream::Sink;
-use super::{Context, Endpoint, routes};
+use super::{Context, Endpoint};
 use crate::base::counters::Counters;
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::sample::Columns;
@@ -99,7 +99,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
 
 /// A router of all endpoints, with paths below `base`, that pages of other origins may ask.
 pub fn router(base: &str) -> Router<Context> {
-    routes(base, ENDPOINTS).layer(axum::middleware::from_fn(cors::answer))
+    // Every route has an answer to OPTIONS of its own: what others say of a wrong method is not for it.
+    let row = |router: Router<Context>, row: &Endpoint| {
+        router.route(&format!("{base}{}", row.path), (row.route)().options(cors::ask_before))
+    };
+    ENDPOINTS.iter().fold(Router::new(), row).layer(axum::middleware::from_fn(cors::answer))
 }
 
 const fn endpoint(

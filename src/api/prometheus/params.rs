@@ -105,11 +105,17 @@ impl Params {
 
     /// `start` and `end`, all of time where they are missing.
     pub(super) fn range(&self) -> Result<RangeMs, ApiError> {
-        let start = self.time("start")?.unwrap_or(-TIME_MAX);
-        let end = self.time("end")?.unwrap_or(TIME_MAX);
-        if end < start {
+        let range = self.times()?;
+        if range.end < range.start {
             return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
         }
+        Ok(range)
+    }
+
+    /// The same in any order.
+    pub(super) fn times(&self) -> Result<RangeMs, ApiError> {
+        let start = self.time("start")?.unwrap_or(-TIME_MAX);
+        let end = self.time("end")?.unwrap_or(TIME_MAX);
         Ok(RangeMs { start, end })
     }
 

@@ -21,11 +21,8 @@ struct Asked {
 }
 
 fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
-    let lookback = match params.duration("lookback_delta")? {
-        None => LOOKBACK_MS,
-        Some(ms) if ms > 0 => ms,
-        Some(_) => return Err(ApiError::bad_data("invalid parameter \"lookback_delta\": it must be positive")),
-    };
+    // 0 stands for what is usual, as it does for Prometheus.
+    let lookback = params.duration("lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(LOOKBACK_MS);
     let limits = &context.engine.options;
     Ok(Asked {
         query: params.query()?,

@@ -8,7 +8,10 @@ use super::error::ApiError;
 use super::params::Params;
 use super::success;
 
-pub(super) async fn rules() -> Response {
+pub(super) async fn rules(params: Params) -> Response {
+    if let Some(kind) = params.get("type").filter(|kind| !matches!(*kind, "alert" | "record")) {
+        return ApiError::bad_data(format!("invalid parameter \"type\": not supported value {kind:?}")).into_response();
+    }
     success("{\"groups\":[]}")
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn flags(State(context): State<Context>) -> Response {
         ("query.timeout", format!("{}s", options.timeout.as_secs())),
         ("storage.tsdb.path", setting(&context, "data-dir")),
         ("storage.tsdb.retention.time", setting(&context, "retention-metrics")),
-        ("web.enable-admin-api", "false".to_owned()),
+        ("web.enable-admin-api", context.own.admin.is_some().to_string()),
         ("web.enable-lifecycle", "true".to_owned()),
         ("web.enable-otlp-receiver", "true".to_owned()),
         ("web.enable-remote-write-receiver", "true".to_owned()),

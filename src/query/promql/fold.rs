@@ -21,7 +21,7 @@ use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
 
 /// What a group takes beside its cells: labels twice, places, allocations.
-const GROUP_BYTES: usize = 200;
+pub(super) const GROUP_BYTES: usize = 200;
 /// What adding a cell costs, in nanoseconds.
 const CELL_NS: usize = 3;
 

@@ -238,11 +238,13 @@ pub fn range(
     budget: &QueryBudget,
 ) -> Result<Answer, PromqlError> {
     if step <= 0 {
-        let message = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        let message = "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(PromqlError::Request(message.to_owned()));
     }
     if end < start {
-        return Err(PromqlError::Request("end timestamp must not be before start time".to_owned()));
+        return Err(PromqlError::Request(
+            "invalid parameter \"end\": end timestamp must not be before start time".to_owned(),
+        ));
     }
     let points = end.saturating_sub(start) / step;
     if points as u64 > params.points_max {
@@ -334,6 +336,11 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
 }
 
 fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerValue, PromqlError> {
+    if matches!(expr.bare().kind, Kind::Matrix(..) | Kind::Subquery(_)) {
+        return Err(PromqlError::Request(
+            "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector".to_owned(),
+        ));
+    }
     let grid = Grid::between(times.start, times.end, times.step)?;
     match eval.eval(expr, &grid)? {
         Value::Scalar(values) => {

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
 use super::eval::{Eval, Grid};
+use super::fold::GROUP_BYTES;
 use super::group::Groups;
 use super::stream::{One, Open, Stream};
 use super::value::{CellRef, Column, Series, Vector};
@@ -111,6 +112,7 @@ impl<'q> Candidates<'q> {
     fn add(&mut self, eval: &mut Eval<'_>, one: One<'_>) -> Result<bool, PromqlError> {
         let (group, new) = self.groups.place(one.labels, one.drop_name);
         if new {
+            eval.budget.charge(GROUP_BYTES)?;
             self.bars.push(None);
         }
         eval.spend(self.by.steps)?;

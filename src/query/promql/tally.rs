@@ -10,6 +10,7 @@ use super::PromqlError;
 use super::aggregate::number;
 use super::ast::{Aggregate, Expr};
 use super::eval::{Eval, Grid};
+use super::fold::GROUP_BYTES;
 use super::functions::histogram;
 use super::group::Groups;
 use super::lex::INVALID_LABEL;
@@ -70,7 +71,10 @@ impl<'q> Tally<'q> {
         drop_name: bool,
         column: &Column,
     ) -> Result<(), PromqlError> {
-        let (group, _) = self.groups.place(labels, drop_name);
+        let (group, new) = self.groups.place(labels, drop_name);
+        if new {
+            eval.budget.charge(GROUP_BYTES)?;
+        }
         eval.spend(2 * self.steps)?;
         // Values stay the same for many steps.
         let mut before: Option<(u64, usize)> = None;

@@ -399,6 +399,10 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
                 at = after;
                 continue;
             }
+            // What would follow a name makes no sense after what ends a selector.
+            (Word::Name, "anchored" | "smoothed") if follows && !in_braces && matches!(next, "(" | "{") => {
+                return error(token.pos, format!("unexpected {next:?} after {word:?}"));
+            }
             (Word::Name, "anchored" | "smoothed") if follows && !in_braces => {
                 let edges = if word == "anchored" { Edges::Anchored } else { Edges::Smoothed };
                 source.edges.insert(at, edges);

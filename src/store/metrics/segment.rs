@@ -9,7 +9,7 @@
 //! Bytes: docs/format/metrics.md.
 
 mod exemplars;
-mod pairs;
+mod postings;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -376,8 +376,8 @@ impl Part {
         Ok(())
     }
 
-    fn postings<'a, 'b>(&'a self, budget: &'b QueryBudget) -> Option<pairs::PartPostings<'a, 'b>> {
-        self.has_index().then_some(pairs::PartPostings { part: self, budget })
+    fn postings<'a, 'b>(&'a self, budget: &'b QueryBudget) -> Option<postings::PartPostings<'a, 'b>> {
+        self.has_index().then_some(postings::PartPostings { part: self, budget })
     }
 
     /// What the index said; none when it turned out to be damaged.
@@ -436,7 +436,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic_the_decoders(bytes: Vec<u8>) {
-            let _ = pairs::visit_pairs(&bytes, |_, _, ids| ids.add_to(&mut RoaringBitmap::new()).map(|()| true));
+            let _ = postings::visit_pairs(&bytes, |_, _, ids| ids.add_to(&mut RoaringBitmap::new()).map(|()| true));
             let _ = exemplars::take_exemplars(&mut Reader::new(&bytes));
         }
     }

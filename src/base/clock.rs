@@ -38,6 +38,11 @@ impl ManualClock {
     pub fn at_ns(now_ns: i64) -> Self {
         Self(Arc::new(AtomicI64::new(now_ns)))
     }
+
+    /// Turns it.
+    pub fn set_ns(&self, now_ns: i64) {
+        self.0.store(now_ns, Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {

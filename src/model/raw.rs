@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::batch::{MetricsBatch, SeriesBatch};
-use super::labels::Labels;
+use super::labels::{Labels, METRIC_NAME};
 use super::sample::Sample;
 
 /// Metrics of one request.
@@ -148,6 +148,17 @@ pub fn split_pair(pair: &[u8]) -> Option<(&str, &str)> {
     let (value, rest) = take_field(rest, 0x12)?;
     let (name, value) = (std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?);
     rest.is_empty().then_some((name, value))
+}
+
+/// The value of the first label of a set that is a metric's name, as far as it can be read; else nothing.
+pub fn metric_name(mut labels: &[u8]) -> &str {
+    while let Some((pair, rest)) = take_pair(labels) {
+        if let Some((METRIC_NAME, value)) = split_pair(pair) {
+            return value;
+        }
+        labels = rest;
+    }
+    ""
 }
 
 #[cfg(test)]

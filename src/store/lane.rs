@@ -502,7 +502,9 @@ impl<K: Kind> Maintain for Lane<K> {
     }
 
     fn flush_if_due(&self, log_bytes_max: u64) -> Result<(), StoreError> {
-        let age = self.env.clock.now_ms() - self.head_since_ms.load(Ordering::Relaxed);
+        let now = self.env.clock.now_ms();
+        // A clock that was ahead when the head began, and is right now, must not keep it for long.
+        let age = now - self.head_since_ms.fetch_min(now, Ordering::Relaxed);
         let waiting = !self.state.read().frozen.is_empty();
         let large = || self.head_bytes() >= self.options.head_bytes_max || self.log_bytes() > log_bytes_max;
         if waiting || age >= self.options.head_age_ms_max || large() {

@@ -30,10 +30,18 @@ impl Refusal {
 /// A pair of raw bytes.
 pub(super) type RawPair<'a> = (&'a [u8], &'a [u8]);
 
-fn text<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Refusal> {
+fn text<'a>(bytes: &'a [u8], what: &str, raw: &[RawPair<'_>]) -> Result<&'a str, Refusal> {
     str::from_utf8(bytes).map_err(|_| {
-        Refusal::new("invalid_utf8", format!("{what} {:?} is not UTF-8", cut(&bytes.escape_ascii().to_string())))
+        let shown = cut(&bytes.escape_ascii().to_string());
+        Refusal::new("invalid_utf8", format!("{what} {shown:?}{} is not UTF-8", of_metric(raw)))
     })
+}
+
+/// Whose label it is, where that is known.
+fn of_metric<T: AsRef<[u8]>>(pairs: &[(T, T)]) -> String {
+    let name = pairs.iter().find(|(name, _)| name.as_ref() == METRIC_NAME.as_bytes());
+    let name = name.and_then(|(_, value)| str::from_utf8(value.as_ref()).ok());
+    name.map_or_else(String::new, |name| format!(" of {:?}", cut(name)))
 }
 
 /// The label set of raw pairs.
@@ -43,11 +51,11 @@ pub(super) fn raw_labels(
     meter: &mut Meter,
 ) -> Result<Result<Labels, Refusal>, WireError> {
     if raw.len() > options.labels_max {
-        return Ok(Err(too_many(raw.len(), options)));
+        return Ok(Err(too_many(raw, options)));
     }
     let mut pairs = Vec::with_capacity(raw.len());
     for (name, value) in raw {
-        match text(name, "label name").and_then(|name| Ok((name, text(value, "label value")?))) {
+        match text(name, "label name", raw).and_then(|name| Ok((name, text(value, "label value", raw)?))) {
             Ok(pair) => pairs.push(pair),
             Err(refusal) => return Ok(Err(refusal)),
         }
@@ -55,8 +63,9 @@ pub(super) fn raw_labels(
     labels(&pairs, options, meter)
 }
 
-fn too_many(count: usize, options: &Options) -> Refusal {
-    Refusal::new("too_many_labels", format!("{count} labels or more, over the limit of {}", options.labels_max))
+fn too_many<T: AsRef<[u8]>>(pairs: &[(T, T)], options: &Options) -> Refusal {
+    let (count, metric) = (pairs.len(), of_metric(pairs));
+    Refusal::new("too_many_labels", format!("{count} labels or more{metric}, over the limit of {}", options.labels_max))
 }
 
 /// The label set of pairs, each within the limits.
@@ -66,15 +75,15 @@ pub(super) fn labels(
     meter: &mut Meter,
 ) -> Result<Result<Labels, Refusal>, WireError> {
     if pairs.len() > options.labels_max {
-        return Ok(Err(too_many(pairs.len(), options)));
+        return Ok(Err(too_many(pairs, options)));
     }
     let mut bytes = 32;
     for (name, value) in pairs {
         let limit = |what: &str, length: usize, limit: usize| {
-            let name = cut(name);
+            let (name, metric) = (cut(name), of_metric(pairs));
             Refusal::new(
                 "label_too_long",
-                format!("the {what} of label {name:?} has {length} bytes, over the limit of {limit}"),
+                format!("the {what} of label {name:?}{metric} has {length} bytes, over the limit of {limit}"),
             )
         };
         if name.len() > options.label_name_bytes_max {

@@ -96,12 +96,19 @@ async fn over_a_limit_the_metrics_that_are_refused_are_named_and_those_there_go_
     let wide = Series { labels, samples: vec![(now, 1.0)] };
     assert_eq!(send(main, "POST", "/api/v1/write", headers, &remote_write(&[wide])).await.status, 400);
     assert_eq!(send_all("up", 0..4).await.status, 204, "those there go on");
+    // So many labels that the request's reader leaves the series out.
+    let names: Vec<String> = (0..200).map(|at| format!("l{at}")).collect();
+    let labels = [("__name__", "wide")].into_iter().chain(names.iter().map(|name| (name.as_str(), "1"))).collect();
+    let wide = Series { labels, samples: vec![(now, 1.0)] };
+    let answer = send(main, "POST", "/api/v1/write", headers, &remote_write(&[wide])).await;
+    assert!(answer.text().contains("labels or more of \"wide\", over the limit"), "{}", answer.text());
     let row = |name: &str, reason: &str, value: u64| json!({"name": name, "reason": reason, "value": value});
     let refused = [
         row("down", "series_limit", 6),
         row("up", "metric_series_limit", 4),
         row("o\"dd", "series_limit", 2),
         row("up", "too_many_labels", 1),
+        row("wide", "too_many_labels", 1),
     ];
     let data = explore(main, "").await;
     assert_eq!(data["refusedByMetricName"], json!(refused));
@@ -110,7 +117,7 @@ async fn over_a_limit_the_metrics_that_are_refused_are_named_and_those_there_go_
         json!([
             {"name": "metric_series_limit", "value": 4},
             {"name": "series_limit", "value": 8},
-            {"name": "too_many_labels", "value": 1},
+            {"name": "too_many_labels", "value": 2},
         ])
     );
     let metrics = get(main, "/metrics").await.text().to_owned();
@@ -128,6 +135,6 @@ async fn over_a_limit_the_metrics_that_are_refused_are_named_and_those_there_go_
     }
     let metrics = get(main, "/metrics").await.text().to_owned();
     assert_eq!(metrics.lines().filter(|line| line.starts_with("trilith_refused_metric_samples_total{")).count(), 20);
-    assert_eq!(explore(main, "").await["refusedByMetricName"].as_array().unwrap().len(), 44);
+    assert_eq!(explore(main, "").await["refusedByMetricName"].as_array().unwrap().len(), 45);
     server.stop().await;
 }

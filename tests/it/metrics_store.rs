@@ -143,6 +143,20 @@ fn old_data_of_many_days_is_merged_as_far_as_memory_allows() {
 }
 
 #[test]
+fn a_head_is_flushed_in_time_also_when_the_clock_was_far_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at_ns((NOW_MS + 400 * DAY_MS) * 1_000_000));
+    let store = MetricsStore::open(&Env { clock: clock.clone(), ..env(dir.path()) }, options()).unwrap();
+    clock.set_ns(NOW_MS * 1_000_000);
+    store.append(&one_series(1, &[(NOW_MS, 1.0)])).unwrap();
+    store.lane().flush_if_due(u64::MAX).unwrap();
+    assert!(parts(dir.path()).is_empty());
+    clock.set_ns((NOW_MS + 2 * 3_600_000) * 1_000_000);
+    store.lane().flush_if_due(u64::MAX).unwrap();
+    assert_eq!(parts(dir.path()).len(), 1);
+}
+
+#[test]
 fn a_deleted_sample_is_gone_also_from_the_disk_and_one_sent_again_is_seen() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());

@@ -13,6 +13,7 @@ use super::params::Params;
 use super::success;
 use crate::api::Context;
 use crate::base::limits::LimitError;
+use crate::model::matcher::Matcher;
 use crate::store::{Administer, StoreError};
 
 /// Does what is asked on a blocking thread; it is done to its end even when the client hangs up.
@@ -47,7 +48,9 @@ pub(super) async fn delete_series(State(context): State<Context>, params: Params
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    tracing::info!(?selectors, ?range, "deleting series");
+    let shown = |own: &Vec<Matcher>| own.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let series = selectors.iter().map(|own| format!("{{{}}}", shown(own))).collect::<Vec<_>>().join(" ");
+    tracing::info!(series, start_ms = range.start, end_ms = range.end, "deleting");
     let deleted = administer(&context, move |admin| {
         selectors.iter().try_for_each(|matchers| admin.delete_series(matchers, range))
     });

@@ -6,6 +6,7 @@ use super::value;
 use super::{Config, Extra, LogFormat, Place};
 use crate::app::user::RunAs;
 use crate::store::wal::Fsync;
+use crate::wire::limits;
 
 /// One thing that can be set.
 pub struct Setting {
@@ -115,15 +116,15 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     fixed("labels-limit", "COUNT", "64", "labels of a new series", |config, text| {
-        config.metrics.labels_max = value::count(text)?;
+        config.metrics.labels_max = value::count_upto(text, limits::DEFAULT.labels_max)?;
         Ok(())
     }),
     fixed("label-name-limit", "BYTES", "1024", "longest label name of a new series", |config, text| {
-        config.metrics.label_name_bytes_max = value::count(text)?;
+        config.metrics.label_name_bytes_max = value::count_upto(text, limits::DEFAULT.label_name_bytes_max)?;
         Ok(())
     }),
     fixed("label-value-limit", "BYTES", "16384", "longest label value of a new series", |config, text| {
-        config.metrics.label_value_bytes_max = value::count(text)?;
+        config.metrics.label_value_bytes_max = value::count_upto(text, limits::DEFAULT.label_value_bytes_max)?;
         Ok(())
     }),
     fixed(

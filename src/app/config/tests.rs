@@ -48,6 +48,15 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
 }
 
 #[test]
+fn limits_of_series_are_not_wider_than_what_is_read_of_a_request() {
+    assert_eq!(load(&["--labels-limit", "128"], &[]).unwrap().metrics.labels_max, 128);
+    for (flag, value) in [("labels-limit", "129"), ("label-name-limit", "1025"), ("label-value-limit", "65537")] {
+        let error = load(&[&format!("--{flag}"), value], &[]).unwrap_err();
+        assert!(error.contains(flag) && error.contains("the most that a request may have"), "{error}");
+    }
+}
+
+#[test]
 fn the_file_can_be_named_by_a_variable() {
     let (_folder, path) = yaml("listen: 127.0.0.1:1234\n");
     assert_eq!(load(&[], &[("TRILITH_CONFIG", &path)]).unwrap().listen.port(), 1234);

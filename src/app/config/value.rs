@@ -167,6 +167,14 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("\"{text}\" is no number of 1 or more"))
 }
 
+/// Reads a count of at least one and at most `most`, for limits that cannot be wider.
+pub(super) fn count_upto(text: &str, most: usize) -> Result<usize, String> {
+    match count(text)? {
+        count if count > most => Err(format!("\"{text}\" is more than {most}, the most that a request may have")),
+        count => Ok(count),
+    }
+}
+
 /// Reads `127.0.0.1:9090`, `[::1]:9090`, `localhost:9090`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {

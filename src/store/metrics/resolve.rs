@@ -186,6 +186,7 @@ impl Head {
             let labels = match own.labels.cloned().map_or_else(|| parse(own.bytes), Ok) {
                 Ok(labels) => labels,
                 Err((reason, text)) => {
+                    self.refused.add(raw::metric_name(own.bytes), reason, own.rows);
                     rejected.add(reason, own.rows, || text);
                     continue;
                 }

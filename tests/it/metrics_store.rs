@@ -1,5 +1,8 @@
 //! The metrics store as a whole, against a plain list of what was appended.
 
+use std::sync::Arc;
+
+use trilith::base::clock::ManualClock;
 use trilith::base::limits::QueryBudget;
 use trilith::model::batch::{MetricMetadata, MetricsBatch, SeriesBatch};
 use trilith::model::exemplar::Exemplar;
@@ -7,6 +10,7 @@ use trilith::model::labels::Labels;
 use trilith::model::matcher::{MatchOp, Matcher};
 use trilith::model::sample::Sample;
 use trilith::model::time::RangeMs;
+use trilith::store::env::Env;
 use trilith::store::metrics::keep::{Retention, Rule};
 use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::series_set;

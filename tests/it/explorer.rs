@@ -136,5 +136,6 @@ async fn over_a_limit_the_metrics_that_are_refused_are_named_and_those_there_go_
     let metrics = get(main, "/metrics").await.text().to_owned();
     assert_eq!(metrics.lines().filter(|line| line.starts_with("trilith_refused_metric_samples_total{")).count(), 20);
     assert_eq!(explore(main, "").await["refusedByMetricName"].as_array().unwrap().len(), 45);
+    assert_eq!(explore(main, "limit=7").await["refusedByMetricName"].as_array().unwrap().len(), 7);
     server.stop().await;
 }

@@ -19,11 +19,13 @@ const ROWS: usize = 10;
 const ROWS_MAX: usize = 10_000;
 /// How far back "now" reaches: what Prometheus keeps in memory.
 const RECENT_MS: i64 = 2 * 3_600_000;
-/// Metrics that are named with what was refused of them, unless a request asks for more rows.
+/// Metrics that are named with what was refused of them, unless a request says otherwise.
 const REFUSED_NAMES: usize = 100;
 
 struct Asked {
     rows: usize,
+    /// Of the list of refused metrics.
+    refused_rows: usize,
     range: RangeMs,
     selectors: Vec<Vec<Matcher>>,
     /// Neither times nor matchers are given.
@@ -51,7 +53,8 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
         range.start = context.clock.now_ms() - RECENT_MS;
     }
     let is_now = !is_timed && params.get("match[]").is_none();
-    Ok(Asked { rows, range, selectors, is_now })
+    let refused_rows = if params.get("limit").is_some() { rows } else { REFUSED_NAMES };
+    Ok(Asked { rows, refused_rows, range, selectors, is_now })
 }
 
 /// What is in memory now where the store counts it; else all series that match, each once.
@@ -107,7 +110,7 @@ pub(super) async fn tsdb(State(context): State<Context>, params: Params) -> Resp
         let reason =
             |labels: &[(&str, String)]| labels.iter().find(|(name, _)| *name == "reason").map(|pair| pair.1.clone());
         rows(out, "refusedByReason", refused.filter_map(|(labels, count)| Some((reason(&labels)?, count))));
-        let refused = context.metrics.refused(asked.rows.max(REFUSED_NAMES)).into_iter();
+        let refused = context.metrics.refused(asked.refused_rows).into_iter();
         out.push_str(",\"refusedByMetricName\":");
         json::list(out, refused, |out, own| {
             out.push_str("{\"name\":");

@@ -31,6 +31,8 @@ struct Picker<'q> {
     aggregate: &'q Aggregate,
     /// Its parameter at each step.
     param: &'q [f64],
+    /// The least and the most series that it asks for at a step.
+    asks: (usize, usize),
     steps: usize,
 }
 
@@ -65,8 +67,9 @@ impl Picker<'_> {
     }
 
     /// How many series may come together before some are forgotten, when so many were kept last time.
+    /// As long as there are no more than are asked for, all are picked.
     fn many(&self, kept: usize) -> usize {
-        (2 * kept).max(KEPT_BYTES / (8 * self.steps.max(1))).max(2)
+        kept.max(self.asks.1).saturating_mul(2).max(KEPT_BYTES / (8 * self.steps.max(1))).max(2)
     }
 
     /// Whether a float beats a bar.
@@ -155,8 +158,12 @@ impl<'q> Candidates<'q> {
         let by = self.by;
         let mut keep = vec![false; self.all.len()];
         for (group, members) in members(&self.of, self.groups.all().len()).iter().enumerate() {
+            if members.len() <= by.asks.0 {
+                members.iter().for_each(|at| keep.get_mut(*at).into_iter().for_each(|keep| *keep = true));
+                continue;
+            }
             let mut bar = Vec::with_capacity(by.steps);
-            pick_each(eval, by, &self.all, members, |_, step, chosen| {
+            pick_each(eval, (by, false), &self.all, members, |_, step, chosen| {
                 bar.push(by.bar(step, chosen));
                 for (at, _) in chosen {
                     if let Some(keep) = keep.get_mut(*at) {
@@ -203,11 +210,11 @@ fn how_many(param: f64) -> usize {
     if param < 1.0 { 0 } else { param as usize }
 }
 
-/// Picks among the members of a group at each step; `then` gets places of series and their cells, in the
-/// order of their rank.
+/// Picks among the members of a group at each step; `then` gets places of series and their cells, the
+/// worst of them last, and where that is asked for all in the order of their rank.
 fn pick_each<'v>(
     eval: &mut Eval<'_>,
-    by: Picker<'_>,
+    (by, in_order): (Picker<'_>, bool),
     vector: &'v Vector,
     members: &[usize],
     mut then: impl FnMut(&mut Eval<'_>, usize, &[(usize, CellRef<'v>)]) -> Result<(), PromqlError>,
@@ -218,14 +225,20 @@ fn pick_each<'v>(
         entries.clear();
         let cell = |at: &usize| Some((*at, vector.get(*at)?.column.get(step)));
         entries.extend(members.iter().filter_map(cell).filter(|(_, cell)| cell.is_some()));
-        choose(eval, by, step, &mut entries, vector);
+        choose(eval, (by, in_order), step, &mut entries, vector);
         then(eval, step, &entries)?;
     }
     Ok(())
 }
 
-/// Leaves the chosen entries, in the order of their rank.
-fn choose(eval: &mut Eval<'_>, by: Picker<'_>, step: usize, entries: &mut Vec<(usize, CellRef<'_>)>, vector: &Vector) {
+/// Leaves the chosen entries.
+fn choose(
+    eval: &mut Eval<'_>,
+    (by, in_order): (Picker<'_>, bool),
+    step: usize,
+    entries: &mut Vec<(usize, CellRef<'_>)>,
+    vector: &Vector,
+) {
     let (op, param) = (by.aggregate.op, by.param(step));
     if op == AggregateOp::LimitRatio {
         let in_ratio = |at: usize| vector.get(at).is_some_and(|series| in_ratio(place_of(&series.labels), param));
@@ -249,11 +262,13 @@ fn choose(eval: &mut Eval<'_>, by: Picker<'_>, step: usize, entries: &mut Vec<(u
             order.then(at.cmp(bt))
         };
         // Of many only the first few are put in order.
-        if k > 0 && k < entries.len() {
+        if k > 0 && k <= entries.len() {
             entries.select_nth_unstable_by(k - 1, rank);
             entries.truncate(k);
         }
-        entries.sort_unstable_by(rank);
+        if in_order {
+            entries.sort_unstable_by(rank);
+        }
     }
     entries.truncate(k);
 }
@@ -290,7 +305,11 @@ impl Eval<'_> {
         param: &[f64],
         grid: &Grid,
     ) -> Result<Vector, PromqlError> {
-        let by = Picker { aggregate, param, steps: grid.steps };
+        let asks = param
+            .iter()
+            .map(|param| how_many(*param))
+            .fold((usize::MAX, 0), |(least, most), k| (least.min(k), most.max(k)));
+        let by = Picker { aggregate, param, asks, steps: grid.steps };
         let Candidates { groups, all, of, .. } = match open {
             Open::Stream(stream) if !self.general => candidates(self, by, &stream)?,
             open => {
@@ -304,7 +323,7 @@ impl Eval<'_> {
         let mut columns: Vec<Option<Column>> = vec![None; all.len()];
         let mut order: Vec<usize> = Vec::new();
         for members in members(&of, groups.all().len()) {
-            pick_each(self, by, &all, &members, |eval, step, chosen| {
+            pick_each(self, (by, true), &all, &members, |eval, step, chosen| {
                 for (at, cell) in chosen {
                     let Some(place) = columns.get_mut(*at) else { continue };
                     let mut column = match place.take() {

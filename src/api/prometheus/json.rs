@@ -10,7 +10,7 @@ pub(super) use crate::api::json::{list, string};
 use crate::api::stream::{Sink, StreamError};
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
-use crate::query::promql::{Answer, AnswerSeries, AnswerValue, Work};
+use crate::query::promql::{Answer, AnswerSeries, AnswerValue, StepSamples, Work};
 
 /// Labels as an object.
 pub(super) fn labels(out: &mut String, labels: &Labels) {
@@ -173,22 +173,28 @@ pub(super) fn answer(
     if let Some(Stats { timings: Timings { waited, total }, by_step }) = stats {
         let (waited, total) = (waited.as_secs_f64(), total.as_secs_f64());
         let ran = total - waited;
+        let steps = answer.per_step.as_ref();
+        let sum = |of: OfStep| steps.map_or(answer.samples, |steps| steps.iter().map(of).sum());
         let _ = write!(
             out,
             ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{ran},\"resultSortTime\":0,\"queryPreparationTime\":0,\
              \"innerEvalTime\":{ran},\"execQueueTime\":{waited},\"execTotalTime\":{total}}},\
              \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}",
-            answer.per_step.as_ref().map_or(answer.samples, |steps| steps.iter().map(|(_, samples)| samples).sum()),
-            answer.samples,
+            sum(|step| step.samples),
+            sum(|step| step.new),
             answer.memory_peak / 16
         );
         if let Some(steps) = answer.per_step.filter(|_| by_step) {
-            out.push_str(",\"totalQueryableSamplesPerStep\":");
-            list(out, steps, |out, (t, samples)| {
-                out.push('[');
-                time(out, t);
-                let _ = write!(out, ",{samples}]");
-            });
+            let columns: [(&str, OfStep); 2] =
+                [("totalQueryableSamplesPerStep", |step| step.samples), ("samplesReadPerStep", |step| step.new)];
+            for (name, of) in columns {
+                let _ = write!(out, ",\"{name}\":");
+                list(out, &steps, |out, step| {
+                    out.push('[');
+                    time(out, step.time);
+                    let _ = write!(out, ",{}]", of(step));
+                });
+            }
         }
         out.push_str("}}");
     }
@@ -199,6 +205,9 @@ pub(super) fn answer(
     out.push('}');
     Ok(())
 }
+
+/// One of the numbers of a step.
+type OfStep = fn(&StepSamples) -> u64;
 
 /// The warning that goes with an answer cut off by a limit.
 const TRUNCATED: &str = "results truncated due to limit";

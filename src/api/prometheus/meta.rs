@@ -95,7 +95,12 @@ pub(super) async fn series(State(context): State<Context>, params: Params) -> Re
 }
 
 pub(super) async fn metadata(State(context): State<Context>, params: Params) -> Response {
-    let limits = params.limit("limit").and_then(|limit| Ok((limit, params.limit("limit_per_metric")?)));
+    // Here a limit below zero is none.
+    let cut = |name: &str| match params.get(name).map(str::parse::<i64>) {
+        Some(Ok(limit)) if limit < 0 => Ok(0),
+        _ => params.limit(name),
+    };
+    let limits = cut("limit").and_then(|limit| Ok((limit, cut("limit_per_metric")?)));
     let (limit, per_metric) = match limits {
         Ok(limits) => limits,
         Err(error) => return error.into_response(),

@@ -5,6 +5,7 @@
 mod admin;
 mod cardinality;
 mod cors;
+mod duration_tree;
 mod error;
 mod exemplars;
 mod export;

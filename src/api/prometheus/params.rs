@@ -32,6 +32,9 @@ pub(super) struct Params {
     pub(super) asker: Vec<(&'static str, String)>,
 }
 
+/// What a selector that all series would match is told.
+const EMPTY: &str = "match[] must contain at least one non-empty matcher";
+
 /// Headers that say who asks, and what the log calls them. Grafana sends the first ones.
 const ASKER: [(&str, &str); 8] = [
     ("x-dashboard-uid", "dashboard"),
@@ -98,7 +101,7 @@ impl Params {
         match time_ms(text) {
             Some(ms) => Ok(Some(ms)),
             None => Err(ApiError::bad_data(format!(
-                "invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"
+                "invalid parameter {name:?}: invalid time value for '{name}': cannot parse {text:?} to a valid timestamp"
             ))),
         }
     }
@@ -139,18 +142,26 @@ impl Params {
     /// `limit`; 0 is none.
     pub(super) fn limit(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else { return Ok(0) };
-        text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter {name:?}: {text:?} is no number")))
+        let why = if text.parse::<i64>().is_ok_and(|limit| limit < 0) {
+            "limit must be non-negative".to_owned()
+        } else {
+            format!("{text:?} is no number")
+        };
+        text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter {name:?}: {why}")))
     }
 
     /// The selectors of `match[]`.
     pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         let parse = |text| match promql::selector(text) {
             Ok(matchers) if matchers.iter().all(Matcher::matches_empty) => {
-                let what = "match[] must contain at least one non-empty matcher";
-                Err(ApiError::bad_data(format!("invalid parameter \"match[]\": {what}")))
+                Err(ApiError::bad_data(format!("invalid parameter \"match[]\": {EMPTY}")))
             }
             Ok(matchers) => Ok(matchers),
-            Err(error) => Err(ApiError::bad_data(format!("invalid parameter \"match[]\": {error}"))),
+            Err(error) => {
+                let text = error.to_string();
+                let what = if text.ends_with("must contain at least one non-empty matcher") { EMPTY } else { &text };
+                Err(ApiError::bad_data(format!("invalid parameter \"match[]\": {what}")))
+            }
         };
         self.all("match[]").map(parse).collect()
     }
@@ -162,7 +173,8 @@ fn time_ms(text: &str) -> Option<i64> {
         if seconds.is_nan() {
             return None;
         }
-        let ms = (seconds * 1000.0).round();
+        // The fraction is rounded by itself, before large seconds take digits from it.
+        let ms = (seconds.trunc() * 1000.0) + (seconds.fract() * 1000.0).round();
         return Some((ms as i64).clamp(-TIME_MAX, TIME_MAX));
     }
     let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
@@ -208,6 +220,7 @@ mod tests {
     fn times_are_floats_or_rfc3339() {
         assert_eq!(time_ms("1700000000.123"), Some(1_700_000_000_123));
         assert_eq!(time_ms("1970-01-01T00:00:04Z"), Some(4_000));
+        assert_eq!(time_ms("1.0005"), Some(1_000));
         assert_eq!(time_ms("1e300"), Some(TIME_MAX));
         assert_eq!(time_ms("NaN"), None);
         assert_eq!(time_ms("soon"), None);

@@ -17,6 +17,8 @@ struct Asked {
     params: promql::Params,
     /// Whether statistics are wanted, and then whether by step.
     stats: Option<bool>,
+    /// What is to be said of how they were asked for.
+    deprecated: Option<String>,
     limit: usize,
 }
 
@@ -34,11 +36,16 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
             threads: limits.threads,
         },
         stats: params.get("stats").map(|own| own == "all"),
+        deprecated: params.get("stats").filter(|own| !matches!(*own, "all" | "true")).map(|own| {
+            let what = "is deprecated and will be rejected in the next major release, use \"true\" or \"all\"";
+            format!("value {own:?} for parameter \"stats\" {what}")
+        }),
         limit: params.limit("limit")?,
     })
 }
 
 fn write(sink: &mut Sink, mut result: promql::Answer, asked: &Asked, timings: Timings) -> Result<(), StreamError> {
+    result.warnings.extend(asked.deprecated.clone());
     let mut truncated = false;
     if asked.limit > 0 {
         match &mut result.value {

@@ -211,6 +211,13 @@ async fn statistics_have_times_and_samples() {
         assert!(stats["samples"][name].is_u64(), "{name}: {stats}");
     }
     assert!(stats["samples"]["totalQueryableSamples"].as_u64() > Some(0), "{stats}");
+    let answer = json(example(), "/api/v1/query_range?query=up%20@%200&start=0&end=20&step=10&stats=all").await;
+    let samples = &answer["data"]["stats"]["samples"];
+    // All steps look at the same samples, which are read once.
+    assert_eq!(samples["totalQueryableSamples"].as_u64(), samples["samplesRead"].as_u64().map(|read| 3 * read));
+    assert_eq!(samples["samplesReadPerStep"][1][1], 0, "{samples}");
+    let answer = json(example(), "/api/v1/query?query=up&time=0&stats=some").await;
+    assert!(answer["warnings"][0].as_str().unwrap().contains("deprecated"), "{answer}");
 }
 
 #[tokio::test]
@@ -424,7 +431,11 @@ async fn a_query_is_told_as_a_tree() {
     assert_eq!((&left["param"]["type"], &left["param"]["val"]), (&"numberLiteral".into(), &"3".into()));
     let selector = &left["expr"];
     assert_eq!((&selector["name"], &selector["offset"]), (&"foo".into(), &300_000.into()));
-    assert_eq!((&selector["startOrEnd"], &selector["matchers"][1]["type"]), (&"end".into(), &"!~".into()));
+    assert_eq!((&selector["startOrEnd"], &selector["matchers"][1]["type"]), (&"end".into(), &"=".into()));
+    assert_eq!(whole["matching"]["fillValues"], serde_json::json!({"lhs": null, "rhs": null}));
+    assert_eq!((&selector["offsetExpr"], &right["args"][0]["rangeExpr"]), (&().into(), &().into()));
+    let arithmetic = tree("foo%5Bstep()*2%5D%20offset%20(1m)").await;
+    assert_eq!((&arithmetic["range"], &arithmetic["rangeExpr"]["op"]), (&0.into(), &"*".into()));
     assert_eq!((&right["func"]["name"], &right["func"]["argTypes"][0]), (&"rate".into(), &"matrix".into()));
     assert_eq!((&right["args"][0]["type"], &right["args"][0]["range"]), (&"matrixSelector".into(), &300_000.into()));
     assert_eq!(tree("(1%2Btime())*a").await["matching"], serde_json::Value::Null);

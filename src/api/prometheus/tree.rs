@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use super::duration_tree;
 use super::params::Params;
 use super::{answer, json};
 use crate::api::Context;
@@ -95,7 +96,7 @@ fn node(out: &mut String, expr: &Expr) -> bool {
         Kind::Vector(own) => selector(out, own),
         Kind::Matrix(own, range) => {
             selector(out, own);
-            value(out, "range", range);
+            duration(out, "range", *range, own.written.range.as_deref());
         }
         Kind::Subquery(own) => subquery(out, own),
         Kind::Call(own) => plain = call(out, own),
@@ -104,6 +105,14 @@ fn node(out: &mut String, expr: &Expr) -> bool {
     }
     out.push('}');
     plain
+}
+
+/// Writes a duration in milliseconds, and its tree where it is written as arithmetic; then there is
+/// no number, which may depend on the times of a query.
+fn duration(out: &mut String, name: &str, ms: i64, written: Option<&str>) {
+    let tree = written.and_then(duration_tree::json);
+    value(out, name, if tree.is_some() { 0 } else { ms });
+    value(out, &format!("{name}Expr"), tree.as_deref().unwrap_or("null"));
 }
 
 /// What `@` fixes to: a time, or an edge of the query.
@@ -121,8 +130,10 @@ fn fixed(out: &mut String, at: Option<At>) {
 fn selector(out: &mut String, own: &Selector) {
     text(out, "name", own.matchers.first().filter(|_| own.named).map_or("", |matcher| matcher.value.as_str()));
     key(out, "matchers");
-    json::list(out, &own.matchers, matcher);
-    value(out, "offset", own.offset);
+    // A name before the braces comes after what is in them.
+    let (name, rest) = own.matchers.split_at(usize::from(own.named).min(own.matchers.len()));
+    json::list(out, rest.iter().chain(name), matcher);
+    duration(out, "offset", own.offset, own.written.offset.as_deref());
     fixed(out, own.at);
     value(out, "anchored", own.edges == Edges::Anchored);
     value(out, "smoothed", own.edges == Edges::Smoothed);
@@ -143,9 +154,10 @@ fn matcher(out: &mut String, own: &Matcher) {
 
 fn subquery(out: &mut String, own: &Subquery) {
     child(out, "expr", &own.expr);
-    value(out, "range", own.range);
-    value(out, "step", own.step.unwrap_or(0));
-    value(out, "offset", own.offset);
+    let written = &own.written;
+    duration(out, "range", own.range, written.range.as_deref());
+    duration(out, "step", own.step.unwrap_or(0), written.step.as_deref());
+    duration(out, "offset", own.offset, written.offset.as_deref());
     fixed(out, own.at);
 }
 
@@ -199,9 +211,18 @@ fn binary(out: &mut String, own: &Binary) -> bool {
     strings(out, "labels", matching.labels.iter().map(String::as_str));
     value(out, "on", matching.on);
     strings(out, "include", matching.include.iter().map(String::as_str));
-    for (name, fill) in [("fillLeft", matching.fill_left), ("fillRight", matching.fill_right)] {
-        float(out, name, fill);
+    out.push_str(",\"fillValues\":{");
+    for (name, fill) in [("\"lhs\":", matching.fill_left), (",\"rhs\":", matching.fill_right)] {
+        out.push_str(name);
+        match fill {
+            // JSON has no numbers that are not finite.
+            Some(value) if !value.is_finite() => json::float(out, value),
+            Some(value) => {
+                let _ = write!(out, "{value}");
+            }
+            None => out.push_str("null"),
+        }
     }
-    out.push('}');
+    out.push_str("}}");
     false
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
 use super::eval::{Eval, Grid};
+use super::functions;
 use super::group::{Group, Groups};
 use super::native;
 use super::native::Work;
@@ -16,6 +17,9 @@ use super::stream::Open;
 use super::value::{Cell, CellRef, Column, Series, Value, Vector};
 use crate::model::histogram::ResetHint;
 use crate::model::labels::Labels;
+
+/// The first count that no 64-bit integer holds.
+const COUNT_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// Series that are aggregated together.
 struct Members {
@@ -45,8 +49,8 @@ impl Eval<'_> {
     ///
     /// # Errors
     /// What its operands say, and parameters that are no counts or names.
-    pub fn aggregate(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Value, PromqlError> {
-        let pos = aggregate.expr.pos;
+    pub fn aggregate(&mut self, aggregate: &Aggregate, own: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+        let pos = aggregate.expr.bare().pos;
         if aggregate.op == AggregateOp::CountValues {
             return self.count_values(aggregate, grid);
         }
@@ -54,7 +58,7 @@ impl Eval<'_> {
             Some(param) => self.scalar(param, grid)?,
             None => Vec::new(),
         };
-        let param_pos = aggregate.param.as_ref().map_or(pos, |param| param.pos);
+        let param_pos = aggregate.param.as_ref().map_or(pos, |param| param.bare().pos);
         self.check_param(aggregate.op, &param, param_pos)?;
         let open = self.open(&aggregate.expr, grid)?;
         if let Some(result) = self.folded(aggregate, &open, grid)? {
@@ -64,7 +68,7 @@ impl Eval<'_> {
             return Ok(Value::Vector(self.without_empty(result)));
         }
         if picks(aggregate.op) {
-            return Ok(Value::Vector(self.picked(aggregate, open, &param, grid)?));
+            return Ok(Value::Vector(self.picked(aggregate, own, open, &param, grid)?));
         }
         let vector = self.computed(open)?;
         let groups = groups(&vector, aggregate);
@@ -84,9 +88,10 @@ impl Eval<'_> {
                     if value.is_nan() {
                         return Err(PromqlError::Execution("Parameter value is NaN".to_owned()));
                     }
-                    if !(-9.3e18..9.3e18).contains(value) {
-                        let way = if *value > 0.0 { "overflows" } else { "underflows" };
-                        return Err(PromqlError::Execution(format!("Scalar value {value} {way} int64")));
+                    // One far below zero picks nothing, as any below one does.
+                    if *value >= COUNT_END {
+                        let message = format!("Scalar value {} overflows int64", stat::general(*value));
+                        return Err(PromqlError::Execution(message));
                     }
                 }
                 AggregateOp::LimitRatio => {
@@ -95,12 +100,13 @@ impl Eval<'_> {
                     }
                     if value.abs() > 1.0 {
                         let cap = value.signum();
-                        let text = format!("ratio value should be between -1 and 1, got {value}, capping to {cap}");
+                        let got = stat::general(*value);
+                        let text = format!("ratio value should be between -1 and 1, got {got}, capping to {cap}");
                         self.warn(pos, text);
                     }
                 }
                 AggregateOp::Quantile if !(0.0..=1.0).contains(value) => {
-                    self.warn(pos, format!("quantile value should be between 0 and 1, got {}", number(*value)));
+                    self.warn(pos, format!("quantile value should be between 0 and 1, got {}", stat::general(*value)));
                 }
                 _ => {}
             }
@@ -118,11 +124,12 @@ impl Eval<'_> {
         pos: Pos,
     ) -> Result<Column, PromqlError> {
         let mut column = self.column(grid)?;
-        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        let (mut floats, mut histograms, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         for step in 0..grid.steps {
             self.spend(members.len())?;
             floats.clear();
             histograms.clear();
+            owners.clear();
             let mut count = 0_usize;
             for at in members {
                 match vector.get(*at).map_or(CellRef::None, |series| series.column.get(step)) {
@@ -133,6 +140,7 @@ impl Eval<'_> {
                     }
                     CellRef::Histogram(histogram) => {
                         histograms.push(histogram);
+                        owners.push(*at);
                         count += 1;
                     }
                 }
@@ -146,7 +154,9 @@ impl Eval<'_> {
                 AggregateOp::Sum | AggregateOp::Avg if !histograms.is_empty() => {
                     if floats.is_empty() {
                         let works: Vec<Work> = histograms.iter().map(|one| Work::from(one.as_ref())).collect();
-                        self.total(&works, op == AggregateOp::Avg, pos)
+                        let owner = |at: usize| owners.get(at).and_then(|at| vector.get(*at));
+                        let name = |at| owner(at).map_or("", |series| series.labels.metric_name()).to_owned();
+                        self.total(&works, op == AggregateOp::Avg, pos, name)
                     } else {
                         self.warn(pos, "encountered a mix of histograms and floats for aggregation");
                         None
@@ -168,15 +178,20 @@ impl Eval<'_> {
         Ok(column)
     }
 
-    /// The sum or average of histograms.
-    pub(super) fn total(&mut self, works: &[Work], average: bool, pos: Pos) -> Option<Cell> {
+    /// The sum or average of histograms, of which `name_of` knows the metrics by their places.
+    pub(super) fn total(
+        &mut self,
+        works: &[Work],
+        average: bool,
+        pos: Pos,
+        name_of: impl FnOnce(usize) -> String,
+    ) -> Option<Cell> {
         let conflict = works.iter().any(|work| work.hint == ResetHint::Reset)
             && works.iter().any(|work| work.hint == ResetHint::NotReset);
         let Ok((total, reconciled)) = native::total(works, average) else {
-            self.warn(
-                pos,
-                "vector contains a mix of histograms with exponential and custom buckets schemas for aggregation",
-            );
+            let first = works.first().is_some_and(Work::is_custom);
+            let odd = works.iter().position(|work| work.is_custom() != first).unwrap_or_default();
+            self.warn(pos, format!("{} {:?}", functions::MIXED_SCHEMAS, name_of(odd)));
             return None;
         };
         if reconciled {

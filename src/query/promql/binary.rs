@@ -185,14 +185,33 @@ impl Eval<'_> {
     ) -> Result<Vector, PromqlError> {
         let swap = binary.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swap { (&right, &left) } else { (&left, &right) };
-        let mut join = Join { binary, pos, grid: *grid, swap, many, one, results: Vec::new(), places: HashMap::new() };
-        for Match { key, many, one } in matches(many, one, &binary.matching) {
+        let matches = matches(many, one, &binary.matching);
+        let several = matches.iter().any(|found| found.one.len() > 1);
+        let present = if several { self.present(many, grid)? } else { Vec::new() };
+        let (results, places) = (Vec::new(), HashMap::new());
+        let mut join = Join { binary, pos, grid: *grid, swap, many, one, present, results, places };
+        for Match { key, many, one } in matches {
             join.group(self, &key, &many, &one)?;
         }
         let results = std::mem::take(&mut join.results);
         self.release(&left);
         self.release(&right);
         Ok(results)
+    }
+}
+
+impl Eval<'_> {
+    /// Whether a vector has a sample at each step.
+    fn present(&mut self, vector: &Vector, grid: &Grid) -> Result<Vec<bool>, PromqlError> {
+        self.budget.charge(grid.steps)?;
+        let mut present = vec![false; grid.steps];
+        for series in vector {
+            self.spend(grid.steps)?;
+            for (step, present) in present.iter_mut().enumerate() {
+                *present |= series.column.get(step).is_some();
+            }
+        }
+        Ok(present)
     }
 }
 
@@ -233,10 +252,9 @@ fn scalar_result(binary: &Binary, a: f64, b: f64) -> f64 {
     }
 }
 
-fn ambiguous(key: &Labels) -> PromqlError {
-    PromqlError::Execution(format!(
-        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right): {key}"
-    ))
+fn ambiguous() -> PromqlError {
+    let message = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+    PromqlError::Execution(message.to_owned())
 }
 
 /// Sets a cell of a result, which must be the only one for its labels at its step.
@@ -263,6 +281,9 @@ struct Join<'v> {
     swap: bool,
     many: &'v Vector,
     one: &'v Vector,
+    /// By step whether the many side has any sample; empty where the one side has no two series to
+    /// confuse. Where one side is empty nothing is matched, and nothing wrong.
+    present: Vec<bool>,
     results: Vector,
     places: HashMap<(Labels, bool), usize>,
 }
@@ -273,15 +294,20 @@ impl Join<'_> {
         // Also with group_right, where the many side is the right one, `fill_left` is for the many
         // side: that is how Prometheus has it.
         let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
-        if (many.is_empty() && fill_many.is_none()) || (one.is_empty() && fill_one.is_none()) {
+        let alone = (many.is_empty() && fill_many.is_none()) || (one.is_empty() && fill_one.is_none());
+        if alone && one.len() < 2 {
             return Ok(());
         }
         eval.spend(self.grid.steps * (many.len() + one.len() + 1))?;
-        let alone = matching.cardinality != Cardinality::OneToOne || many.len() == 1;
-        if let ([one], None, None, true) = (one, fill_many, fill_one, alone && !eval.general) {
+        let clear = matching.cardinality != Cardinality::OneToOne || many.len() == 1;
+        if let ([one], None, None, true) = (one, fill_many, fill_one, clear && !eval.general) {
             return many.iter().try_for_each(|many| self.columns(eval, key, *many, *one));
         }
         for step in 0..self.grid.steps {
+            if fill_many.is_none() && fill_one.is_none() && self.present.get(step) == Some(&false) {
+                continue;
+            }
+            // Two series that share these labels are an error also where nothing matches them.
             let partner = self.only(one, step, key)?;
             let partner_labels = partner.map(|at| &self.one[at]);
             let partner_cell = match partner_labels {
@@ -293,20 +319,20 @@ impl Join<'_> {
             if members.is_empty() {
                 if let (Some(fill), Some(series)) = (fill_many, partner_labels) {
                     let filled = CellRef::Float(fill);
-                    self.pair(eval, key, None, Some(series), filled, series.column.get(step), step)?;
+                    self.pair(eval, key, (None, filled), (Some(series), series.column.get(step)), step, false)?;
                 }
                 continue;
             }
             if !partner_cell.is_some() {
                 continue;
             }
-            if matching.cardinality == Cardinality::OneToOne && members.len() > 1 && partner.is_some() {
-                // Which of them matches cannot be told; the error names the labels that they share.
-                return Err(ambiguous(key));
-            }
+            let mut paired = false;
             for at in members {
                 let series = &self.many[at];
-                self.pair(eval, key, Some(series), partner_labels, series.column.get(step), partner_cell, step)?;
+                let cell = series.column.get(step);
+                let again = paired && matching.cardinality == Cardinality::OneToOne;
+                let one = (partner_labels, partner_cell);
+                paired |= self.pair(eval, key, (Some(series), cell), one, step, again)?;
             }
         }
         Ok(())
@@ -322,7 +348,7 @@ impl Join<'_> {
             for step in 0..self.grid.steps {
                 let cells = (left.column.get(step), right.column.get(step));
                 if cells.0.is_some() && cells.1.is_some() {
-                    self.pair(eval, key, Some(left), Some(right), cells.0, cells.1, step)?;
+                    self.pair(eval, key, (Some(left), cells.0), (Some(right), cells.1), step, false)?;
                 }
             }
             return Ok(());
@@ -369,25 +395,28 @@ impl Join<'_> {
         Ok(found)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "two sides, each with labels and a sample")]
+    /// Pairs two samples; says whether the operator can take them. If so and `again` where only one pair
+    /// may be, which is meant cannot be told, also if a comparison leaves both out.
     fn pair(
         &mut self,
         eval: &mut Eval<'_>,
         key: &Labels,
-        many: Option<&Series>,
-        one: Option<&Series>,
-        many_cell: CellRef<'_>,
-        one_cell: CellRef<'_>,
+        (many, many_cell): (Option<&Series>, CellRef<'_>),
+        (one, one_cell): (Option<&Series>, CellRef<'_>),
         step: usize,
-    ) -> Result<(), PromqlError> {
+        again: bool,
+    ) -> Result<bool, PromqlError> {
         let binary = self.binary;
         let (left, right) = if self.swap { (one_cell, many_cell) } else { (many_cell, one_cell) };
         let outcome = operate::cells(eval, binary.op, left, right, self.pos);
-        let Some(mut cell) = outcome.cell else { return Ok(()) };
+        let Some(mut cell) = outcome.cell else { return Ok(false) };
+        if again {
+            return Err(ambiguous());
+        }
         if binary.bool {
             cell = Cell::Float(f64::from(u8::from(outcome.keep)));
         } else if !outcome.keep {
-            return Ok(());
+            return Ok(true);
         }
         let labels = self.labels(key, many.map(|series| &series.labels), one.map(|series| &series.labels));
         let from_many = many.is_some_and(|series| series.drop_name);
@@ -401,10 +430,10 @@ impl Join<'_> {
             }
         };
         eval.charge_cell(&cell)?;
-        match self.results.get_mut(place) {
-            Some(series) => put(&mut series.column, step, cell),
-            None => Ok(()),
+        if let Some(series) = self.results.get_mut(place) {
+            put(&mut series.column, step, cell)?;
         }
+        Ok(true)
     }
 
     /// The labels of the result.

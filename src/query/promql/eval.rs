@@ -91,6 +91,8 @@ pub struct Eval<'a> {
     pub samples: u64,
     /// Where that is asked for, how many samples each step of the query looks at.
     pub counted: Option<Vec<u64>>,
+    /// The same without those that the step before has looked at as well.
+    pub counted_new: Vec<u64>,
     /// Most series that one selector may find.
     pub series_max: u64,
     /// What a function over ranges could not say in its result.
@@ -114,6 +116,7 @@ impl<'a> Eval<'a> {
             notes: Notes::default(),
             samples: 0,
             counted: None,
+            counted_new: Vec::new(),
             series_max: u64::MAX,
             failure: None,
             threads: 1,
@@ -128,6 +131,7 @@ impl<'a> Eval<'a> {
         other.default_step = self.default_step;
         other.general = self.general;
         other.counted = self.counted.as_ref().map(|counted| vec![0; counted.len()]);
+        other.counted_new = vec![0; self.counted_new.len()];
         other
     }
 
@@ -138,12 +142,16 @@ impl<'a> Eval<'a> {
         if let (Some(own), Some(other)) = (&mut self.counted, &other.counted) {
             own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
         }
+        self.counted_new.iter_mut().zip(&other.counted_new).for_each(|(own, other)| *own += other);
     }
 
-    /// Counts the samples that steps look at, by step.
-    pub(super) fn count(&mut self, samples: impl Iterator<Item = u64>) {
+    /// Counts the samples that steps look at, by step, and how many of them the step before did not.
+    pub(super) fn count(&mut self, samples: impl Iterator<Item = (u64, u64)>) {
         if let Some(counted) = &mut self.counted {
-            counted.iter_mut().zip(samples).for_each(|(own, samples)| *own += samples);
+            for ((own, new), samples) in counted.iter_mut().zip(&mut self.counted_new).zip(samples) {
+                *own += samples.0;
+                *new += samples.1;
+            }
         }
     }
 
@@ -216,7 +224,7 @@ impl<'a> Eval<'a> {
             }
             Kind::Negate(inner) => self.negate(inner, grid),
             Kind::Call(call) => functions::call(self, call, expr.pos, grid),
-            Kind::Aggregate(aggregate) => Ok(self.aggregate(aggregate, grid)?.into()),
+            Kind::Aggregate(aggregate) => Ok(self.aggregate(aggregate, expr.pos, grid)?.into()),
             Kind::Binary(binary) => self.binary(binary, expr.pos, grid),
         }
     }
@@ -396,8 +404,7 @@ impl<'a> Eval<'a> {
                 let cell = series.column.get(step);
                 if cell.is_some() {
                     if place.column.get(step).is_some() {
-                        let message = "vector cannot contain metrics with the same labelset";
-                        return Err(PromqlError::Execution(message.to_owned()));
+                        return Err(PromqlError::Execution(super::SAME_LABELS.to_owned()));
                     }
                     place.column.set(step, cell.to_cell());
                 }

@@ -25,6 +25,9 @@ pub(super) const GROUP_BYTES: usize = 200;
 /// What adding a cell costs, in nanoseconds.
 const CELL_NS: usize = 3;
 
+/// A histogram and the metric that it is of.
+type Named = (Arc<Histogram>, Arc<str>);
+
 /// Groups and their cells so far.
 struct Fold<'q> {
     op: AggregateOp,
@@ -33,13 +36,13 @@ struct Fold<'q> {
     groups: Groups<'q>,
     cells: Cells,
     /// By group and step.
-    histograms: BTreeMap<(usize, usize), Vec<Arc<Histogram>>>,
+    histograms: BTreeMap<(usize, usize), Vec<Named>>,
     charged: usize,
 }
 
 impl<'q> Fold<'q> {
     fn new(aggregate: &'q Aggregate, steps: usize) -> Option<Self> {
-        let (op, pos) = (aggregate.op, aggregate.expr.pos);
+        let (op, pos) = (aggregate.op, aggregate.expr.bare().pos);
         let cells = Cells::new(op)?;
         let groups = Groups::new(aggregate);
         Some(Self { op, pos, steps, groups, cells, histograms: BTreeMap::new(), charged: 0 })
@@ -68,12 +71,13 @@ impl<'q> Fold<'q> {
         eval.spend(self.steps)?;
         match column.floats() {
             Some(floats) => self.cells.add(group, floats),
-            None => self.add_mixed(eval, group, column),
+            None => self.add_mixed(eval, group, labels, column),
         }
         Ok(matches!(self.op, AggregateOp::Sum | AggregateOp::Avg))
     }
 
-    fn add_mixed(&mut self, eval: &mut Eval<'_>, group: usize, column: &Column) {
+    fn add_mixed(&mut self, eval: &mut Eval<'_>, group: usize, labels: &Labels, column: &Column) {
+        let name: Arc<str> = labels.metric_name().into();
         for step in 0..self.steps {
             match column.get(step) {
                 CellRef::None => {}
@@ -81,7 +85,7 @@ impl<'q> Fold<'q> {
                 CellRef::Histogram(histogram) => match self.op {
                     AggregateOp::Count | AggregateOp::Group => self.cells.add_at(group, self.steps, step, 0.0),
                     AggregateOp::Sum | AggregateOp::Avg => {
-                        self.histograms.entry((group, step)).or_default().push(histogram.clone());
+                        self.histograms.entry((group, step)).or_default().push((histogram.clone(), name.clone()));
                     }
                     op => eval.info(self.pos, format!("ignored histogram in {} aggregation", op.text())),
                 },
@@ -127,8 +131,9 @@ impl<'q> Fold<'q> {
                 None
             } else {
                 eval.spend(20 * histograms.len())?;
-                let works: Vec<Work> = histograms.iter().map(|one| Work::from(one.as_ref())).collect();
-                eval.total(&works, self.op == AggregateOp::Avg, self.pos)
+                let works: Vec<Work> = histograms.iter().map(|(one, _)| Work::from(one.as_ref())).collect();
+                let name = |at| histograms.get(at).map_or("", |(_, name): &Named| name).to_owned();
+                eval.total(&works, self.op == AggregateOp::Avg, self.pos, name)
             };
             if let Some(cell @ Cell::Histogram(_)) = &cell {
                 eval.charge_cell(cell)?;

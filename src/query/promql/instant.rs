@@ -9,7 +9,7 @@ use super::eval::{Eval, Gives, Grid};
 use super::functions;
 use super::native;
 use super::native::Work;
-use super::samples::Samples;
+use super::samples::{Samples, drop_stale};
 use super::stream::Stream;
 use super::value::{ABSENT, Cell, Column, Vector};
 use super::windows::{Known, advance};
@@ -74,6 +74,11 @@ impl Instant {
         Ok(Self { samples, span, looks, lookback: eval.lookback, smoothed, gives, pos })
     }
 
+    /// Whether all steps look at one time.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.looks.first() == self.looks.last()
+    }
+
     /// Computes the column of one series.
     ///
     /// # Errors
@@ -87,8 +92,14 @@ impl Instant {
         column: &mut Column,
     ) -> Result<(), PromqlError> {
         eval.spend(self.looks.len())?;
+        if self.smoothed {
+            // As in ranges, the ends of series are nothing to interpolate to.
+            let mut alive = series.clone();
+            drop_stale(&mut alive);
+            return self.fill_any(eval, labels, &alive, column);
+        }
         let of_time = self.gives == Gives::Time;
-        if !series.histograms.is_empty() || self.smoothed || !(of_time || self.gives == Gives::Sample) {
+        if !series.histograms.is_empty() || !(of_time || self.gives == Gives::Sample) {
             return self.fill_any(eval, labels, series, column);
         }
         let find = |times: &[i64]| picks(times, &self.looks, self.lookback);
@@ -125,6 +136,10 @@ impl Instant {
             let Some((time, cell)) = latest(series, floats, histograms).filter(|(time, _)| *time > after) else {
                 continue;
             };
+            if self.smoothed && self.is_mixed(series, until) {
+                eval.warn(self.pos, format!("{} {:?}", functions::MIXED, labels.metric_name()));
+                continue;
+            }
             let between = self.smoothed && time != until;
             let mut cell = match cell {
                 Some(cell) if between => {
@@ -148,6 +163,15 @@ impl Instant {
             column.set(step, cell);
         }
         Ok(())
+    }
+
+    /// Whether there are both kinds of samples from which a value could be made.
+    fn is_mixed(&self, series: &Columns, until: i64) -> bool {
+        let (after, to) = (until.saturating_sub(self.lookback), until.saturating_add(self.lookback));
+        let floats = series.times.partition_point(|t| *t <= after);
+        let histograms = series.histograms.partition_point(|sample| sample.t <= after);
+        series.times.get(floats).is_some_and(|t| *t <= to)
+            && series.histograms.get(histograms).is_some_and(|sample| sample.t <= to)
     }
 
     /// The value between a sample and the one after it; without one after it, the sample itself.

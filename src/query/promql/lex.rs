@@ -297,6 +297,11 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
             }
             (Word::Name, "anchored" | "smoothed") if follows && !in_braces => {
                 let edges = if word == "anchored" { Edges::Anchored } else { Edges::Smoothed };
+                if before.is_some_and(|_| source.edges.contains_key(&(at - 1))) {
+                    let own = source.edges.get(&(at - 1)) == Some(&edges);
+                    let what = if own { "may not be set multiple times" } else { "cannot be used together" };
+                    return error(token.pos, format!("anchored and smoothed modifiers {what}"));
+                }
                 source.edges.insert(at, edges);
                 at += 1;
                 continue;
@@ -319,13 +324,49 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
             (Word::Sign, "}") => in_braces = false,
             _ => {}
         }
-        if !matches!(token.text, "</" | ">/") {
-            source.plain.push_str(token.text);
-            source.plain.push(' ');
+        match token.word {
+            Word::Sign if matches!(token.text, "</" | ">/") => {}
+            // The crate knows no digits in groups, and reads escapes also in raw strings.
+            Word::Number if in_groups(token.text) => {
+                source.plain.extend(token.text.chars().filter(|c| *c != '_').chain([' ']));
+            }
+            Word::String if token.text.starts_with('`') => {
+                let raw = token.text.trim_matches('`');
+                source.plain.push('"');
+                for c in raw.chars() {
+                    match c {
+                        '"' | '\\' => source.plain.extend(['\\', c]),
+                        '\n' => source.plain.push_str("\\n"),
+                        '\r' => source.plain.push_str("\\r"),
+                        c => source.plain.push(c),
+                    }
+                }
+                source.plain.push_str("\" ");
+            }
+            _ => source.plain.extend([token.text, " "]),
         }
         at += 1;
     }
     Ok(())
+}
+
+/// Whether each `_` of a number stands between two of its digits.
+fn in_groups(number: &str) -> bool {
+    let bytes = number.as_bytes();
+    let hex = number.starts_with("0x") || number.starts_with("0X");
+    let is_digit = |byte: Option<&u8>| match byte {
+        Some(b'x' | b'X') => hex,
+        Some(byte) => {
+            if hex {
+                byte.is_ascii_hexdigit()
+            } else {
+                byte.is_ascii_digit()
+            }
+        }
+        None => false,
+    };
+    let between = |at: usize| is_digit(at.checked_sub(1).and_then(|at| bytes.get(at))) && is_digit(bytes.get(at + 1));
+    bytes.iter().enumerate().filter(|(_, byte)| **byte == b'_').all(|(at, _)| between(at))
 }
 
 /// The words from one place up to another as they are usually spaced, when they are more than one

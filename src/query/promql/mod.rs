@@ -12,6 +12,7 @@ mod check;
 mod counts;
 mod durations;
 mod eval;
+mod explain;
 mod fold;
 pub mod functions;
 mod group;
@@ -131,6 +132,17 @@ pub enum AnswerValue {
     Matrix(Matrix),
 }
 
+/// How many samples a step looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSamples {
+    /// Its time.
+    pub time: i64,
+    /// All of them: one that several steps look at counts for each of them.
+    pub samples: u64,
+    /// Those that the step before did not look at, for ranges and fixed times; else all.
+    pub new: u64,
+}
+
 /// The answer of a query.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -142,9 +154,8 @@ pub struct Answer {
     pub infos: Vec<String>,
     /// Samples read from the store.
     pub samples: u64,
-    /// Where that was asked for, the time of each step and how many samples it looked at: one that
-    /// several steps look at counts for each of them.
-    pub per_step: Option<Vec<(i64, u64)>>,
+    /// Where that was asked for, the samples of each step.
+    pub per_step: Option<Vec<StepSamples>>,
     /// The most memory held at once, bytes.
     pub memory_peak: u64,
 }
@@ -272,8 +283,9 @@ fn run(
         eval.series_max = params.series_max;
         if params.count {
             let steps = if times.step == 0 { 1 } else { Grid::between(times.start, times.end, times.step)?.steps };
-            budget.charge(8 * steps)?;
+            budget.charge(16 * steps)?;
             eval.counted = Some(vec![0; steps]);
+            eval.counted_new = vec![0; steps];
         }
         eval.threads = if params.threads == 0 { spread::cores() } else { params.threads };
         let value = if times.step == 0 {
@@ -286,15 +298,15 @@ fn run(
             warnings: eval.notes.warnings(query),
             infos: eval.notes.infos(query),
             samples: eval.samples,
-            per_step: eval.counted.map(|counted| timed(counted, times)),
+            per_step: eval.counted.map(|counted| timed(counted.into_iter().zip(eval.counted_new), times)),
             memory_peak: budget.memory_peak(),
         })
     })
 }
 
-fn timed(counted: Vec<u64>, times: Times) -> Vec<(i64, u64)> {
+fn timed(counted: impl Iterator<Item = (u64, u64)>, times: Times) -> Vec<StepSamples> {
     let time = |step: usize| times.start.saturating_add(times.step.saturating_mul(step as i64));
-    counted.into_iter().enumerate().map(|(step, samples)| (time(step), samples)).collect()
+    counted.enumerate().map(|(step, (samples, new))| StepSamples { time: time(step), samples, new }).collect()
 }
 
 fn instant_value(eval: &mut Eval<'_>, expr: &Expr, time: i64) -> Result<AnswerValue, PromqlError> {
@@ -317,16 +329,21 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
     let matrix = eval.matrix(expr, grid)?;
     let end = eval.looks_at(matrix.at, matrix.offset, grid, 0);
     let mut all = Vec::new();
+    let mut known = std::collections::HashSet::new();
     matrix.each(eval, &mut |eval, labels, drop_name, columns| {
         let window = range::Slide::new(columns).to(end.saturating_sub(matrix.range), end, end);
         if window.is_empty() {
             return Ok(());
         }
         let weights = window.histograms.iter().map(|sample| value::weight(&sample.histogram));
-        eval.count(std::iter::once(window.times.len() as u64 + weights.sum::<u64>()));
+        let samples = window.times.len() as u64 + weights.sum::<u64>();
+        eval.count(std::iter::once((samples, samples)));
         let histograms: usize = window.histograms.iter().map(|sample| sample.histogram.bytes()).sum();
         eval.budget.charge(16 * (window.times.len() + window.histograms.len()) + histograms)?;
         let labels = if drop_name { value::nameless(labels) } else { labels.clone() };
+        if !known.insert(labels.clone()) {
+            return Err(PromqlError::Execution(SAME_LABELS.to_owned()));
+        }
         let floats = window.times.iter().copied().zip(window.values.iter().copied()).collect();
         let histograms = window.histograms.iter().map(|sample| (sample.t, sample.histogram.clone())).collect();
         all.push(AnswerSeries { labels, floats, histograms });
@@ -342,21 +359,31 @@ fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerV
         ));
     }
     let grid = Grid::between(times.start, times.end, times.step)?;
+    if matches!(expr.bare().kind, Kind::Matrix(..) | Kind::Subquery(_)) {
+        return Err(wrong_type("range vector"));
+    }
     match eval.eval(expr, &grid)? {
         Value::Scalar(values) => {
             let floats = values.into_iter().enumerate().map(|(step, value)| (grid.time(step), value)).collect();
             let series = AnswerSeries { labels: Labels::default(), floats, histograms: Vec::new() };
             Ok(AnswerValue::Matrix(vec![series].into()))
         }
-        Value::String(_) => Err(PromqlError::Request(
-            "invalid expression type \"string\" for range query, must be Scalar or instant Vector".to_owned(),
-        )),
+        Value::String(_) => Err(wrong_type("string")),
         Value::Vector(vector) => {
             let joined = eval.join_equal(vector, true)?;
             // Charged when the columns were made.
             Ok(AnswerValue::Matrix(Matrix::of_columns(joined, grid)))
         }
     }
+}
+
+const SAME_LABELS: &str = "vector cannot contain metrics with the same labelset";
+
+fn wrong_type(name: &str) -> PromqlError {
+    let wants = "must be Scalar or instant Vector";
+    PromqlError::Request(format!(
+        "invalid parameter \"query\": invalid expression type {name:?} for range query, {wants}"
+    ))
 }
 
 fn answer_series(vector: value::Vector, grid: &Grid) -> Vec<AnswerSeries> {

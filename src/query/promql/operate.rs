@@ -163,10 +163,6 @@ fn histograms(eval: &mut Eval<'_>, op: BinaryOp, a: &Arc<Histogram>, b: &Arc<His
 }
 
 fn mixed_schemas(eval: &mut Eval<'_>, op: BinaryOp, pos: Pos) -> Outcome {
-    let text = format!(
-        "vector contains a mix of histograms with exponential and custom buckets schemas for operation {:?}",
-        op.text()
-    );
-    eval.warn(pos, text);
+    eval.warn(pos, format!("incompatible bucket layout encountered for binary operator {}", op.text()));
     NOTHING
 }

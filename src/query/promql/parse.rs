@@ -81,7 +81,9 @@ pub(super) fn format(query: &str) -> Result<String, SyntaxError> {
 pub(super) fn selector(text: &str) -> Result<Vec<Matcher>, SyntaxError> {
     let expr = parse(text, Times::NOMINAL)?;
     match expr.kind {
-        Kind::Vector(selector) if selector.offset == 0 && selector.at.is_none() => Ok(selector.matchers),
+        Kind::Vector(selector) if selector.offset == 0 && selector.at.is_none() && selector.edges == Edges::Plain => {
+            Ok(selector.matchers)
+        }
         _ => Err(SyntaxError { pos: Pos(0), message: format!("{text:?} is not a series selector") }),
     }
 }
@@ -98,34 +100,10 @@ fn on_deep_stack<T: Send>(
     }
     let depth = source.depth;
     super::stack::with_depth(depth, move || {
-        let parsed = parser::parse(&source.plain).map_err(|message| explain(&source, query, message))?;
+        let parsed = parser::parse(&source.plain)
+            .map_err(|message| super::explain::explain(&source.tokens, query.trim_end().len(), &message))?;
         work(&source, &parsed)
     })
-}
-
-/// The crate says what is wrong but seldom where; the first word that cannot follow the one before
-/// it is the likeliest place.
-fn explain(source: &Source<'_>, query: &str, message: String) -> SyntaxError {
-    let mut wants_operand = true;
-    for token in &source.tokens {
-        let lower = token.text.to_ascii_lowercase();
-        let operator = match token.word {
-            lex::Word::Sign => matches!(lower.as_str(), "*" | "/" | "%" | "^" | "==" | "!=" | "<" | ">" | "<=" | ">="),
-            lex::Word::Name => matches!(lower.as_str(), "and" | "or" | "unless" | "atan2"),
-            lex::Word::Number | lex::Word::Duration | lex::Word::String => false,
-        };
-        if operator && wants_operand && token.word == lex::Word::Sign {
-            return SyntaxError { pos: token.pos, message: format!("unexpected {:?}", token.text) };
-        }
-        wants_operand = operator || matches!(token.text, "(" | "," | "+" | "-");
-        if wants_operand && token.word == lex::Word::Name {
-            wants_operand = false;
-        }
-    }
-    if message == "invalid promql query" {
-        return SyntaxError { pos: Pos(query.trim_end().len()), message: "unexpected end of input".to_owned() };
-    }
-    SyntaxError { pos: source.tokens.first().map_or(Pos(0), |token| token.pos), message }
 }
 
 /// Follows the crate's tree along the words.
@@ -287,7 +265,11 @@ impl Walk<'_, '_> {
         self.at += 1;
         self.skip("(");
         let mut args = Vec::with_capacity(call.args.args.len());
-        for arg in &call.args.args {
+        for (at, arg) in call.args.args.iter().enumerate() {
+            if at == 1 && function.name == "info" && !self.is("{") {
+                let message = "expected label selectors only, got vector selector instead".to_owned();
+                return Err(SyntaxError { pos: self.pos(), message });
+            }
             args.push(self.expr(arg)?);
             self.skip(",");
         }
@@ -313,6 +295,11 @@ impl Walk<'_, '_> {
         };
         let expr = self.expr(&aggregate.expr)?;
         self.skip(")");
+        let takes_text = op == AggregateOp::CountValues;
+        if let Some(Expr { kind: Kind::String(_), pos }) = param.as_ref().map(Expr::bare).filter(|_| !takes_text) {
+            let message = "expected type scalar in aggregation parameter, got string".to_owned();
+            return Err(SyntaxError { pos: *pos, message });
+        }
         self.grouping_words();
         let (labels, without) = match &aggregate.modifier {
             Some(LabelModifier::Include(labels)) => (labels.labels.clone(), false),

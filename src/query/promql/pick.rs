@@ -34,6 +34,8 @@ struct Picker<'q> {
     /// The least and the most series that it asks for at a step.
     asks: (usize, usize),
     steps: usize,
+    /// Where the aggregation begins.
+    pos: Pos,
 }
 
 /// What a float at a step must beat to be picked; NaN lets all of them pass.
@@ -60,10 +62,6 @@ fn bytes(column: &Column) -> usize {
 impl Picker<'_> {
     fn param(&self, step: usize) -> f64 {
         self.param.get(step).copied().unwrap_or(0.0)
-    }
-
-    fn pos(&self) -> Pos {
-        self.aggregate.expr.pos
     }
 
     /// How many series may come together before some are forgotten, when so many were kept last time.
@@ -248,7 +246,7 @@ fn choose(
     let k = how_many(param);
     if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
         if entries.iter().any(|(_, cell)| matches!(cell, CellRef::Histogram(_))) {
-            eval.info(by.pos(), format!("ignored histogram in {} aggregation", op.text()));
+            eval.info(by.pos, format!("ignored histogram in {} aggregation", op.text()));
         }
         entries.retain(|(_, cell)| matches!(cell, CellRef::Float(_)));
         let value = |cell: &CellRef<'_>| if let CellRef::Float(value) = cell { *value } else { f64::NAN };
@@ -301,6 +299,7 @@ impl Eval<'_> {
     pub(super) fn picked(
         &mut self,
         aggregate: &Aggregate,
+        pos: Pos,
         open: Open<'_>,
         param: &[f64],
         grid: &Grid,
@@ -309,7 +308,7 @@ impl Eval<'_> {
             .iter()
             .map(|param| how_many(*param))
             .fold((usize::MAX, 0), |(least, most), k| (least.min(k), most.max(k)));
-        let by = Picker { aggregate, param, asks, steps: grid.steps };
+        let by = Picker { aggregate, param, asks, steps: grid.steps, pos };
         let Candidates { groups, all, of, .. } = match open {
             Open::Stream(stream) if !self.general => candidates(self, by, &stream)?,
             open => {

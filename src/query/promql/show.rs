@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use super::aggregate::number;
 use super::ast::{Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Kind, Matching, Selector, Subquery, Written};
-use crate::model::labels::METRIC_NAME;
 use crate::model::matcher::{MatchOp, Matcher};
 
 /// Longest line that is not divided, in characters.
@@ -211,20 +210,17 @@ fn matcher(out: &mut String, matcher: &Matcher) {
 }
 
 fn selector_begin(out: &mut String, selector: &Selector) {
-    let is_name = |one: &Matcher| one.name == METRIC_NAME && one.op == MatchOp::Equal;
     let mut braced = Vec::with_capacity(selector.matchers.len());
     for (at, one) in selector.matchers.iter().enumerate() {
-        let mut text = String::new();
-        match is_word(&one.value, true) {
-            true if at == 0 && selector.named => {
-                out.push_str(&one.value);
-                continue;
-            }
-            false if is_name(one) => quoted(&mut text, &one.value),
-            _ => matcher(&mut text, one),
+        if at == 0 && selector.named && is_word(&one.value, true) {
+            out.push_str(&one.value);
+            continue;
         }
+        let mut text = String::new();
+        matcher(&mut text, one);
         braced.push(text);
     }
+    braced.sort_unstable();
     if !braced.is_empty() || !selector.named {
         let _ = write!(out, "{{{}}}", braced.join(","));
     }
@@ -349,7 +345,7 @@ mod tests {
             "a",
             "{a=\"b\"}",
             "a{b!=\"c\",d=~\"e|f\",g!~\"h\"}",
-            "{\"a.b\",\"c d\"=\"e\"}",
+            "{\"c d\"=\"e\",__name__=\"a.b\"}",
             "rate(a[5m] offset 1h30m)",
             "rate(a[5m] anchored @ 12.500 offset -5m)",
             "a smoothed @ end()",

@@ -210,7 +210,9 @@ impl<'q> Stream<'q> {
             match &self.leaf {
                 Leaf::Instant(instant) => {
                     instant.fill(eval, picks, labels, columns, column)?;
-                    eval.count(column.samples());
+                    // At a fixed time all steps take the one sample that the first has read.
+                    let new = |step: usize, samples| if step > 0 && instant.is_fixed() { 0 } else { samples };
+                    eval.count(column.samples().enumerate().map(|(step, samples)| (samples, new(step, samples))));
                 }
                 Leaf::Range(over) => {
                     over.fill(eval, (windows, said), labels, columns, column)?;

@@ -67,7 +67,9 @@ fn float_change(
     if let Some(before) = before {
         let next = inside.first().copied().or(after);
         values.push(match next {
-            Some(next) if context.edges == Edges::Smoothed => between(before, next, window.start, counter),
+            Some(next) if context.edges == Edges::Smoothed && before.0 != window.start => {
+                between(before, next, window.start, counter)
+            }
             _ => before.1,
         });
     }

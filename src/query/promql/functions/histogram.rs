@@ -2,7 +2,7 @@
 //! Within a bucket, observations are taken to lie evenly: on a logarithmic scale in exponential
 //! buckets, on a linear one in the zero bucket, custom and classic buckets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Function, Imp, arg, row};
@@ -13,6 +13,7 @@ use crate::query::promql::aggregate::number;
 use crate::query::promql::ast::{Call, Pos};
 use crate::query::promql::eval::{Eval, Grid};
 use crate::query::promql::native::{Bucket, Work};
+use crate::query::promql::stat;
 use crate::query::promql::value::{Cell, CellRef, Series, Value, Vector};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -85,11 +86,12 @@ pub fn divided(histogram: &Arc<Histogram>, divisor: f64) -> Cell {
 /// A histogram as a label value.
 pub fn text(histogram: &Arc<Histogram>) -> String {
     let work = Work::from(histogram.as_ref());
-    let mut text = format!("{{count:{}, sum:{}", number(work.count), number(work.sum));
+    let mut text = format!("{{count:{}, sum:{}", stat::general(work.count), stat::general(work.sum));
     for bucket in work.buckets() {
         let open = if bucket.lower_in { '[' } else { '(' };
         let close = if bucket.upper_in { ']' } else { ')' };
-        text += &format!(", {open}{},{}{close}:{}", number(bucket.lower), number(bucket.upper), number(bucket.count));
+        let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(stat::general);
+        text += &format!(", {open}{lower},{upper}{close}:{count}");
     }
     text + "}"
 }
@@ -106,7 +108,7 @@ fn simple(eval: &mut Eval<'_>, call: &Call, grid: &Grid, f: fn(&Work) -> f64) ->
 
 fn variance(work: &Work) -> f64 {
     let mean = work.sum / work.count;
-    let mut total = crate::query::promql::stat::Sum::default();
+    let mut total = stat::Sum::default();
     for bucket in work.buckets() {
         let at = if work.is_custom() {
             (bucket.lower + bucket.upper) / 2.0
@@ -148,6 +150,10 @@ fn is_linear(custom: bool, low: f64, high: f64) -> bool {
 
 /// The share of a bucket's observations that lie below `bound`.
 pub fn share_below(bucket: &Bucket, bound: f64, custom: bool, has_positive: bool, has_negative: bool) -> f64 {
+    if bucket.lower == bucket.upper {
+        // A zero bucket without width begins at zero and ends there.
+        return f64::from(u8::from(bound > bucket.upper));
+    }
     if bound >= bucket.upper {
         return 1.0;
     }
@@ -298,10 +304,8 @@ fn collect(eval: &mut Eval<'_>, vector: &Vector, pos: Pos) -> Vec<Classic> {
         let bound = text.parse::<f64>().ok().filter(|_| has_floats);
         let float_place = bound.map(|_| place(series.labels.without("le"), series.drop_name));
         if has_floats && bound.is_none() {
-            let name = series.labels.metric_name();
-            let message =
-                format!("bucket label \"le\" is missing or has a malformed value of {text:?} for metric name {name:?}");
-            eval.warn(pos, message);
+            let name = of_metric(series.labels.metric_name());
+            eval.warn(pos, format!("bucket label \"le\" is missing or has a malformed value of {text:?}{name}"));
         }
         if let Some(group) = native_place.and_then(|place| all.get_mut(place)) {
             group.native.push(at);
@@ -340,13 +344,17 @@ impl Classic {
     }
 }
 
-/// How much counts had to be raised so that they never fall: not, within rounding, or more.
-fn make_monotonic(buckets: &mut ClassicBuckets) -> bool {
+/// Raises counts so that they never fall. What was more than rounding is noted.
+fn make_monotonic(buckets: &mut ClassicBuckets, time: i64, forced: &mut Forced) {
     let mut most = f64::NEG_INFINITY;
-    let mut forced = false;
-    for (_, count) in buckets.iter_mut() {
+    let mut any = false;
+    for (bound, count) in buckets.iter_mut() {
         if *count < most {
-            forced |= (most - *count) / most.abs().max(count.abs()) > 1e-12;
+            if (most - *count) / most.abs().max(count.abs()) > 1e-12 {
+                any = true;
+                forced.bounds = (forced.bounds.0.min(*bound), forced.bounds.1.max(*bound));
+                forced.most = forced.most.max(most - *count);
+            }
             *count = most;
         } else if *count - most <= 1e-12 * count.abs().max(most.abs()) && most.is_finite() {
             *count = most;
@@ -354,7 +362,58 @@ fn make_monotonic(buckets: &mut ClassicBuckets) -> bool {
             most = *count;
         }
     }
-    forced
+    if any {
+        forced.samples += 1;
+        forced.times = (forced.times.0.min(time), forced.times.1.max(time));
+    }
+}
+
+/// How the counts of classic histograms had to be raised so that they never fall.
+struct Forced {
+    /// The least and the largest bound of a bucket whose count was raised.
+    bounds: (f64, f64),
+    /// The most by which one was raised.
+    most: f64,
+    /// How many histograms.
+    samples: usize,
+    /// When the first and the last was.
+    times: (i64, i64),
+}
+
+impl Forced {
+    const NONE: Self =
+        Self { bounds: (f64::INFINITY, f64::NEG_INFINITY), most: 0.0, samples: 0, times: (i64::MAX, i64::MIN) };
+
+    fn add(&mut self, other: &Self) {
+        self.bounds = (self.bounds.0.min(other.bounds.0), self.bounds.1.max(other.bounds.1));
+        self.most = self.most.max(other.most);
+        self.samples += other.samples;
+        self.times = (self.times.0.min(other.times.0), self.times.1.max(other.times.1));
+    }
+
+    fn says(&self, name: &str) -> String {
+        let second = |ms: i64| {
+            let time = chrono::DateTime::from_timestamp(ms.div_euclid(1_000), 0);
+            time.map_or_else(String::new, |time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+        };
+        format!(
+            "input to histogram_quantile needed to be fixed for monotonicity (see \
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}, from buckets {} \
+             to {}, with a max diff of {}, over {} samples from {} to {}",
+            of_metric(name),
+            stat::general(self.bounds.0),
+            stat::general(self.bounds.1),
+            stat::general_to(self.most, 2),
+            self.samples,
+            second(self.times.0),
+            second(self.times.1)
+        )
+    }
+}
+
+/// How a message names a metric, if it has a name.
+fn of_metric(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" for metric name {name:?}") }
 }
 
 fn classic_quantile(q: f64, buckets: &ClassicBuckets) -> f64 {
@@ -414,7 +473,7 @@ fn classic_fraction(lower: f64, upper: f64, buckets: &ClassicBuckets) -> f64 {
         }
         total
     };
-    (rank(upper, false) - rank(lower, true)).max(0.0) / total
+    (rank(upper, false) - rank(lower, true)) / total
 }
 
 /// What is asked of each histogram.
@@ -431,8 +490,10 @@ fn of_histograms(
     ask: &Ask<'_>,
 ) -> Result<Vector, PromqlError> {
     let mut result = Vec::new();
+    let mut forced: BTreeMap<String, Forced> = BTreeMap::new();
     for classic in collect(eval, vector, pos) {
         let mut column = eval.column(grid)?;
+        let (mut raised, mut unsaid) = (Forced::NONE, Forced::NONE);
         for step in 0..grid.steps {
             eval.spend(20 + classic.members.len())?;
             let mut buckets = classic.buckets(vector, step);
@@ -449,23 +510,27 @@ fn of_histograms(
             } else if buckets.is_empty() {
                 continue;
             } else {
-                let forced = make_monotonic(&mut buckets);
                 match ask {
                     Ask::Quantile(q) => {
-                        if forced {
-                            eval.info(pos, format!(
-                                "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name {name:?}"
-                            ));
-                        }
+                        // What lies outside of all buckets takes no look at them.
+                        let looks = (0.0..=1.0).contains(&at(q));
+                        make_monotonic(&mut buckets, grid.time(step), if looks { &mut raised } else { &mut unsaid });
                         classic_quantile(at(q), &buckets)
                     }
+                    // Shares are of the counts as they are, which may fall.
                     Ask::Fraction(lower, upper) => classic_fraction(at(lower), at(upper), &buckets),
                 }
             };
             column.set(step, Some(Cell::Float(value)));
         }
+        if raised.samples > 0 {
+            forced.entry(classic.labels.metric_name().to_owned()).or_insert(Forced::NONE).add(&raised);
+        }
         let drop_name = classic.name_dropped || classic.labels.get(METRIC_NAME).is_some();
         result.push(Series { labels: classic.labels, drop_name, column });
+    }
+    for (name, forced) in &forced {
+        eval.info(pos, forced.says(name));
     }
     Ok(eval.without_empty(result))
 }
@@ -499,7 +564,7 @@ fn of_native(eval: &mut Eval<'_>, work: &Work, ask: &Ask<'_>, step: usize, pos: 
 fn check_quantiles(eval: &mut Eval<'_>, quantiles: &[f64], pos: Pos) {
     for q in quantiles {
         if !(0.0..=1.0).contains(q) {
-            eval.warn(pos, format!("quantile value should be between 0 and 1, got {}", number(*q)));
+            eval.warn(pos, format!("quantile value should be between 0 and 1, got {}", stat::general(*q)));
         }
     }
 }
@@ -507,9 +572,9 @@ fn check_quantiles(eval: &mut Eval<'_>, quantiles: &[f64], pos: Pos) {
 fn histogram_quantile(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
     let (param, expr) = (arg(call, 0)?, arg(call, 1)?);
     let quantiles = eval.scalar(param, grid)?;
-    check_quantiles(eval, &quantiles, param.pos);
+    check_quantiles(eval, &quantiles, param.bare().pos);
     let vector = eval.vector(expr, grid)?;
-    let result = of_histograms(eval, &vector, grid, expr.pos, &Ask::Quantile(&quantiles))?;
+    let result = of_histograms(eval, &vector, grid, expr.bare().pos, &Ask::Quantile(&quantiles))?;
     eval.release(&vector);
     Ok(Value::Vector(result))
 }
@@ -521,12 +586,12 @@ fn histogram_quantiles(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) ->
     let mut result = Vec::new();
     for param in call.args.iter().skip(2) {
         let quantiles = eval.scalar(param, grid)?;
-        check_quantiles(eval, &quantiles, param.pos);
+        check_quantiles(eval, &quantiles, param.bare().pos);
         let mut value = number(quantiles.first().copied().unwrap_or(f64::NAN));
         if value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             value.push_str(".0");
         }
-        for mut series in of_histograms(eval, &vector, grid, expr.pos, &Ask::Quantile(&quantiles))? {
+        for mut series in of_histograms(eval, &vector, grid, expr.bare().pos, &Ask::Quantile(&quantiles))? {
             series.labels = series.labels.with(&label, &value);
             result.push(series);
         }
@@ -540,7 +605,7 @@ fn histogram_fraction(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> 
     let upper = eval.scalar(arg(call, 1)?, grid)?;
     let expr = arg(call, 2)?;
     let vector = eval.vector(expr, grid)?;
-    let result = of_histograms(eval, &vector, grid, expr.pos, &Ask::Fraction(&lower, &upper))?;
+    let result = of_histograms(eval, &vector, grid, expr.bare().pos, &Ask::Fraction(&lower, &upper))?;
     eval.release(&vector);
     Ok(Value::Vector(result))
 }

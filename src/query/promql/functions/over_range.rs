@@ -48,7 +48,7 @@ impl<'q> OverRange<'q> {
                 range = Some(arg);
             } else {
                 if scalars.is_empty() {
-                    scalar_pos = arg.pos;
+                    scalar_pos = arg.bare().pos;
                 }
                 scalars.push(eval.scalar(arg, grid)?);
             }
@@ -59,7 +59,7 @@ impl<'q> OverRange<'q> {
         let matrix = eval.matrix(arg, grid)?;
         eval.budget.charge(8 * grid.steps)?;
         let ends = (0..grid.steps).map(|step| eval.looks_at(matrix.at, matrix.offset, grid, step)).collect();
-        Ok(Self { matrix, call, of_window, keeps_name, scalars, pos: arg.pos, scalar_pos, grid: *grid, ends })
+        Ok(Self { matrix, call, of_window, keeps_name, scalars, pos: arg.bare().pos, scalar_pos, grid: *grid, ends })
     }
 
     /// Whether the names of series stay.
@@ -109,12 +109,17 @@ impl<'q> OverRange<'q> {
         let windows = known.of(&columns.times, Windows::BYTES * self.ends.len(), eval.budget, find)?;
         // Series of one name come one after the other; what is said of one is said of all.
         let repeats = || *said == labels.metric_name() && labels.get("__type__").is_none();
-        if sliding.counter && windows.total() > 0 && !repeats() {
+        if sliding.counter && !repeats() && windows.bounds().iter().any(|(from, to)| to - from > 1) {
             said.clear();
             said.push_str(labels.metric_name());
             super::rate::hint_non_counter(&mut self.context(eval, labels), true);
         }
-        eval.count(windows.bounds().iter().map(|(from, to)| u64::from(to - from)));
+        let mut seen = 0;
+        eval.count(windows.bounds().iter().map(|(from, to)| {
+            let new = to.saturating_sub(seen.max(*from));
+            seen = *to;
+            (u64::from(to - from), u64::from(new))
+        }));
         let Columns { times, values, .. } = columns;
         let floats = Floats { times, values, windows, range };
         (sliding.fill)(&floats, column.overwrite());
@@ -147,8 +152,12 @@ impl<'q> OverRange<'q> {
             (window.start, window.end) = (start, end);
             eval.spend(window.times.len() + 10 * window.histograms.len() + 1)?;
             if eval.counted.is_some() {
-                let histograms = window.histograms.iter().map(|sample| weight(&sample.histogram));
-                counted.push(window.times.len() as u64 + histograms.sum::<u64>());
+                let before = step.checked_sub(1).and_then(|step| self.ends.get(step)).copied();
+                let seen = before.map_or(i64::MIN, |end| end.saturating_add(after));
+                let histograms = window.histograms.iter().map(|sample| (sample.t, weight(&sample.histogram)));
+                let all = window.times.iter().map(|t| (*t, 1)).chain(histograms);
+                let add = |(all, new): (u64, u64), (t, one)| (all + one, if t > seen { new + one } else { new });
+                counted.push(all.fold((0, 0), add));
             }
             if window.is_empty() {
                 continue;

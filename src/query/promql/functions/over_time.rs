@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::rate::{Either, IGNORED, MIXED, MIXED_SCHEMAS, in_order};
 use super::{Function, Imp, RangeContext, row, slides, sliding};
 use crate::model::histogram::ResetHint;
-use crate::query::promql::aggregate::number;
 use crate::query::promql::native;
 use crate::query::promql::native::Work;
 use crate::query::promql::range::Window;
@@ -183,7 +182,7 @@ fn quantile(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, 
         return None;
     }
     if !(0.0..=1.0).contains(&q) {
-        let text = format!("quantile value should be between 0 and 1, got {}", number(q));
+        let text = format!("quantile value should be between 0 and 1, got {}", stat::general(q));
         context.eval.warn(context.scalar_pos, text);
     }
     note_ignored(window, context);

@@ -61,6 +61,9 @@ pub(super) const IGNORED: &str = "ignored histograms in a range containing both 
 
 fn rate(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
     let seconds = context.range as f64 / 1000.0;
+    if context.edges == Edges::Plain {
+        return extrapolated(window, context, true, seconds);
+    }
     Some(match change(window, context, true)? {
         Cell::Float(value) => Cell::Float(value / seconds),
         Cell::Histogram(histogram) => super::histogram::divided(&histogram, seconds),
@@ -79,12 +82,16 @@ fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool
     if context.edges != Edges::Plain {
         return super::edges::change(window, context, counter);
     }
+    extrapolated(window, context, counter, 1.0)
+}
+
+/// The change over the whole window, divided by `per`.
+fn extrapolated(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool, per: f64) -> Option<Cell> {
     if !window.values.is_empty() && !window.histograms.is_empty() {
         context.warn(MIXED);
         return None;
     }
     if window.histograms.is_empty() {
-        hint_non_counter(context, counter);
         let (first, last) = (*window.times.first()?, *window.times.last()?);
         let counted =
             |at: usize| Counted { t: window.times.get(at).copied().unwrap_or_default(), start: window.start_at(at) };
@@ -102,7 +109,8 @@ fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool
         };
         let zero = (counter && result > 0.0 && first_value >= 0.0).then(|| first_value / result);
         let gaps = Gaps::of((first, last), window.times.len(), (window.start, window.end), began)?;
-        return Some(Cell::Float(result * gaps.factor(zero)));
+        hint_non_counter(context, counter);
+        return Some(Cell::Float(result * (gaps.factor(zero) / per)));
     }
     let (first, last) = (window.histograms.first()?, window.histograms.last()?);
     let began = if counter { Counted::of(first).began_in(window) } else { None };
@@ -110,7 +118,7 @@ fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool
     let zero =
         (counter && result.count > 0.0 && first.histogram.count >= 0.0).then(|| first.histogram.count / result.count);
     let gaps = Gaps::of((first.t, last.t), window.histograms.len(), (window.start, window.end), began)?;
-    result.scale(gaps.factor(zero));
+    result.scale(gaps.factor(zero) / per);
     Some(Cell::Histogram(Arc::new(result.into())))
 }
 
@@ -248,18 +256,21 @@ pub(super) fn works_change(works: Vec<Work>, context: &mut RangeContext<'_, '_>,
     // All samples must end up in the coarsest buckets that any of them has.
     let schema = works.iter().map(|work| work.schema).min()?;
     result.reduce(schema);
-    let mut reconciled = result.add(first, -1.0).ok()?.reconciled;
+    let reconciled = result.add(first, -1.0).ok()?.reconciled;
+    let mut added = false;
     if counter {
         for pair in works.windows(2) {
             if let [before, now] = pair
                 && now.is_reset_after(before)
             {
-                reconciled |= result.add(before, 1.0).ok()?.reconciled;
+                added |= result.add(before, 1.0).ok()?.reconciled;
             }
         }
     }
-    if reconciled {
-        context.eval.info(context.pos, "mismatched custom buckets were reconciled during subtraction");
+    for (reconciled, word) in [(reconciled, "subtraction"), (added, "addition")] {
+        if reconciled {
+            context.eval.info(context.pos, format!("mismatched custom buckets were reconciled during {word}"));
+        }
     }
     result.hint = ResetHint::Gauge;
     Some(result)
@@ -404,7 +415,8 @@ fn changes(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -
 fn smoothing(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
     let [factor, trend_factor] = params else { return None };
     for (value, name) in [(factor, "smoothing"), (trend_factor, "trend")] {
-        if !(*value > 0.0 && *value < 1.0) {
+        // NaN is let through, and all that comes of it is NaN.
+        if *value <= 0.0 || *value >= 1.0 {
             let sign = if name == "smoothing" { "sf" } else { "tf" };
             let message = format!("invalid {name} factor. Expected: 0 < {sign} < 1, got: {value:.6}");
             context.eval.failure = Some(PromqlError::Execution(message));

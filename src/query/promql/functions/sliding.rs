@@ -44,15 +44,21 @@ const fn plain(fill: fn(&Floats<'_>, &mut [f64])) -> Sliding {
 pub(super) const RATE: Sliding = Sliding {
     fill: |floats, cells| {
         let seconds = floats.range as f64 / 1000.0;
-        change(floats, cells, true, |value| value / seconds);
+        change(floats, cells, true, |change, factor| change * (factor / seconds));
     },
     gaps: true,
     counter: true,
 };
-pub(super) const INCREASE: Sliding =
-    Sliding { fill: |floats, cells| change(floats, cells, true, |value| value), gaps: true, counter: true };
-pub(super) const DELTA: Sliding =
-    Sliding { fill: |floats, cells| change(floats, cells, false, |value| value), gaps: true, counter: false };
+pub(super) const INCREASE: Sliding = Sliding {
+    fill: |floats, cells| change(floats, cells, true, |change, factor| change * factor),
+    gaps: true,
+    counter: true,
+};
+pub(super) const DELTA: Sliding = Sliding {
+    fill: |floats, cells| change(floats, cells, false, |change, factor| change * factor),
+    gaps: true,
+    counter: false,
+};
 pub(super) const IRATE: Sliding = plain(|floats, cells| last_two(floats, cells, true));
 pub(super) const IDELTA: Sliding = plain(|floats, cells| last_two(floats, cells, false));
 pub(super) const RESETS: Sliding = plain(|floats, cells| pairs(floats, cells, |before, now| now < before));
@@ -148,7 +154,7 @@ impl Prefixes {
 }
 
 /// Last minus first, with what resets took away added back, extrapolated to the edges.
-fn change(floats: &Floats<'_>, cells: &mut [f64], counter: bool, finish: impl Fn(f64) -> f64) {
+fn change(floats: &Floats<'_>, cells: &mut [f64], counter: bool, finish: impl Fn(f64, f64) -> f64) {
     let values = floats.values;
     // Where values fall; few do, so that a window mostly has nothing to add back.
     let falls: Vec<usize> = if counter {
@@ -176,7 +182,7 @@ fn change(floats: &Floats<'_>, cells: &mut [f64], counter: bool, finish: impl Fn
             }
         }
         let zero = (counter && result > 0.0 && *first >= 0.0).then(|| first / result);
-        *cell = finish(result * gaps.factor(zero));
+        *cell = finish(result, gaps.factor(zero));
     }
 }
 

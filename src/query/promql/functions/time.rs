@@ -143,7 +143,7 @@ fn start_timestamp(eval: &mut Eval<'_>, call: &Call, grid: &Grid) -> Result<Valu
 
 fn part(eval: &mut Eval<'_>, call: &Call, grid: &Grid, part: fn(Calendar) -> f64) -> Result<Value, PromqlError> {
     let of = |value: f64| {
-        if value.is_nan() || value.abs() > 9e15 { f64::NAN } else { part(Calendar::of(value.floor() as i64)) }
+        if value.is_nan() || value.abs() > 9e15 { f64::NAN } else { part(Calendar::of(value.trunc() as i64)) }
     };
     let Some(expr) = call.args.first() else {
         let values = times(eval, grid)?.into_iter().map(of).collect();

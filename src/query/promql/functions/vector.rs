@@ -115,18 +115,26 @@ fn absent_over_time(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Re
 
 const INEFFECTIVE: &str = "sort is ineffective for range queries since results are always ordered by labels";
 
-fn is_range_query(eval: &Eval<'_>) -> bool {
-    eval.times.step > 0
+fn is_range_query(eval: &Eval<'_>, grid: &Grid) -> bool {
+    grid.steps > 1 || (eval.times.step > 0 && eval.times.end > eval.times.start)
 }
 
 fn sort(eval: &mut Eval<'_>, call: &Call, pos: Pos, grid: &Grid, descending: bool) -> Result<Value, PromqlError> {
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
-    if is_range_query(eval) {
+    // Histograms have no order and are left out.
+    for series in &mut vector {
+        for step in 0..grid.steps {
+            if matches!(series.column.get(step), CellRef::Histogram(_)) {
+                series.column.set(step, None);
+            }
+        }
+    }
+    let mut vector = eval.without_empty(vector);
+    if is_range_query(eval, grid) {
         eval.warn(pos, INEFFECTIVE);
         return Ok(Value::Vector(vector));
     }
-    // Histograms have no order and are left out; NaN comes last either way.
-    vector.retain(|series| matches!(series.column.get(0), CellRef::Float(_)));
+    // NaN comes last either way.
     let value = |series: &Series| if let CellRef::Float(value) = series.column.get(0) { value } else { f64::NAN };
     vector.sort_by(|a, b| {
         let (a, b) = (value(a), value(b));
@@ -151,7 +159,7 @@ fn sort_by_label(
     for name in call.args.iter().skip(1) {
         names.push(eval.string(name, grid)?);
     }
-    if is_range_query(eval) {
+    if is_range_query(eval, grid) {
         eval.warn(pos, INEFFECTIVE);
         return Ok(Value::Vector(vector));
     }

@@ -1,6 +1,7 @@
 //! The functions of PromQL: one row each, and how a row is called.
 //! The parser owns the signatures; a test parses each row's example.
 
+mod classic;
 mod edges;
 pub mod histogram;
 mod label;

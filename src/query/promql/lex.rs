@@ -292,7 +292,7 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
                 continue;
             }
             // What would follow a name makes no sense after what ends a selector.
-            (Word::Name, "anchored" | "smoothed") if follows && !in_braces && matches!(next, "(" | "{") => {
+            (Word::Name, "anchored" | "smoothed") if follows && !in_braces && matches!(next, "(" | "{" | "[") => {
                 return error(token.pos, format!("unexpected {next:?} after {word:?}"));
             }
             (Word::Name, "anchored" | "smoothed") if follows && !in_braces => {

@@ -9,22 +9,18 @@ async fn odd_requests_are_answered_as_a_prometheus_answers_them() {
     let (server, _folder) = server().await;
     let main = server.addresses.main;
     let bad = |text: &str| (400, "bad_data", text.to_owned());
+    let wrong = |name: &str| {
+        bad(&format!(
+            "invalid parameter \"query\": invalid expression type {name:?} for range query, must be Scalar or instant Vector"
+        ))
+    };
     for (path, (status, kind, error)) in [
         ("query?query=1%2B%2B", bad("invalid parameter \"query\": 1:4: parse error: unexpected end of input")),
         ("query", bad("invalid parameter \"query\": 1:1: parse error: no expression found in input")),
         ("format_query?query=1%2B%2B", bad("invalid parameter \"query\": 1:4: parse error: unexpected end of input")),
-        (
-            "query_range?query=up%5B1m%5D&start=1&end=2&step=1",
-            bad("invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"),
-        ),
-        (
-            "query_range?query=(up%5B1m:1s%5D)&start=1&end=2&step=1",
-            bad("invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"),
-        ),
-        (
-            "query_range?query=%22x%22&start=1&end=2&step=1",
-            bad("invalid expression type \"string\" for range query, must be Scalar or instant Vector"),
-        ),
+        ("query_range?query=up%5B1m%5D&start=1&end=2&step=1", wrong("range vector")),
+        ("query_range?query=(up%5B1m:1s%5D)&start=1&end=2&step=1", wrong("range vector")),
+        ("query_range?query=%22x%22&start=1&end=2&step=1", wrong("string")),
         (
             "query_range?query=up&start=2&end=1&step=1",
             bad("invalid parameter \"end\": end timestamp must not be before start time"),

@@ -353,11 +353,6 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
 }
 
 fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerValue, PromqlError> {
-    if matches!(expr.bare().kind, Kind::Matrix(..) | Kind::Subquery(_)) {
-        return Err(PromqlError::Request(
-            "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector".to_owned(),
-        ));
-    }
     let grid = Grid::between(times.start, times.end, times.step)?;
     if matches!(expr.bare().kind, Kind::Matrix(..) | Kind::Subquery(_)) {
         return Err(wrong_type("range vector"));

@@ -7,6 +7,7 @@ mod architecture;
 mod began;
 mod blocks;
 mod bodies;
+mod circles;
 mod crash;
 mod docker_files;
 mod docs;

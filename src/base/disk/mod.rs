@@ -5,7 +5,7 @@ pub mod sim;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +16,21 @@ pub struct Entry {
     pub name: String,
     /// Its size; 0 for a folder.
     pub bytes: u64,
+    /// Whether it is a folder.
+    pub is_dir: bool,
+}
+
+/// What the file system says of a file or folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Its size in bytes; 0 for a folder.
+    pub bytes: u64,
+    /// Bytes that it takes on the medium; less than its size where it has holes.
+    pub allocated: u64,
+    /// How many names it has.
+    pub links: u64,
+    /// What all names of one file have in common: file system and number.
+    pub id: (u64, u64),
     /// Whether it is a folder.
     pub is_dir: bool,
 }
@@ -53,6 +68,16 @@ pub trait Disk: Send + Sync {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// What lies in a folder, sorted by name.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+    /// What the file system says of a file or folder.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// Whether there is a file or folder of this name; an error when that cannot be known.
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match self.metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
     /// Opens a file to append to, making it when it does not exist.
     fn append(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>>;
     /// Opens a file to read.
@@ -124,6 +149,18 @@ impl Disk for RealDisk {
         Ok(entries)
     }
 
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let meta = fs::metadata(path)?;
+        Ok(Metadata {
+            bytes: if meta.is_dir() { 0 } else { meta.len() },
+            // POSIX counts in 512 bytes, whatever the file system's blocks are.
+            allocated: meta.blocks().saturating_mul(512),
+            links: meta.nlink(),
+            id: (meta.dev(), meta.ino()),
+            is_dir: meta.is_dir(),
+        })
+    }
+
     fn append(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
         Ok(Arc::new(RealFile(OpenOptions::new().append(true).create(true).open(path)?)))
     }
@@ -162,5 +199,24 @@ impl Disk for RealDisk {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_file_are_counted_and_have_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+        assert!(!RealDisk.exists(&first).unwrap());
+        RealDisk.append(&first).unwrap().write_all(&[7; 10_000]).unwrap();
+        assert_eq!(RealDisk.metadata(&first).unwrap().links, 1);
+        RealDisk.link(&first, &second).unwrap();
+        let [one, other] = [&first, &second].map(|path| RealDisk.metadata(path).unwrap());
+        assert_eq!((one.bytes, one.links, one.is_dir), (10_000, 2, false));
+        assert_eq!(one.id, other.id);
+        assert!(RealDisk.metadata(dir.path()).unwrap().is_dir);
     }
 }

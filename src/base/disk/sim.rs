@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{AppendFile, Disk, Entry, ReadFile, RealDisk, Space};
+use super::{AppendFile, Disk, Entry, Metadata, ReadFile, RealDisk, Space};
 
 /// A change of a folder that is not synced yet.
 enum NameChange {
@@ -186,6 +186,10 @@ impl Disk for SimDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
         RealDisk.list(path)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        RealDisk.metadata(path)
     }
 
     fn append(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {

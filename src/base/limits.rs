@@ -1,11 +1,12 @@
-//! Budgets: one for the memory of the whole process, and one for each running query.
-//! Whoever allocates in proportion to data from outside charges a budget first.
+//! The budget of each running query: time, memory, rows. Its memory is also charged to the account of
+//! the whole process ([`MemoryBudget`]). Whoever allocates in proportion to data from outside charges first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::{Classify, ErrorClass};
+pub use super::memory::{Hold, MemoryBudget, MemoryFull};
 
 /// Rows that a query touches between two looks at the clock, which costs as much as a few of them.
 const ROWS_PER_CHECK: u64 = 1024;
@@ -39,6 +40,9 @@ pub enum LimitError {
         /// What they share, in bytes.
         limit: u64,
     },
+    /// The process has used up its memory.
+    #[error("the server has no memory left for the query: {0}")]
+    ServerMemory(MemoryFull),
     /// A selector found too many series.
     #[error("a selector finds {found} series, over the limit of {limit} (--query-series-max); narrow it")]
     QuerySeries {
@@ -69,7 +73,7 @@ impl Classify for LimitError {
         match self {
             Self::Deadline { .. } => ErrorClass::Timeout,
             Self::Canceled => ErrorClass::Canceled,
-            Self::AllQueriesMemory { .. } => ErrorClass::Unavailable,
+            Self::AllQueriesMemory { .. } | Self::ServerMemory(_) => ErrorClass::Unavailable,
             Self::QueueFull { .. } => ErrorClass::Throttled,
             Self::QueryMemory { .. } | Self::QueryRows { .. } | Self::QuerySeries { .. } => ErrorClass::Execution,
         }
@@ -145,7 +149,8 @@ impl QueryBudget {
     ///
     /// # Errors
     /// [`LimitError::QueryMemory`] when the share is used up, [`LimitError::AllQueriesMemory`] when
-    /// that of all queries is; nothing is taken then.
+    /// that of all queries is, [`LimitError::ServerMemory`] when the process has none left; nothing is
+    /// taken then.
     pub fn charge(&self, bytes: usize) -> Result<(), LimitError> {
         let bytes = bytes as u64;
         let used = self.memory.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
@@ -153,9 +158,15 @@ impl QueryBudget {
             self.memory.fetch_sub(bytes, Ordering::Relaxed);
             return Err(LimitError::QueryMemory { limit: self.memory_max });
         }
-        if let Some(shared) = self.shared.as_ref().filter(|shared| !shared.try_charge_u64(bytes)) {
+        if let Some(shared) = &self.shared
+            && let Err(full) = shared.take(bytes)
+        {
             self.memory.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(LimitError::AllQueriesMemory { limit: shared.limit() });
+            return Err(if full.share == shared.name() {
+                LimitError::AllQueriesMemory { limit: full.limit }
+            } else {
+                LimitError::ServerMemory(full)
+            });
         }
         self.memory_peak.fetch_max(used, Ordering::Relaxed);
         Ok(())
@@ -166,7 +177,7 @@ impl QueryBudget {
         let less = |used: u64| Some(used.saturating_sub(bytes as u64));
         let before = self.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
         if let Some(shared) = &self.shared {
-            shared.used.fetch_sub(before.min(bytes as u64), Ordering::Relaxed);
+            shared.release(usize::try_from(before.min(bytes as u64)).unwrap_or(usize::MAX));
         }
     }
 
@@ -205,57 +216,8 @@ impl QueryBudget {
 impl Drop for QueryBudget {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            shared.used.fetch_sub(*self.memory.get_mut(), Ordering::Relaxed);
+            shared.release(usize::try_from(*self.memory.get_mut()).unwrap_or(usize::MAX));
         }
-    }
-}
-
-/// The memory of the process that heads and caches draw on. Queries have a share of their own
-/// ([`QueryBudget`]), and a budget of this kind for all of them, that are left out of it.
-#[derive(Debug)]
-pub struct MemoryBudget {
-    limit: u64,
-    used: AtomicU64,
-}
-
-impl MemoryBudget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
-    }
-
-    /// Takes `bytes` if they fit; says whether they did.
-    pub fn try_charge(&self, bytes: usize) -> bool {
-        self.try_charge_u64(bytes as u64)
-    }
-
-    fn try_charge_u64(&self, bytes: u64) -> bool {
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if used > self.limit {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        true
-    }
-
-    /// Takes `bytes` whether they fit or not, for what is in memory already (replay).
-    pub fn charge(&self, bytes: usize) {
-        self.used.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Gives `bytes` back.
-    pub fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Bytes taken.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// The limit, in bytes.
-    pub fn limit(&self) -> u64 {
-        self.limit
     }
 }
 
@@ -289,6 +251,21 @@ mod tests {
         drop(one);
         drop(other);
         assert_eq!(shared.used(), 0);
+    }
+
+    #[test]
+    fn a_query_is_refused_when_the_process_has_no_memory_left() {
+        let root = MemoryBudget::new(100);
+        let (queries, heads) = (root.share("queries", 80), root.share("heads", 100));
+        let held = heads.hold(70).unwrap();
+        let query = QueryBudget::sharing(Duration::from_secs(60), 80, 10, Some(queries.clone()));
+        let error = query.charge(40).unwrap_err();
+        assert_eq!(error, LimitError::ServerMemory(MemoryFull { share: "all", limit: 100 }));
+        assert_eq!((error.class(), queries.used()), (ErrorClass::Unavailable, 0));
+        drop(held);
+        query.charge(40).unwrap();
+        drop(query);
+        assert_eq!(root.used(), 0);
     }
 
     #[test]

@@ -6,3 +6,4 @@ pub mod counters;
 pub mod disk;
 pub mod error;
 pub mod limits;
+pub mod memory;

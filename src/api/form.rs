@@ -13,7 +13,7 @@ pub(super) type Pairs = Vec<(String, String)>;
 
 /// Why a form was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum FormError {
+pub(super) enum FormError {
     /// It is too large.
     #[error("the form is longer than {0} bytes; ask for less at once")]
     TooLarge(usize),

@@ -1,143 +1,21 @@
 //! What clients see: one folder per dialect, each with its table of endpoints. Paths in a table
 //! are relative to the dialect's base; `app::router` decides where bases lie.
 
+// In order: a file imports only from files above it. `traces` is what Tempo's and Jaeger's dialects share.
+pub mod server_info;
+
+mod context;
+mod endpoint;
+mod error;
 mod form;
-pub mod jaeger;
 mod json;
-pub mod loki;
-pub mod own;
-pub mod prometheus;
 mod stream;
+mod traces;
+
+pub mod jaeger;
+pub mod loki;
+pub mod prometheus;
 pub mod tempo;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::Router;
-use axum::routing::MethodRouter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use self::own::Own;
-use crate::base::clock::Clock;
-use crate::base::counters::Counters;
-use crate::base::limits::{LimitError, QueryBudget};
-use crate::query::Engine;
-use crate::store::SelectLogs;
-use crate::store::SelectMetrics;
-use crate::store::SelectTraces;
-
-/// One row of a dialect's table of endpoints.
-pub struct Endpoint {
-    /// Methods it answers, for the documentation: `GET`, `GET, POST`.
-    pub methods: &'static str,
-    /// Path below the dialect's base, in axum's syntax.
-    pub path: &'static str,
-    /// What it answers, in one line.
-    pub summary: &'static str,
-    /// Its handlers.
-    pub route: fn() -> MethodRouter<Context>,
-}
-
-/// What every handler needs; cheap to clone.
-#[derive(Clone)]
-pub struct Context {
-    /// Series.
-    pub metrics: Arc<dyn SelectMetrics>,
-    /// Streams.
-    pub logs: Arc<dyn SelectLogs>,
-    /// Traces.
-    pub traces: Arc<dyn SelectTraces>,
-    /// Limits of queries.
-    pub engine: Engine,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// The server's own numbers.
-    pub counters: Counters,
-    /// Places for running queries.
-    pub places: Arc<Semaphore>,
-    /// Places for answers that clients are reading.
-    pub streams: Arc<Semaphore>,
-    /// The server itself.
-    pub own: Own,
-    /// How long each signal is kept, for the endpoints that say so; `None` is forever.
-    pub retention_logs: Option<Duration>,
-}
-
-/// Cancels a query when the future that waits for it is dropped, as when the client hangs up.
-struct CancelOnDrop(Arc<QueryBudget>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-/// A query that may run.
-struct Admitted {
-    budget: Arc<QueryBudget>,
-    guard: CancelOnDrop,
-    place: OwnedSemaphorePermit,
-}
-
-impl Context {
-    /// Waits for a place among the running queries, within a budget whose clock starts before the wait.
-    async fn admit(&self, timeout: Option<Duration>) -> Result<Admitted, LimitError> {
-        let wait = timeout.map_or(self.engine.options.timeout, |asked| asked.min(self.engine.options.timeout));
-        self.admit_to(self.engine.budget(timeout), wait).await
-    }
-
-    /// Waits for a place among the running queries, no longer than `wait`.
-    async fn admit_to(&self, budget: Arc<QueryBudget>, wait: Duration) -> Result<Admitted, LimitError> {
-        let guard = CancelOnDrop(budget.clone());
-        let place = match self.places.clone().try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
-                let _waiting = self.engine.wait()?;
-                match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
-                    Ok(Ok(place)) => place,
-                    Ok(Err(_)) | Err(_) => {
-                        let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                        return Err(LimitError::Deadline { after_ms });
-                    }
-                }
-            }
-        };
-        // Its time may be over before it begins.
-        budget.check()?;
-        Ok(Admitted { budget, guard, place })
-    }
-
-    /// Runs a query on a blocking thread, once there is a place for it, within a budget whose clock
-    /// starts before the wait. A client that hangs up cancels it.
-    ///
-    /// # Errors
-    /// [`LimitError::QueueFull`] when too many wait already, [`LimitError::Deadline`] when no place came
-    /// free in time.
-    pub async fn run<T, F>(&self, timeout: Option<Duration>, work: F) -> Result<T, LimitError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Context, &QueryBudget) -> T + Send + 'static,
-    {
-        let Admitted { budget, guard, place } = self.admit(timeout).await?;
-        let context = self.clone();
-        let answer = tokio::task::spawn_blocking(move || {
-            let answer = work(&context, &budget);
-            drop(place);
-            answer
-        });
-        let answer = answer.await;
-        drop(guard);
-        match answer {
-            Ok(answer) => Ok(answer),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(LimitError::Canceled),
-        }
-    }
-}
-
-/// A router of a table's endpoints, with paths below `base` (empty, or `/tempo` and the like).
-pub fn routes(base: &str, endpoints: &[Endpoint]) -> Router<Context> {
-    endpoints
-        .iter()
-        .fold(Router::new(), |router, endpoint| router.route(&format!("{base}{}", endpoint.path), (endpoint.route)()))
-}
+pub use context::Context;
+pub use endpoint::{Endpoint, routes};

@@ -18,7 +18,7 @@ use http_body::Frame;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{Admitted, CancelOnDrop, Context};
+use super::context::{Admitted, CancelOnDrop, Context};
 use crate::base::counters::Cell;
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::limits::{LimitError, QueryBudget};

@@ -6,7 +6,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use super::*;
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::query::Engine;
@@ -23,7 +23,7 @@ fn context() -> Context {
         counters: Counters::default(),
         places: Arc::new(Semaphore::new(1)),
         streams: Arc::new(Semaphore::new(1)),
-        own: Default::default(),
+        server_info: Default::default(),
         retention_logs: None,
     }
 }

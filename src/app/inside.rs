@@ -43,7 +43,7 @@ impl Inside {
         retention: Retention,
         memory_max: u64,
         limits: query::Options,
-        own: api::own::Own,
+        server_info: api::server_info::ServerInfo,
     ) -> Self {
         let options = ingest::Options {
             retention_metrics: store.metrics_longest(),
@@ -63,7 +63,7 @@ impl Inside {
             engine: Engine::new(limits, Some(MemoryBudget::new(memory_max / QUERIES_SHARE))),
             clock,
             counters: counters.clone(),
-            own,
+            server_info,
             retention_logs: retention.logs,
         };
         let receive = receive::State::new(receive::Options::default(), ingestor.clone(), counters);

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::api::own::Own;
+use crate::api::server_info::ServerInfo;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::counters::Counters;
 use crate::base::disk::{Disk as _, RealDisk};
@@ -124,13 +124,13 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
 }
 
 /// What endpoints may say of the server.
-fn own(admin: &Admin) -> Own {
+fn server_info(admin: &Admin) -> ServerInfo {
     let in_force = admin.config.clone();
     let settings = move || {
         let config = in_force.lock();
         config.effective.iter().map(|(name, (text, _))| (*name, text.clone())).collect()
     };
-    Own {
+    ServerInfo {
         started_ms: i64::try_from(admin.started_at).unwrap_or_default() * 1_000,
         settings: Arc::new(settings),
         slow_query: admin.config.lock().slow_query,
@@ -161,10 +161,11 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
         traces: Default::default(),
     };
     let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
-    let own = Own { admin: config.admin_api.then(|| store.clone() as Arc<dyn Administer>), ..own(admin) };
+    let admin_door = config.admin_api.then(|| store.clone() as Arc<dyn Administer>);
+    let server_info = ServerInfo { admin: admin_door, ..server_info(admin) };
     let memory = config.query_memory_max.of(admin.memory_limit).min(admin.memory_limit / inside::QUERIES_SHARE);
     let limits = query::Options { memory_max: memory, ..config.query };
-    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit, limits, own);
+    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit, limits, server_info);
     inside.ingestor.set_type_and_unit_labels(config.type_and_unit_labels);
     let routers = routers(doors, |door| router::ready(admin, &inside, door));
     let _ = admin.inside.set(inside);

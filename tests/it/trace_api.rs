@@ -36,7 +36,7 @@ fn context(store: VecTraces) -> Context {
         counters: Counters::default(),
         places: Arc::new(Semaphore::new(4)),
         streams: Arc::new(Semaphore::new(4)),
-        own: Default::default(),
+        server_info: Default::default(),
         retention_logs: None,
     }
 }

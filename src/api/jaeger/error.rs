@@ -5,15 +5,16 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::api::tempo::error::{Problem, log, status};
-use crate::api::tempo::json::Json;
+use crate::api::error::status;
+use crate::api::traces::error::{TraceError, log};
+use crate::api::traces::json::Json;
 use crate::base::error::{Classify, brief};
 
 /// `{"data":null,"errors":[{"code":404,"msg":"trace not found"}]}`
-pub(super) struct Failure(Problem);
+pub(super) struct Failure(TraceError);
 
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
+impl From<TraceError> for Failure {
+    fn from(problem: TraceError) -> Self {
         Self(problem)
     }
 }
@@ -28,10 +29,10 @@ impl IntoResponse for Failure {
 }
 
 /// `{"error":{"httpCode":404,"message":"...","grpcCode":5}}`
-pub(super) struct FailureV3(Problem);
+pub(super) struct FailureV3(TraceError);
 
-impl From<Problem> for FailureV3 {
-    fn from(problem: Problem) -> Self {
+impl From<TraceError> for FailureV3 {
+    fn from(problem: TraceError) -> Self {
         Self(problem)
     }
 }
@@ -51,7 +52,7 @@ impl IntoResponse for FailureV3 {
     }
 }
 
-fn code_of(problem: &Problem) -> StatusCode {
+fn code_of(problem: &TraceError) -> StatusCode {
     log(problem);
     status(problem.class())
 }

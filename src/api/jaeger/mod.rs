@@ -9,7 +9,7 @@ mod v3;
 
 use axum::routing::get;
 
-use super::Endpoint;
+use super::endpoint::Endpoint;
 
 /// Paths below Jaeger's base.
 pub const ENDPOINTS: &[Endpoint] = &[

@@ -7,10 +7,10 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::error::{Failure, envelope};
-use crate::api::Context;
-use crate::api::tempo::error::Problem;
-use crate::api::tempo::params::Params;
-use crate::api::tempo::run;
+use crate::api::context::Context;
+use crate::api::traces::error::TraceError;
+use crate::api::traces::params::Params;
+use crate::api::traces::run::run;
 use crate::base::limits::QueryBudget;
 use crate::model::span::{SpanId, SpanKind, TraceId};
 use crate::model::time::RangeNs;
@@ -21,7 +21,7 @@ use crate::store::ServiceOperations;
 const SPAN_BYTES: usize = 128;
 
 /// Services and operations from the index.
-pub(super) async fn index(context: &Context) -> Result<Vec<ServiceOperations>, Problem> {
+pub(super) async fn index(context: &Context) -> Result<Vec<ServiceOperations>, TraceError> {
     run(context, |context, budget| Ok(context.traces.services(budget)?)).await
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn operation_names(
     Path(path): Path<String>,
 ) -> Result<Response, Failure> {
     let Some(service) = path.strip_suffix("/operations") else {
-        return Err(Problem::NotFound("page not found".to_owned()).into());
+        return Err(TraceError::NotFound("page not found".to_owned()).into());
     };
     let mut names: Vec<_> = of_service(&context, service).await?.into_iter().map(|(name, _)| name).collect();
     names.dedup();
@@ -50,7 +50,7 @@ pub(super) async fn operation_names(
 pub(super) async fn operations(State(context): State<Context>, request: Request) -> Result<Response, Failure> {
     let params = Params::read(request).await?;
     let Some(service) = params.get("service") else {
-        return Err(Problem::Bad("parameter 'service' is required".to_owned()).into());
+        return Err(TraceError::Bad("parameter 'service' is required".to_owned()).into());
     };
     let kind = params.get("spanKind");
     let mut operations = of_service(&context, service).await?;
@@ -67,7 +67,7 @@ pub(super) fn shown_kind(kind: SpanKind) -> &'static str {
 }
 
 /// Operations of one service by name.
-pub(super) async fn of_service(context: &Context, service: &str) -> Result<Vec<(String, SpanKind)>, Problem> {
+pub(super) async fn of_service(context: &Context, service: &str) -> Result<Vec<(String, SpanKind)>, TraceError> {
     let services = index(context).await?;
     let found = services.into_iter().find(|(name, _)| name == service);
     let mut operations = found.map(|(_, operations)| operations).unwrap_or_default();
@@ -79,7 +79,7 @@ pub(super) async fn of_service(context: &Context, service: &str) -> Result<Vec<(
 pub(super) async fn dependencies(State(context): State<Context>, request: Request) -> Result<Response, Failure> {
     let params = Params::read(request).await?;
     let Some(end) = params.number("endTs")?.and_then(|ms| i64::try_from(ms).ok()?.checked_mul(1_000_000)) else {
-        return Err(Problem::Bad("unable to parse param 'endTs': expected milliseconds".to_owned()).into());
+        return Err(TraceError::Bad("unable to parse param 'endTs': expected milliseconds".to_owned()).into());
     };
     let day_ms = 86_400_000;
     let lookback = params.number("lookback")?.unwrap_or(day_ms);

@@ -4,11 +4,10 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 
 use super::error::{Failure, envelope};
-use crate::api::Context;
-use crate::api::tempo::error::Problem;
-use crate::api::tempo::params::Params;
-use crate::api::tempo::run;
-use crate::api::tempo::trace_id;
+use crate::api::context::Context;
+use crate::api::traces::error::TraceError;
+use crate::api::traces::params::Params;
+use crate::api::traces::run::{run, trace_id};
 use crate::base::limits::QueryBudget;
 use crate::model::span::{Span, TraceId};
 use crate::query::traceql::QueryError;
@@ -31,18 +30,18 @@ pub(super) async fn by_id(State(context): State<Context>, Path(id): Path<String>
 }
 
 /// Answers with the spans of a trace, by its id as text; encoded where the query runs.
-pub(super) async fn with_trace<F>(context: &Context, id: &str, encode: F) -> Result<Response, Problem>
+pub(super) async fn with_trace<F>(context: &Context, id: &str, encode: F) -> Result<Response, TraceError>
 where
     F: FnOnce(&[Span]) -> Response + Send + 'static,
 {
     let Some(id) = trace_id(id) else {
-        return Err(Problem::Bad("cannot parse trace id: expected 1 to 32 hexadecimal digits".to_owned()));
+        return Err(TraceError::Bad("cannot parse trace id: expected 1 to 32 hexadecimal digits".to_owned()));
     };
     let answer = run(context, move |context, budget| {
         let spans = context.traces.trace(id, budget)?;
         Ok((!spans.is_empty()).then(|| encode(&spans)))
     });
-    answer.await?.ok_or_else(|| Problem::NotFound("trace not found".to_owned()))
+    answer.await?.ok_or_else(|| TraceError::NotFound("trace not found".to_owned()))
 }
 
 /// `GET /api/traces`: by ids, or by service and what else is known of a span.
@@ -52,7 +51,7 @@ pub(super) async fn search(State(context): State<Context>, request: Request) -> 
         .all("traceID")
         .map(trace_id)
         .collect::<Option<_>>()
-        .ok_or_else(|| Problem::Bad("cannot parse traceID: expected 1 to 32 hexadecimal digits".to_owned()))?;
+        .ok_or_else(|| TraceError::Bad("cannot parse traceID: expected 1 to 32 hexadecimal digits".to_owned()))?;
     let request = if ids.is_empty() { Some(request_of(&context, &params)?) } else { None };
     let answer = run(&context, move |context, budget| {
         let traces = match request {
@@ -85,15 +84,15 @@ fn whole(
     Ok(traces)
 }
 
-fn request_of(context: &Context, params: &Params) -> Result<SearchRequest, Problem> {
+fn request_of(context: &Context, params: &Params) -> Result<SearchRequest, TraceError> {
     let Some(service) = params.get("service") else {
-        return Err(Problem::Bad("parameter 'service' is required".to_owned()));
+        return Err(TraceError::Bad("parameter 'service' is required".to_owned()));
     };
     let tags = tags(params)?;
     let bounds = (params.duration_ns("minDuration")?, params.duration_ns("maxDuration")?);
     let limit = params.number("limit")?.unwrap_or(LIMIT).min(LIMIT_MAX);
     if limit == 0 {
-        return Err(Problem::Bad("parameter 'limit' must be above 0".to_owned()));
+        return Err(TraceError::Bad("parameter 'limit' must be above 0".to_owned()));
     }
     Ok(SearchRequest {
         query: query_of_jaeger(service, params.get("operation"), &tags, bounds),
@@ -105,9 +104,9 @@ fn request_of(context: &Context, params: &Params) -> Result<SearchRequest, Probl
 }
 
 /// `start` and `end` in microseconds, or `lookback` before now; two days when nothing is said.
-fn range(context: &Context, params: &Params) -> Result<(i64, i64), Problem> {
+fn range(context: &Context, params: &Params) -> Result<(i64, i64), TraceError> {
     let now = context.clock.now_ns();
-    let outside = |_| Problem::Bad("start or end is out of bounds".to_owned());
+    let outside = |_| TraceError::Bad("start or end is out of bounds".to_owned());
     let us = |us: u64| i64::try_from(u128::from(us) * 1_000).map_err(outside);
     let end = params.number("end")?.map(us).transpose()?.unwrap_or(now);
     let start = match (params.number("start")?, params.get("lookback")) {
@@ -115,14 +114,14 @@ fn range(context: &Context, params: &Params) -> Result<(i64, i64), Problem> {
         (None, Some("custom") | None) => end.saturating_sub(2 * 86_400_000_000_000),
         (None, Some(_)) => end.saturating_sub(params.duration_ns("lookback")?.unwrap_or_default()),
     };
-    if start > end { Err(Problem::Bad("start must not be after end".to_owned())) } else { Ok((start, end)) }
+    if start > end { Err(TraceError::Bad("start must not be after end".to_owned())) } else { Ok((start, end)) }
 }
 
 /// `tags` as a JSON map, and each `tag` as `name:value`.
-fn tags(params: &Params) -> Result<Vec<(String, String)>, Problem> {
+fn tags(params: &Params) -> Result<Vec<(String, String)>, TraceError> {
     let mut tags = Vec::new();
     if let Some(text) = params.get("tags") {
-        let broken = || Problem::Bad("malformed 'tags' parameter: expected a JSON map of strings".to_owned());
+        let broken = || TraceError::Bad("malformed 'tags' parameter: expected a JSON map of strings".to_owned());
         let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(|_| broken())?;
         for (name, value) in map {
             tags.push((
@@ -137,9 +136,9 @@ fn tags(params: &Params) -> Result<Vec<(String, String)>, Problem> {
     }
     for tag in params.all("tag") {
         let Some((name, value)) = tag.split_once(':') else {
-            return Err(Problem::Bad("malformed 'tag' parameter: expected name:value".to_owned()));
+            return Err(TraceError::Bad("malformed 'tag' parameter: expected name:value".to_owned()));
         };
         tags.push((name.to_owned(), value.to_owned()));
     }
-    if tags.len() > 100 { Err(Problem::Bad("more than 100 tags".to_owned())) } else { Ok(tags) }
+    if tags.len() > 100 { Err(TraceError::Bad("more than 100 tags".to_owned())) } else { Ok(tags) }
 }

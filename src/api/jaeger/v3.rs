@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::error::FailureV3;
 use super::services::{index, of_service, shown_kind};
 use super::traces::with_trace;
-use crate::api::Context;
-use crate::api::tempo::error::Problem;
-use crate::api::tempo::json::Json;
-use crate::api::tempo::params::Params;
+use crate::api::context::Context;
+use crate::api::traces::error::TraceError;
+use crate::api::traces::json::Json;
+use crate::api::traces::params::Params;
 use crate::model::span::Span;
 use crate::wire::otlp_trace_out::{JsonStyle, json as otlp_json};
 
@@ -24,7 +24,7 @@ pub(super) async fn services(State(context): State<Context>) -> Result<Json<Valu
 pub(super) async fn operations(State(context): State<Context>, request: Request) -> Result<Json<Value>, FailureV3> {
     let params = Params::read(request).await?;
     let Some(service) = params.get("service") else {
-        return Err(Problem::Bad("parameter 'service' is required".to_owned()).into());
+        return Err(TraceError::Bad("parameter 'service' is required".to_owned()).into());
     };
     let kind = params.get("spanKind").or_else(|| params.get("span_kind"));
     let mut operations = of_service(&context, service).await?;

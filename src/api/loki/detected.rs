@@ -3,10 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use super::answer::answer;
 use super::error::ApiError;
+use super::json;
 use super::params::{LINES_MAX, Params};
-use super::{answer, json};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::query::logql::detect::{detected_field_values, detected_fields, detected_labels};
 use crate::query::logql::{Direction, Expr, LogExpr, LogQuery, parse, parse_selector};
 

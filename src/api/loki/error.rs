@@ -1,12 +1,12 @@
 //! Errors as Loki's API says them: plain text, one line, with a status by class. The word "timeout"
 //! stands in retriable messages only, because Grafana looks for it.
 
-use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::StatusCode;
 
+use crate::api::error;
 use crate::api::form::FormError;
-use crate::base::error::{Classify, ErrorClass, brief, chain};
+use crate::base::error::{Classify, ErrorClass, chain};
 use crate::base::limits::LimitError;
 use crate::query::logql::{LogqlError, ParseError};
 use crate::store::StoreError;
@@ -36,21 +36,24 @@ impl ApiError {
 
     /// The outcome, as counters name it.
     pub(super) fn outcome(&self) -> &'static str {
-        self.status().1
+        match self.class {
+            ErrorClass::BadData => "bad_data",
+            ErrorClass::TooLarge => "too_large",
+            ErrorClass::Execution => "execution",
+            ErrorClass::NotFound => "not_found",
+            ErrorClass::Timeout => "timeout",
+            ErrorClass::Canceled => "canceled",
+            ErrorClass::Throttled => "throttled",
+            ErrorClass::Unavailable => "unavailable",
+            ErrorClass::Internal => "internal",
+        }
     }
 
-    fn status(&self) -> (StatusCode, &'static str) {
+    fn status(&self) -> StatusCode {
         match self.class {
-            ErrorClass::BadData => (StatusCode::BAD_REQUEST, "bad_data"),
-            ErrorClass::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            ErrorClass::Execution => (StatusCode::BAD_REQUEST, "execution"),
-            ErrorClass::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            ErrorClass::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
-            // 499, nginx's "client closed request"; nobody is there to read it.
-            ErrorClass::Canceled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "canceled"),
-            ErrorClass::Throttled => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
-            ErrorClass::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            ErrorClass::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            // Loki has one status for all that is wrong with a query.
+            ErrorClass::Execution => StatusCode::BAD_REQUEST,
+            class => error::status(class),
         }
     }
 }
@@ -87,12 +90,8 @@ impl From<LimitError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status().0, Body::from(brief(self.message))).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
-        if matches!(self.class, ErrorClass::Throttled | ErrorClass::Unavailable) {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
-        }
+        let mut response = error::text(self.status(), self.message);
+        error::retry_after(&mut response, self.class, "5");
         response
     }
 }

@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
-use super::json_response;
+use super::answer::json_response;
 use super::params::LINES_MAX;
-use crate::api::Context;
+use crate::api::context::Context;
 
 /// The Loki release whose API this is.
 const VERSION: &str = "3.5.0";

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::Response;
 
+use super::answer::answer;
 use super::error::ApiError;
+use super::json;
 use super::params::{LINES_MAX, Params};
-use super::{answer, json};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::query::logql::ast::{Grouping, RangeExpr, RangeOp, VectorOp};

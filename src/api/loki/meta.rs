@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use super::answer::answer;
+use super::json;
 use super::params::Params;
-use super::{answer, json};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::model::labels::Labels;
 use crate::query::logql::parse_selector;
 

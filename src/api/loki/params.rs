@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
 
 use super::error::ApiError;
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::api::form::{self, Pairs};
 use crate::model::time::RangeNs;
 use crate::query::logql::Direction;

@@ -4,10 +4,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 
+use super::answer::{answer, json_response};
 use super::error::ApiError;
+use super::json;
 use super::params::Params;
-use super::{answer, json, json_response};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::base::limits::QueryBudget;
 use crate::query::Engine;
 use crate::query::logql::{Expr, LogExpr, LogQuery, MetricExpr, MetricQuery, log_query, metric_query, parse};

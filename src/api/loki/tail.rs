@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 use super::error::ApiError;
 use super::json;
 use super::params::{LINES_MAX, Params};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::model::time::RangeNs;
 use crate::query::logql::{Direction, Expr, Line, LogExpr, LogQuery, log_query, parse};
 

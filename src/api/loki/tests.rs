@@ -13,7 +13,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tower::ServiceExt;
 
 use super::ENDPOINTS;
-use crate::api::{Context, routes};
+use crate::api::context::Context;
+use crate::api::endpoint::routes;
 use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::model::labels::Labels;
@@ -39,7 +40,7 @@ fn context(logs: MemoryLogs, options: Options) -> Context {
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),
         streams: Arc::new(tokio::sync::Semaphore::new(2)),
-        own: Default::default(),
+        server_info: Default::default(),
         retention_logs: Some(Duration::from_secs(14 * 86_400)),
     }
 }

@@ -8,10 +8,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use super::answer::success;
 use super::error::ApiError;
 use super::params::Params;
-use super::success;
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::base::limits::LimitError;
 use crate::model::matcher::Matcher;
 use crate::store::{Administer, StoreError};
@@ -21,7 +21,7 @@ async fn administer<T: Send + 'static>(
     context: &Context,
     work: impl FnOnce(&dyn Administer) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let Some(admin) = context.own.admin.clone() else {
+    let Some(admin) = context.server_info.admin.clone() else {
         return Err(ApiError::unavailable("admin APIs disabled; start the server with --admin-api"));
     };
     let admin: Arc<dyn Administer> = admin;

@@ -4,10 +4,11 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use super::answer::answer;
 use super::error::ApiError;
 use super::params::Params;
-use super::{answer, json, number};
-use crate::api::Context;
+use super::{json, number};
+use crate::api::context::Context;
 use crate::base::limits::QueryBudget;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
 use super::json;
+use crate::api::error;
 use crate::api::form::FormError;
 use crate::api::stream::StreamError;
 use crate::base::error::{Classify, ErrorClass, brief, chain};
@@ -51,21 +52,22 @@ impl ApiError {
 
     /// The `errorType`.
     pub(super) fn kind(&self) -> &'static str {
-        self.status().1
+        match self.class {
+            ErrorClass::BadData | ErrorClass::TooLarge => "bad_data",
+            ErrorClass::Execution => "execution",
+            ErrorClass::NotFound => "not_found",
+            ErrorClass::Timeout => "timeout",
+            ErrorClass::Canceled => "canceled",
+            ErrorClass::Throttled | ErrorClass::Unavailable => "unavailable",
+            ErrorClass::Internal => "internal",
+        }
     }
 
-    fn status(&self) -> (StatusCode, &'static str) {
+    fn status(&self) -> StatusCode {
         match self.class {
-            ErrorClass::BadData => (StatusCode::BAD_REQUEST, "bad_data"),
-            ErrorClass::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "bad_data"),
-            ErrorClass::Execution => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
-            ErrorClass::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            ErrorClass::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            // 499, nginx's "client closed request"; nobody is there to read it.
-            ErrorClass::Canceled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "canceled"),
-            ErrorClass::Throttled => (StatusCode::TOO_MANY_REQUESTS, "unavailable"),
-            ErrorClass::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            ErrorClass::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            // As Prometheus answers a query that takes too long.
+            ErrorClass::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            class => error::status(class),
         }
     }
 }
@@ -124,7 +126,7 @@ impl From<LimitError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, kind) = self.status();
+        let (status, kind) = (self.status(), self.kind());
         if self.class == ErrorClass::Internal {
             tracing::error!(error = self.message, "a query failed");
         }
@@ -132,9 +134,7 @@ impl IntoResponse for ApiError {
         json::string(&mut body, &brief(self.message));
         body.push('}');
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
-        if matches!(self.class, ErrorClass::Unavailable | ErrorClass::Throttled) {
-            response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
-        }
+        error::retry_after(&mut response, self.class, "1");
         response
     }
 }

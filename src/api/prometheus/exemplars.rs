@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use super::answer::answer;
+use super::json;
 use super::params::Params;
-use super::{answer, json};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::query::promql;

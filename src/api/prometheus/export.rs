@@ -10,10 +10,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue};
 
+use super::answer::{counted, read_each};
 use super::error::ApiError;
 use super::params::Params;
-use super::{counted, read_each};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::api::stream::{Sink, StreamError};
 use crate::base::limits::QueryBudget;
 use crate::model::batch::MetricMetadata;

@@ -2,7 +2,8 @@
 
 use axum::response::Response;
 
-use super::{json, success};
+use super::answer::success;
+use super::json;
 use crate::query::promql::functions;
 
 /// Categories and what is on in them; what is not there is off.

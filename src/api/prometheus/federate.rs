@@ -7,9 +7,9 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::ACCEPT;
 
-use super::counted;
+use super::answer::counted;
 use super::params::Params;
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::api::stream::Sink;
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;

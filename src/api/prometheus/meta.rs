@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 
+use super::answer::answer;
 use super::error::ApiError;
+use super::json;
 use super::params::{Params, label_name};
-use super::{answer, json};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::model::batch::MetricMetadata;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;

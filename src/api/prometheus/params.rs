@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
 use super::error::ApiError;
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::api::form::{self, Pairs};
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;

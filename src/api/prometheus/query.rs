@@ -3,11 +3,12 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use super::answer::answer;
 use super::error::ApiError;
 use super::json::{Stats, Timings};
 use super::params::Params;
-use super::{answer, json, watch};
-use crate::api::Context;
+use super::{json, watch};
+use crate::api::context::Context;
 use crate::api::stream::{Sink, StreamError};
 use crate::query::promql::{self, AnswerValue, LOOKBACK_MS};
 

@@ -9,9 +9,10 @@ use http::HeaderValue;
 use http::header::CONTENT_ENCODING;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
+use super::answer::{counted, read_each};
 use super::error::ApiError;
-use super::{counted, params, read_each};
-use crate::api::Context;
+use super::params;
+use crate::api::context::Context;
 use crate::api::stream::{Sink, StreamError};
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;

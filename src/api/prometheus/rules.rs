@@ -4,9 +4,9 @@
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 
+use super::answer::success;
 use super::error::ApiError;
 use super::params::Params;
-use super::success;
 
 pub(super) async fn rules(params: Params) -> Response {
     if let Some(kind) = params.get("type").filter(|kind| !matches!(*kind, "alert" | "record")) {

@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::success;
-use crate::api::Context;
+use super::answer::success;
+use crate::api::context::Context;
 use crate::query::promql::LOOKBACK_MS;
 
 /// The Prometheus release whose API this is.
@@ -27,7 +27,7 @@ fn iso(ms: i64) -> String {
 }
 
 fn setting(context: &Context, name: &str) -> String {
-    (context.own.settings)().into_iter().find(|(own, _)| *own == name).map(|(_, text)| text).unwrap_or_default()
+    (context.server_info.settings)().into_iter().find(|(own, _)| *own == name).map(|(_, text)| text).unwrap_or_default()
 }
 
 pub(super) async fn runtimeinfo(State(context): State<Context>) -> Response {
@@ -35,12 +35,12 @@ pub(super) async fn runtimeinfo(State(context): State<Context>) -> Response {
     let folder = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let data = json!({
-        "startTime": iso(context.own.started_ms),
+        "startTime": iso(context.server_info.started_ms),
         "CWD": folder,
         "hostname": host.trim(),
         "serverTime": iso(context.clock.now_ms()),
         "reloadConfigSuccess": true,
-        "lastConfigTime": iso(context.own.started_ms),
+        "lastConfigTime": iso(context.server_info.started_ms),
         "corruptionCount": 0,
         "goroutineCount": 0,
         "GOMAXPROCS": cores,
@@ -56,7 +56,8 @@ pub(super) async fn runtimeinfo(State(context): State<Context>) -> Response {
 /// The settings in force, as the file would have them.
 pub(super) async fn config(State(context): State<Context>) -> Response {
     let quoted = |text: &str| text.replace('\'', "''");
-    let lines = (context.own.settings)().into_iter().map(|(name, text)| format!("{name}: '{}'\n", quoted(&text)));
+    let lines =
+        (context.server_info.settings)().into_iter().map(|(name, text)| format!("{name}: '{}'\n", quoted(&text)));
     success(&json!({"yaml": lines.collect::<String>()}).to_string())
 }
 
@@ -70,13 +71,13 @@ pub(super) async fn flags(State(context): State<Context>) -> Response {
         ("query.timeout", format!("{}s", options.timeout.as_secs())),
         ("storage.tsdb.path", setting(&context, "data-dir")),
         ("storage.tsdb.retention.time", setting(&context, "retention-metrics")),
-        ("web.enable-admin-api", context.own.admin.is_some().to_string()),
+        ("web.enable-admin-api", context.server_info.admin.is_some().to_string()),
         ("web.enable-lifecycle", "true".to_owned()),
         ("web.enable-otlp-receiver", "true".to_owned()),
         ("web.enable-remote-write-receiver", "true".to_owned()),
         ("web.listen-address", setting(&context, "listen")),
     ];
-    let all: Map<String, Value> = (context.own.settings)()
+    let all: Map<String, Value> = (context.server_info.settings)()
         .into_iter()
         .chain(theirs)
         .map(|(name, text)| (name.to_owned(), Value::String(text)))
@@ -96,7 +97,7 @@ pub(super) async fn blocks() -> Response {
 
 /// The queries that run or wait for a place, the oldest first.
 pub(super) async fn active_queries(State(context): State<Context>) -> Response {
-    let row = |(number, query): (u64, std::sync::Arc<crate::api::own::Query>)| {
+    let row = |(number, query): (u64, std::sync::Arc<crate::api::server_info::RunningQuery>)| {
         let (start, end, step) = query.times;
         json!({
             "id": number,
@@ -109,5 +110,5 @@ pub(super) async fn active_queries(State(context): State<Context>) -> Response {
                 .collect::<Map<_, _>>(),
         })
     };
-    success(&Value::Array(context.own.running.all().into_iter().map(row).collect()).to_string())
+    success(&Value::Array(context.server_info.running.all().into_iter().map(row).collect()).to_string())
 }

@@ -10,7 +10,8 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::ENDPOINTS;
-use crate::api::{Context, routes};
+use crate::api::context::Context;
+use crate::api::endpoint::routes;
 use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::model::batch::MetricMetadata;
@@ -34,7 +35,7 @@ fn context(memory: Memory, options: Options) -> Context {
         counters: Counters::default(),
         places: Arc::new(tokio::sync::Semaphore::new(2)),
         streams: Arc::new(tokio::sync::Semaphore::new(2)),
-        own: Default::default(),
+        server_info: Default::default(),
         retention_logs: None,
     }
 }
@@ -263,7 +264,8 @@ async fn refused_series_are_told_by_reason() {
 #[tokio::test]
 async fn the_server_says_how_it_is_set_up() {
     let mut context = context(Memory::default(), Options::default());
-    context.own.settings = Arc::new(|| vec![("data-dir", "it's".to_owned()), ("retention-metrics", "30d".to_owned())]);
+    context.server_info.settings =
+        Arc::new(|| vec![("data-dir", "it's".to_owned()), ("retention-metrics", "30d".to_owned())]);
     let ask = async |path: &str| -> serde_json::Value {
         let request = Request::get(path).body(Body::empty()).unwrap();
         serde_json::from_str(&send(routes("", ENDPOINTS).with_state(context.clone()), request).await.1).unwrap()
@@ -293,7 +295,7 @@ async fn a_query_is_listed_while_it_runs() {
     let list = async || {
         send(router.clone(), Request::get("/api/v1/status/active_queries").body(Body::empty()).unwrap()).await.1
     };
-    while context.own.running.all().is_empty() {
+    while context.server_info.running.all().is_empty() {
         tokio::task::yield_now().await;
     }
     let body = list().await;

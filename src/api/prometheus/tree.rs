@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use super::answer::answer;
 use super::duration_tree;
+use super::json;
 use super::params::Params;
-use super::{answer, json};
-use crate::api::Context;
+use crate::api::context::Context;
 use crate::model::matcher::{MatchOp, Matcher};
 use crate::query::promql;
 use crate::query::promql::ast::{Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Kind, Selector, Subquery};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::error::ApiError;
 use super::params::Params;
-use crate::api::Context;
-use crate::api::own::Query;
+use crate::api::context::Context;
+use crate::api::server_info::RunningQuery;
 use crate::base::counters::Cell;
 use crate::base::limits::QueryBudget;
 use crate::query::promql::{Answer, AnswerValue, PromqlError};
@@ -17,7 +17,7 @@ const TEXT_MAX: usize = 2_000;
 
 /// A query that is watched until it is dropped.
 pub(super) struct Watched {
-    query: Arc<Query>,
+    query: Arc<RunningQuery>,
     number: u64,
     context: Context,
     slow: Cell,
@@ -27,10 +27,10 @@ pub(super) struct Watched {
 /// Watches a query; `times` are its first and last time and its step.
 pub(super) fn begin(context: &Context, params: &Params, text: &str, times: (i64, i64, i64)) -> Watched {
     let text: String = text.chars().take(TEXT_MAX).collect();
-    let query = Arc::new(Query { text, times, asker: params.asker.clone(), since: Instant::now() });
+    let query = Arc::new(RunningQuery { text, times, asker: params.asker.clone(), since: Instant::now() });
     let help = "Queries that took longer than --slow-query.";
     Watched {
-        number: context.own.running.add(query.clone()),
+        number: context.server_info.running.add(query.clone()),
         query,
         context: context.clone(),
         slow: context.counters.counter("trilith_slow_queries_total", help, &[("language", "promql")]),
@@ -64,7 +64,7 @@ impl Watched {
     fn log(&mut self, end: &End<'_>) {
         let took = self.query.since.elapsed();
         self.is_logged = true;
-        if self.context.own.slow_query.is_none_or(|limit| took < limit) {
+        if self.context.server_info.slow_query.is_none_or(|limit| took < limit) {
             return;
         }
         self.slow.inc();
@@ -90,7 +90,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.context.own.running.remove(self.number);
+        self.context.server_info.running.remove(self.number);
         if !self.is_logged {
             // It never began: its place did not come free in time, or its client went away.
             let waited = self.query.since.elapsed();

@@ -13,12 +13,12 @@ use axum::response::Response;
 use axum::routing::post;
 use http_body_util::{BodyExt as _, Full};
 
-use super::error::{Problem, log};
 use super::metrics;
 use super::search::{self, LIMIT, SPANS_PER_SET, checked, size};
 use super::tags;
-use crate::api::Context;
-use crate::api::Endpoint;
+use crate::api::context::Context;
+use crate::api::endpoint::Endpoint;
+use crate::api::traces::error::{TraceError, log};
 use crate::base::error::{Classify, ErrorClass};
 use crate::query::traceql::legacy::query_of_tags;
 use crate::query::traceql::parse;
@@ -83,10 +83,10 @@ async fn search(State(context): State<Context>, request: Request) -> Response {
     finish(search_frames(&context, request).await)
 }
 
-async fn search_frames(context: &Context, request: Request) -> Result<Vec<u8>, Problem> {
+async fn search_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
     let asked: wire::SearchRequest = message(request).await?;
     let query = match (asked.query.is_empty(), asked.tags.is_empty()) {
-        (false, false) => return Err(Problem::Bad("query and tags exclude each other".to_owned())),
+        (false, false) => return Err(TraceError::Bad("query and tags exclude each other".to_owned())),
         (true, false) => query_of_tags(&asked.tags.into_iter().collect::<Vec<_>>()),
         (_, true) => parse(&asked.query)?,
     };
@@ -111,7 +111,7 @@ async fn metrics_range(State(context): State<Context>, request: Request) -> Resp
     finish(metrics_range_frames(&context, request).await)
 }
 
-async fn metrics_range_frames(context: &Context, request: Request) -> Result<Vec<u8>, Problem> {
+async fn metrics_range_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
     let answer = metrics::range_answer(context, asked_metrics(request).await?).await?;
     let mut frames = Vec::new();
     for series in cut(answer.series) {
@@ -124,14 +124,14 @@ async fn metrics_instant(State(context): State<Context>, request: Request) -> Re
     finish(metrics_instant_frames(&context, request).await)
 }
 
-async fn metrics_instant_frames(context: &Context, request: Request) -> Result<Vec<u8>, Problem> {
+async fn metrics_instant_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
     let answer = metrics::instant_answer(context, asked_metrics(request).await?).await?;
     Ok(one_frame(&answer))
 }
 
-async fn asked_metrics(request: Request) -> Result<metrics::Asked, Problem> {
+async fn asked_metrics(request: Request) -> Result<metrics::Asked, TraceError> {
     let asked: wire::QueryRangeRequest = message(request).await?;
-    let time = |ns: u64| i64::try_from(ns).map_err(|_| Problem::Bad("the time range is out of bounds".to_owned()));
+    let time = |ns: u64| i64::try_from(ns).map_err(|_| TraceError::Bad("the time range is out of bounds".to_owned()));
     let step = time(asked.step)?;
     Ok(metrics::Asked {
         query: asked.query,
@@ -168,42 +168,42 @@ async fn tag_values_v2(State(context): State<Context>, request: Request) -> Resp
     finish(answer.await)
 }
 
-async fn asked_names(request: Request) -> Result<tags::Asked, Problem> {
+async fn asked_names(request: Request) -> Result<tags::Asked, TraceError> {
     let asked: wire::SearchTagsRequest = message(request).await?;
     Ok(tags::Asked { scope: asked.scope, range: range(asked.start, asked.end)?, ..tags::Asked::default() })
 }
 
-async fn asked_values(request: Request) -> Result<(String, tags::Asked), Problem> {
+async fn asked_values(request: Request) -> Result<(String, tags::Asked), TraceError> {
     let asked: wire::SearchTagValuesRequest = message(request).await?;
     let range = range(asked.start, asked.end)?;
     Ok((asked.tag_name, tags::Asked { query: asked.query, range, ..tags::Asked::default() }))
 }
 
 /// Seconds as nanoseconds; both zero is no range.
-fn range(start: u32, end: u32) -> Result<Option<(i64, i64)>, Problem> {
+fn range(start: u32, end: u32) -> Result<Option<(i64, i64)>, TraceError> {
     match (i64::from(start) * 1_000_000_000, i64::from(end) * 1_000_000_000) {
         (0, 0) => Ok(None),
         (start, end) if start < end => Ok(Some((start, end))),
-        _ => Err(Problem::Bad("start must be before end".to_owned())),
+        _ => Err(TraceError::Bad("start must be before end".to_owned())),
     }
 }
 
 /// The one message of a request: a flag, its length in four bytes, itself.
-async fn message<M: wire::Decode>(request: Request) -> Result<M, Problem> {
+async fn message<M: wire::Decode>(request: Request) -> Result<M, TraceError> {
     let body = to_bytes(request.into_body(), REQUEST_BYTES_MAX).await;
-    let body = body.map_err(|_| Problem::TooLarge(REQUEST_BYTES_MAX))?;
+    let body = body.map_err(|_| TraceError::TooLarge(REQUEST_BYTES_MAX))?;
     let Some((head, rest)) = body.split_first_chunk::<5>() else {
-        return Err(Problem::Bad("the request has no message".to_owned()));
+        return Err(TraceError::Bad("the request has no message".to_owned()));
     };
     let [compressed, length @ ..] = *head;
     if compressed != 0 {
-        return Err(Problem::Bad("compressed messages are not supported".to_owned()));
+        return Err(TraceError::Bad("compressed messages are not supported".to_owned()));
     }
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     let Some(bytes) = rest.get(..length) else {
-        return Err(Problem::Bad("the message is cut off".to_owned()));
+        return Err(TraceError::Bad("the message is cut off".to_owned()));
     };
-    wire::decode(bytes).map_err(|error| Problem::Bad(format!("the message is no protobuf: {error}")))
+    wire::decode(bytes).map_err(|error| TraceError::Bad(format!("the message is no protobuf: {error}")))
 }
 
 fn one_frame(message: &impl wire::Encode) -> Vec<u8> {
@@ -237,7 +237,7 @@ fn cut<M: wire::Encode>(items: Vec<M>) -> Vec<Vec<M>> {
     runs
 }
 
-fn finish(result: Result<Vec<u8>, Problem>) -> Response {
+fn finish(result: Result<Vec<u8>, TraceError>) -> Response {
     let mut response = match result {
         Ok(frames) => {
             let mut trailers = HeaderMap::new();

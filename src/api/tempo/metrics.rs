@@ -2,12 +2,12 @@
 
 use axum::extract::{Request, State};
 
-use super::error::Problem;
-use super::json::Json;
-use super::params::Params;
-use super::run;
 use super::search::size;
-use crate::api::Context;
+use crate::api::context::Context;
+use crate::api::traces::error::TraceError;
+use crate::api::traces::json::Json;
+use crate::api::traces::params::Params;
+use crate::api::traces::run::run;
 use crate::model::span::AttrValue;
 use crate::query::traceql::lexer::duration;
 use crate::query::traceql::metric::{Grid, MetricExemplar, MetricResult, MetricSeries, metric};
@@ -44,7 +44,7 @@ pub(super) struct Asked {
 pub(super) async fn range(
     State(context): State<Context>,
     request: Request,
-) -> Result<Json<QueryRangeResponse>, Problem> {
+) -> Result<Json<QueryRangeResponse>, TraceError> {
     let asked = asked(&context, &Params::read(request).await?)?;
     Ok(Json(range_answer(&context, asked).await?))
 }
@@ -53,12 +53,12 @@ pub(super) async fn range(
 pub(super) async fn instant(
     State(context): State<Context>,
     request: Request,
-) -> Result<Json<QueryInstantResponse>, Problem> {
+) -> Result<Json<QueryInstantResponse>, TraceError> {
     let asked = asked(&context, &Params::read(request).await?)?;
     Ok(Json(instant_answer(&context, asked).await?))
 }
 
-fn asked(context: &Context, params: &Params) -> Result<Asked, Problem> {
+fn asked(context: &Context, params: &Params) -> Result<Asked, TraceError> {
     let end = params.time_ns("end")?.unwrap_or_else(|| context.clock.now_ns());
     let since = params.duration_ns("since")?.unwrap_or(RANGE_NS);
     let start = params.time_ns("start")?.unwrap_or_else(|| end.saturating_sub(since));
@@ -66,7 +66,7 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, Problem> {
         None => None,
         Some(text) => Some(step_of(text).ok_or_else(|| {
             let text: String = text.chars().take(100).collect();
-            Problem::Bad(format!("invalid step: expected a duration or seconds above 0, got {text:?}"))
+            TraceError::Bad(format!("invalid step: expected a duration or seconds above 0, got {text:?}"))
         })?),
     };
     let exemplars = params.number("exemplars")?.unwrap_or(EXEMPLARS);
@@ -88,7 +88,7 @@ fn chosen_step(start: i64, end: i64) -> i64 {
 }
 
 /// Runs a query over a range.
-pub(super) async fn range_answer(context: &Context, asked: Asked) -> Result<QueryRangeResponse, Problem> {
+pub(super) async fn range_answer(context: &Context, asked: Asked) -> Result<QueryRangeResponse, TraceError> {
     let step = asked.step.unwrap_or_else(|| chosen_step(asked.start, asked.end));
     let grid = Grid::range(asked.start, asked.end, step)?;
     let result = compute(context, asked, grid).await?;
@@ -96,7 +96,7 @@ pub(super) async fn range_answer(context: &Context, asked: Asked) -> Result<Quer
 }
 
 /// Runs a query at an instant: one value over the whole range.
-pub(super) async fn instant_answer(context: &Context, asked: Asked) -> Result<QueryInstantResponse, Problem> {
+pub(super) async fn instant_answer(context: &Context, asked: Asked) -> Result<QueryInstantResponse, TraceError> {
     let grid = Grid::instant(asked.start, asked.end)?;
     let result = compute(context, Asked { exemplars: 0, ..asked }, grid).await?;
     let series = result.series.iter().filter_map(|own| {
@@ -106,7 +106,7 @@ pub(super) async fn instant_answer(context: &Context, asked: Asked) -> Result<Qu
     Ok(QueryInstantResponse { series: series.collect(), metrics: Some(took(&result)) })
 }
 
-async fn compute(context: &Context, asked: Asked, grid: Grid) -> Result<MetricResult, Problem> {
+async fn compute(context: &Context, asked: Asked, grid: Grid) -> Result<MetricResult, TraceError> {
     let exemplars = size(asked.exemplars.min(EXEMPLARS));
     run(context, move |context, budget| {
         let query = parse(&asked.query)?;

@@ -2,28 +2,20 @@
 //! `grpc`. Grafana decodes answers strictly, so their shapes are those of `wire::tempo` and no more.
 //! Spec: <https://grafana.com/docs/tempo/latest/api_docs/>.
 
-pub mod error;
 mod grpc;
-pub mod json;
 mod metrics;
-pub mod params;
 mod search;
-mod status;
 mod tags;
 mod trace;
 
+use axum::response::IntoResponse;
 use axum::routing::get;
+use serde_json::json;
 
-use super::Context;
-use super::Endpoint;
-use crate::base::error::Classify;
-use crate::base::error::ErrorClass;
-use crate::base::limits::QueryBudget;
-use crate::query::traceql::QueryError;
-use error::Problem;
+use super::endpoint::Endpoint;
+use super::traces::json::Json;
 
 pub use grpc::GRPC_ENDPOINTS;
-pub(super) use trace::trace_id;
 
 /// Paths below Tempo's base.
 pub const ENDPOINTS: &[Endpoint] = &[
@@ -76,44 +68,26 @@ pub const ENDPOINTS: &[Endpoint] = &[
         summary: "TraceQL metrics as one value per series",
         route: || get(metrics::instant).post(metrics::instant),
     },
-    Endpoint {
-        methods: "GET",
-        path: "/api/echo",
-        summary: "Says echo, for health checks",
-        route: || get(status::echo),
-    },
+    Endpoint { methods: "GET", path: "/api/echo", summary: "Says echo, for health checks", route: || get(echo) },
     Endpoint {
         methods: "GET",
         path: "/api/status/buildinfo",
         summary: "The version of Tempo whose API this is",
-        route: || get(status::buildinfo),
+        route: || get(buildinfo),
     },
 ];
 
-/// Runs a query on a blocking thread and counts how it ended.
-pub(super) async fn run<T, F>(context: &Context, work: F) -> Result<T, Problem>
-where
-    T: Send + 'static,
-    F: FnOnce(&Context, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
-{
-    let result = match context.run(None, work).await {
-        Ok(result) => result.map_err(Problem::Query),
-        Err(limit) => Err(Problem::Query(limit.into())),
-    };
-    count(context, &result);
-    result
+/// The version of Tempo whose API this is. Grafana up to 12 allows streaming from 2.7 on.
+const TEMPO_VERSION: &str = "2.8.0";
+
+/// `GET /api/echo`
+async fn echo() -> &'static str {
+    "echo"
 }
 
-/// Counts a query by its outcome.
-fn count<T>(context: &Context, result: &Result<T, Problem>) {
-    let outcome = match result.as_ref().map_err(Classify::class) {
-        Ok(_) => "ok",
-        Err(ErrorClass::BadData | ErrorClass::NotFound) => "bad_data",
-        Err(ErrorClass::TooLarge | ErrorClass::Execution) => "limit",
-        Err(ErrorClass::Timeout) => "timeout",
-        Err(ErrorClass::Canceled) => "canceled",
-        Err(ErrorClass::Throttled | ErrorClass::Unavailable | ErrorClass::Internal) => "error",
-    };
-    let labels = [("language", "traceql"), ("outcome", outcome)];
-    context.counters.counter("trilith_queries_total", "Queries by language and outcome.", &labels).inc();
+/// `GET /api/status/buildinfo`: the version lies at the top level.
+async fn buildinfo() -> impl IntoResponse {
+    Json(json!({
+        "version": TEMPO_VERSION, "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
+    }))
 }

@@ -2,11 +2,11 @@
 
 use axum::extract::{Request, State};
 
-use super::error::Problem;
-use super::json::Json;
-use super::params::Params;
-use super::run;
-use crate::api::Context;
+use crate::api::context::Context;
+use crate::api::traces::error::TraceError;
+use crate::api::traces::json::Json;
+use crate::api::traces::params::Params;
+use crate::api::traces::run::run;
 use crate::query::traceql::legacy::query_of_tags;
 use crate::query::traceql::parse;
 use crate::query::traceql::search::{FoundSet, FoundTrace, SearchRequest, SearchResult, search as find};
@@ -26,21 +26,24 @@ const SPANS_PER_SET_MAX: u64 = 100;
 const NO_ROOT: &str = "<root span not yet received>";
 
 /// `GET, POST /api/search`
-pub(super) async fn search(State(context): State<Context>, request: Request) -> Result<Json<SearchResponse>, Problem> {
+pub(super) async fn search(
+    State(context): State<Context>,
+    request: Request,
+) -> Result<Json<SearchResponse>, TraceError> {
     let params = Params::read(request).await?;
     let request = request_of(&params)?;
     Ok(Json(answer(&context, request).await?))
 }
 
 /// Runs a search.
-pub(super) async fn answer(context: &Context, request: SearchRequest) -> Result<SearchResponse, Problem> {
+pub(super) async fn answer(context: &Context, request: SearchRequest) -> Result<SearchResponse, TraceError> {
     let result = run(context, move |context, budget| find(&*context.traces, &request, budget)).await?;
     Ok(response(&result))
 }
 
-fn request_of(params: &Params) -> Result<SearchRequest, Problem> {
+fn request_of(params: &Params) -> Result<SearchRequest, TraceError> {
     let query = match (params.get("q"), params.get("tags")) {
-        (Some(_), Some(_)) => return Err(Problem::Bad("q and tags exclude each other".to_owned())),
+        (Some(_), Some(_)) => return Err(TraceError::Bad("q and tags exclude each other".to_owned())),
         (None, Some(tags)) => query_of_tags(&logfmt(tags)?),
         (query, None) => parse(query.unwrap_or_default())?,
     };
@@ -55,17 +58,17 @@ fn request_of(params: &Params) -> Result<SearchRequest, Problem> {
 }
 
 /// A request within its limits.
-pub(super) fn checked(mut request: SearchRequest) -> Result<SearchRequest, Problem> {
+pub(super) fn checked(mut request: SearchRequest) -> Result<SearchRequest, TraceError> {
     if let (Some(least), Some(most)) = request.duration
         && least > most
     {
-        return Err(Problem::Bad("minDuration is over maxDuration".to_owned()));
+        return Err(TraceError::Bad("minDuration is over maxDuration".to_owned()));
     }
     if request.limit == 0 {
-        return Err(Problem::Bad("invalid limit: must be above 0".to_owned()));
+        return Err(TraceError::Bad("invalid limit: must be above 0".to_owned()));
     }
     if !(1..=size(SPANS_PER_SET_MAX)).contains(&request.spans_per_set) {
-        return Err(Problem::Bad(format!("invalid spss: must be between 1 and {SPANS_PER_SET_MAX}")));
+        return Err(TraceError::Bad(format!("invalid spss: must be between 1 and {SPANS_PER_SET_MAX}")));
     }
     request.limit = request.limit.min(size(LIMIT_MAX));
     Ok(request)
@@ -76,7 +79,7 @@ pub(super) fn size(number: u64) -> usize {
 }
 
 /// `a=b c="d e"`: pairs in logfmt.
-fn logfmt(text: &str) -> Result<Vec<(String, String)>, Problem> {
+fn logfmt(text: &str) -> Result<Vec<(String, String)>, TraceError> {
     let mut pairs = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -95,13 +98,13 @@ fn logfmt(text: &str) -> Result<Vec<(String, String)>, Problem> {
         rest = tail.trim_start();
     }
     if pairs.len() > 100 {
-        return Err(Problem::Bad("invalid tags: more than 100".to_owned()));
+        return Err(TraceError::Bad("invalid tags: more than 100".to_owned()));
     }
     Ok(pairs)
 }
 
-fn broken_tags() -> Problem {
-    Problem::Bad("invalid tags: expected logfmt, as in service.name=shop http.status_code=500".to_owned())
+fn broken_tags() -> TraceError {
+    TraceError::Bad("invalid tags: expected logfmt, as in service.name=shop http.status_code=500".to_owned())
 }
 
 /// The text up to the closing quote, and what follows.

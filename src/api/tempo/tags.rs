@@ -3,12 +3,12 @@
 
 use axum::extract::{Path, Request, State};
 
-use super::error::Problem;
-use super::json::Json;
-use super::params::Params;
-use super::run;
 use super::search::size;
-use crate::api::Context;
+use crate::api::context::Context;
+use crate::api::traces::error::TraceError;
+use crate::api::traces::json::Json;
+use crate::api::traces::params::Params;
+use crate::api::traces::run::run;
 use crate::model::span::AttrValue;
 use crate::model::time::RangeNs;
 use crate::query::traceql::ast::{Field, Intrinsic};
@@ -67,7 +67,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn of(params: &Params) -> Result<Self, Problem> {
+    fn of(params: &Params) -> Result<Self, TraceError> {
         Ok(Self {
             scope: params.get("scope").unwrap_or_default().to_owned(),
             query: params.get("q").unwrap_or_default().to_owned(),
@@ -89,7 +89,7 @@ impl Asked {
 pub(super) async fn names_v1(
     State(context): State<Context>,
     request: Request,
-) -> Result<Json<SearchTagsResponse>, Problem> {
+) -> Result<Json<SearchTagsResponse>, TraceError> {
     let asked = Asked::of(&Params::read(request).await?)?;
     Ok(Json(names_v1_answer(&context, asked).await?))
 }
@@ -98,7 +98,7 @@ pub(super) async fn names_v1(
 pub(super) async fn names_v2(
     State(context): State<Context>,
     request: Request,
-) -> Result<Json<SearchTagsV2Response>, Problem> {
+) -> Result<Json<SearchTagsV2Response>, TraceError> {
     let asked = Asked::of(&Params::read(request).await?)?;
     Ok(Json(names_v2_answer(&context, asked).await?))
 }
@@ -108,7 +108,7 @@ pub(super) async fn values_v1(
     State(context): State<Context>,
     Path(path): Path<String>,
     request: Request,
-) -> Result<Json<SearchTagValuesResponse>, Problem> {
+) -> Result<Json<SearchTagValuesResponse>, TraceError> {
     let asked = Asked::of(&Params::read(request).await?)?;
     Ok(Json(values_v1_answer(&context, tag_of(&path)?, asked).await?))
 }
@@ -118,21 +118,21 @@ pub(super) async fn values_v2(
     State(context): State<Context>,
     Path(path): Path<String>,
     request: Request,
-) -> Result<Json<SearchTagValuesV2Response>, Problem> {
+) -> Result<Json<SearchTagValuesV2Response>, TraceError> {
     let asked = Asked::of(&Params::read(request).await?)?;
     Ok(Json(values_v2_answer(&context, tag_of(&path)?, asked).await?))
 }
 
 /// The tag in a path that ends in `/values`; a tag may hold slashes itself.
-fn tag_of(path: &str) -> Result<&str, Problem> {
+fn tag_of(path: &str) -> Result<&str, TraceError> {
     match path.strip_suffix("/values") {
         Some(tag) if !tag.is_empty() => Ok(tag),
-        _ => Err(Problem::NotFound("page not found".to_owned())),
+        _ => Err(TraceError::NotFound("page not found".to_owned())),
     }
 }
 
 /// Names of tags without scopes. Intrinsics come only when asked for.
-pub(super) async fn names_v1_answer(context: &Context, asked: Asked) -> Result<SearchTagsResponse, Problem> {
+pub(super) async fn names_v1_answer(context: &Context, asked: Asked) -> Result<SearchTagsResponse, TraceError> {
     let intrinsic = asked.scope == "intrinsic";
     let limit = asked.limit();
     let scopes = scopes(context, asked).await?;
@@ -145,7 +145,7 @@ pub(super) async fn names_v1_answer(context: &Context, asked: Asked) -> Result<S
 }
 
 /// Names of tags by scope. A limit is shared evenly, so that no scope vanishes.
-pub(super) async fn names_v2_answer(context: &Context, asked: Asked) -> Result<SearchTagsV2Response, Problem> {
+pub(super) async fn names_v2_answer(context: &Context, asked: Asked) -> Result<SearchTagsV2Response, TraceError> {
     let limit = asked.limit();
     let mut scopes = scopes(context, asked).await?;
     let sizes: Vec<_> = scopes.iter().map(|scope| scope.tags.len()).collect();
@@ -174,13 +174,15 @@ fn shares(sizes: &[usize], limit: usize) -> Vec<usize> {
     }
 }
 
-async fn scopes(context: &Context, asked: Asked) -> Result<Vec<SearchTagsV2Scope>, Problem> {
+async fn scopes(context: &Context, asked: Asked) -> Result<Vec<SearchTagsV2Scope>, TraceError> {
     let scope = match asked.scope.as_str() {
         "" | "none" => None,
         "intrinsic" => return Ok(vec![intrinsics()]),
         name => match scope_of(name) {
             Some(scope) => Some(scope),
-            None => return Err(Problem::Bad(format!("invalid scope: {}", name.chars().take(100).collect::<String>()))),
+            None => {
+                return Err(TraceError::Bad(format!("invalid scope: {}", name.chars().take(100).collect::<String>())));
+            }
         },
     };
     let found = run(context, move |context, budget| {
@@ -210,7 +212,7 @@ pub(super) async fn values_v1_answer(
     context: &Context,
     tag: &str,
     asked: Asked,
-) -> Result<SearchTagValuesResponse, Problem> {
+) -> Result<SearchTagValuesResponse, TraceError> {
     let typed = values_v2_answer(context, tag, asked).await?;
     let tag_values = typed.tag_values.into_iter().map(|value| value.value).collect();
     Ok(SearchTagValuesResponse { tag_values, metrics: Some(MetadataMetrics {}) })
@@ -221,7 +223,7 @@ pub(super) async fn values_v2_answer(
     context: &Context,
     tag: &str,
     asked: Asked,
-) -> Result<SearchTagValuesV2Response, Problem> {
+) -> Result<SearchTagValuesV2Response, TraceError> {
     let field = tag_field(tag);
     let keyword = is_keyword(&field);
     let found = run(context, move |context, budget| {

@@ -6,12 +6,12 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::error::Problem;
-use super::json::Json;
-use super::params::Params;
-use super::run;
-use crate::api::Context;
-use crate::model::span::{Span, TraceId};
+use crate::api::context::Context;
+use crate::api::traces::error::TraceError;
+use crate::api::traces::json::Json;
+use crate::api::traces::params::Params;
+use crate::api::traces::run::{run, trace_id};
+use crate::model::span::Span;
 use crate::query::traceql::ast::{Expr, Field};
 use crate::query::traceql::eval::Around;
 use crate::query::traceql::parse;
@@ -24,7 +24,7 @@ pub(super) async fn v1(
     State(context): State<Context>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, TraceError> {
     let protobuf = wants_protobuf(request.headers());
     find(&context, &id, None, move |spans, _| match protobuf {
         true => protobuf_response(encode_v1(spans)),
@@ -38,7 +38,7 @@ pub(super) async fn v2(
     State(context): State<Context>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, TraceError> {
     let protobuf = wants_protobuf(request.headers());
     let params = Params::read(request).await?;
     let filter = params.get("q").map(filter_of).transpose()?.flatten();
@@ -57,15 +57,15 @@ pub(super) async fn v2(
 }
 
 /// A filter that each span alone decides.
-fn filter_of(text: &str) -> Result<Option<Expr>, Problem> {
+fn filter_of(text: &str) -> Result<Option<Expr>, TraceError> {
     let query = parse(text)?;
     let filter = match query.only_filter() {
         Some(filter) if query.metric.is_none() => filter,
-        _ => return Err(Problem::Bad("only a filter in { } is possible here".to_owned())),
+        _ => return Err(TraceError::Bad("only a filter in { } is possible here".to_owned())),
     };
     match filter {
         Some(filter) if filter.any_field(Field::needs_trace) => {
-            Err(Problem::Bad("a filter on the whole trace is not possible here".to_owned()))
+            Err(TraceError::Bad("a filter on the whole trace is not possible here".to_owned()))
         }
         filter => Ok(filter.cloned()),
     }
@@ -73,12 +73,12 @@ fn filter_of(text: &str) -> Result<Option<Expr>, Problem> {
 
 /// Answers with the spans of a trace, and whether a filter dropped some. The answer is encoded where
 /// the query runs: a trace may be large, and async tasks must not wait for it.
-async fn find<F>(context: &Context, id: &str, filter: Option<Expr>, encode: F) -> Result<Response, Problem>
+async fn find<F>(context: &Context, id: &str, filter: Option<Expr>, encode: F) -> Result<Response, TraceError>
 where
     F: FnOnce(&[Span], bool) -> Response + Send + 'static,
 {
     let Some(trace_id) = trace_id(id) else {
-        return Err(Problem::Bad("a trace id has 1 to 32 hexadecimal digits".to_owned()));
+        return Err(TraceError::Bad("a trace id has 1 to 32 hexadecimal digits".to_owned()));
     };
     let answer = run(context, move |context, budget| {
         let mut spans = context.traces.trace(trace_id, budget)?;
@@ -89,14 +89,7 @@ where
         let partial = spans.len() < all;
         Ok((all > 0).then(|| encode(&spans, partial)))
     });
-    answer.await?.ok_or_else(|| Problem::NotFound(format!("trace {trace_id} not found")))
-}
-
-/// Up to 32 hexadecimal digits; shorter ids have lost their leading zeros.
-pub(in crate::api) fn trace_id(text: &str) -> Option<TraceId> {
-    let plain = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let number = u128::from_str_radix(text, 16).ok().filter(|_| plain)?;
-    Some(TraceId(number.to_be_bytes()))
+    answer.await?.ok_or_else(|| TraceError::NotFound(format!("trace {trace_id} not found")))
 }
 
 fn wants_protobuf(headers: &HeaderMap) -> bool {

@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 
-use super::error::Problem;
+use super::error::TraceError;
 use crate::api::form::{self, Pairs};
 use crate::query::traceql::lexer::duration;
 
@@ -11,48 +11,48 @@ const FORM_BYTES_MAX: usize = 1 << 20;
 
 /// Parameters in the order they came; unknown ones are ignored by not being asked for.
 #[derive(Debug, Default)]
-pub struct Params(Pairs);
+pub(in crate::api) struct Params(Pairs);
 
 impl Params {
     /// Those of a request.
     ///
     /// # Errors
-    /// [`Problem`] when the body is too large or broke off.
-    pub async fn read(request: Request) -> Result<Self, Problem> {
+    /// [`TraceError`] when the body is too large or broke off.
+    pub(in crate::api) async fn read(request: Request) -> Result<Self, TraceError> {
         Ok(Self(form::read(request, FORM_BYTES_MAX).await?))
     }
 
     /// The parameter, when it is there and not empty.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(own, value)| own == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
     /// All values of a parameter that may come more than once.
-    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(in crate::api) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(own, value)| own == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
     /// An integer that is not negative.
     ///
     /// # Errors
-    /// [`Problem::Bad`] that names it.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+    /// [`TraceError::Bad`] that names it.
+    pub(in crate::api) fn number(&self, name: &str) -> Result<Option<u64>, TraceError> {
         self.get(name).map(|text| text.parse().map_err(|_| bad(name, text, "an integer"))).transpose()
     }
 
     /// A duration such as `1.5s`, in nanoseconds.
     ///
     /// # Errors
-    /// [`Problem::Bad`] that names it.
-    pub fn duration_ns(&self, name: &str) -> Result<Option<i64>, Problem> {
+    /// [`TraceError::Bad`] that names it.
+    pub(in crate::api) fn duration_ns(&self, name: &str) -> Result<Option<i64>, TraceError> {
         self.get(name).map(|text| duration(text).ok_or_else(|| bad(name, text, "a duration"))).transpose()
     }
 
     /// A time in seconds since the Unix epoch as nanoseconds; 0 counts as absent.
     ///
     /// # Errors
-    /// [`Problem::Bad`] that names it.
-    pub fn seconds(&self, name: &str) -> Result<Option<i64>, Problem> {
+    /// [`TraceError::Bad`] that names it.
+    pub(in crate::api) fn seconds(&self, name: &str) -> Result<Option<i64>, TraceError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let seconds: i64 = text.parse().map_err(|_| bad(name, text, "seconds since the Unix epoch"))?;
         let ns = seconds.checked_mul(1_000_000_000).ok_or_else(|| bad(name, text, "a time before the year 2262"))?;
@@ -62,17 +62,17 @@ impl Params {
     /// `start` and `end` in seconds, as nanoseconds: both or none.
     ///
     /// # Errors
-    /// [`Problem::Bad`] when one is missing, or they are out of order.
-    pub fn range(&self) -> Result<Option<(i64, i64)>, Problem> {
+    /// [`TraceError::Bad`] when one is missing, or they are out of order.
+    pub(in crate::api) fn range(&self) -> Result<Option<(i64, i64)>, TraceError> {
         match (self.seconds("start")?, self.seconds("end")?) {
             (None, None) => Ok(None),
             (Some(start), Some(end)) if start < end => Ok(Some((start, end))),
             (Some(start), Some(end)) => {
                 let (start, end) = (start / 1_000_000_000, end / 1_000_000_000);
-                Err(Problem::Bad(format!("start must be before end, got start={start} and end={end}")))
+                Err(TraceError::Bad(format!("start must be before end, got start={start} and end={end}")))
             }
             (Some(_), None) | (None, Some(_)) => {
-                Err(Problem::Bad("start and end must both be given, or neither".to_owned()))
+                Err(TraceError::Bad("start and end must both be given, or neither".to_owned()))
             }
         }
     }
@@ -80,8 +80,8 @@ impl Params {
     /// A time for metrics: seconds (up to ten digits, or with a fraction), nanoseconds or RFC 3339.
     ///
     /// # Errors
-    /// [`Problem::Bad`] that names it.
-    pub fn time_ns(&self, name: &str) -> Result<Option<i64>, Problem> {
+    /// [`TraceError::Bad`] that names it.
+    pub(in crate::api) fn time_ns(&self, name: &str) -> Result<Option<i64>, TraceError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let wrong = || bad(name, text, "seconds, nanoseconds or RFC 3339");
         if let Ok(int) = text.parse::<i64>() {
@@ -97,9 +97,9 @@ impl Params {
     }
 }
 
-fn bad(name: &str, text: &str, wanted: &str) -> Problem {
+fn bad(name: &str, text: &str, wanted: &str) -> TraceError {
     let text: String = text.chars().take(100).collect();
-    Problem::Bad(format!("invalid {name}: expected {wanted}, got {text:?}"))
+    TraceError::Bad(format!("invalid {name}: expected {wanted}, got {text:?}"))
 }
 
 #[cfg(test)]

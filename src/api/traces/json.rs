@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 /// An answer that is written as JSON.
-pub struct Json<T>(pub T);
+pub(in crate::api) struct Json<T>(pub(in crate::api) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {

@@ -14,7 +14,7 @@ pub type Settings = Vec<(&'static str, String)>;
 
 /// The server itself; cheap to clone.
 #[derive(Clone)]
-pub struct Own {
+pub struct ServerInfo {
     /// When it started, milliseconds since the Unix epoch.
     pub started_ms: i64,
     /// The settings in force.
@@ -22,12 +22,12 @@ pub struct Own {
     /// How long a query may take before it is logged; `None` logs none.
     pub slow_query: Option<Duration>,
     /// Queries that run or wait.
-    pub running: Arc<Running>,
+    pub running: Arc<RunningQueries>,
     /// For administrators; `None` when that is off.
     pub admin: Option<Arc<dyn Administer>>,
 }
 
-impl Default for Own {
+impl Default for ServerInfo {
     fn default() -> Self {
         Self {
             started_ms: 0,
@@ -41,7 +41,7 @@ impl Default for Own {
 
 /// A query that runs or waits.
 #[derive(Debug)]
-pub struct Query {
+pub struct RunningQuery {
     /// Its text, cut.
     pub text: String,
     /// First time, last time and step, milliseconds; the step of an instant query is 0.
@@ -54,14 +54,14 @@ pub struct Query {
 
 /// The queries that run or wait.
 #[derive(Debug, Default)]
-pub struct Running {
+pub struct RunningQueries {
     next: AtomicU64,
-    all: Mutex<BTreeMap<u64, Arc<Query>>>,
+    all: Mutex<BTreeMap<u64, Arc<RunningQuery>>>,
 }
 
-impl Running {
+impl RunningQueries {
     /// Adds a query until the returned number is removed.
-    pub fn add(&self, query: Arc<Query>) -> u64 {
+    pub fn add(&self, query: Arc<RunningQuery>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.all.lock().insert(number, query);
         number
@@ -73,7 +73,7 @@ impl Running {
     }
 
     /// All of them, the oldest first.
-    pub fn all(&self) -> Vec<(u64, Arc<Query>)> {
+    pub fn all(&self) -> Vec<(u64, Arc<RunningQuery>)> {
         self.all.lock().iter().map(|(number, query)| (*number, query.clone())).collect()
     }
 }

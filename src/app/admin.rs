@@ -1,44 +1,19 @@
 //! Pages of the server about itself: health, readiness, its own numbers, flush and reload.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
-
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use axum::routing::{MethodRouter, get, post};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::base::counters::Counters;
 use crate::base::disk::{Disk as _, RealDisk};
 
 use super::config::{Config, Extra};
-use super::inside::Inside;
-use super::life::Life;
+use super::listener::ListenerKind;
 use super::reply::Refusal;
-use super::router::Door;
-use super::telemetry::Telemetry;
+use super::state::ServerState;
 use super::{metrics, reply};
-
-/// What the pages need; cheap to clone.
-#[derive(Clone)]
-pub(super) struct Admin {
-    pub(super) life: Arc<Life>,
-    /// Set when the store is open.
-    pub(super) inside: Arc<OnceLock<Inside>>,
-    pub(super) counters: Counters,
-    /// What is in force; a reload changes it.
-    pub(super) config: Arc<Mutex<Config>>,
-    /// The process's own log; a server within a test has none.
-    pub(super) telemetry: Option<Telemetry>,
-    pub(super) started: Instant,
-    /// When the process started, in seconds since the Unix epoch.
-    pub(super) started_at: u64,
-    /// Bytes that `--memory-limit` comes to.
-    pub(super) memory_limit: u64,
-}
 
 /// One page.
 struct Page {
@@ -47,7 +22,7 @@ struct Page {
     summary: &'static str,
     /// Whether every listener has it, or the main one alone.
     everywhere: bool,
-    route: fn() -> MethodRouter<Admin>,
+    route: fn() -> MethodRouter<ServerState>,
 }
 
 const PAGES: &[Page] = &[
@@ -103,9 +78,9 @@ const PAGES: &[Page] = &[
     },
 ];
 
-/// The pages that `door` has.
-pub(super) fn routes(door: Door) -> Router<Admin> {
-    let pages = PAGES.iter().filter(|page| page.everywhere || door == Door::Main);
+/// The pages that a listener has.
+pub(super) fn routes(kind: ListenerKind) -> Router<ServerState> {
+    let pages = PAGES.iter().filter(|page| page.everywhere || kind == ListenerKind::Main);
     pages.fold(Router::new(), |router, page| router.route(page.path, (page.route)()))
 }
 
@@ -122,39 +97,39 @@ async fn healthy() -> Response<Body> {
     reply::text(StatusCode::OK, "healthy\n")
 }
 
-async fn ready(State(admin): State<Admin>) -> Response<Body> {
-    match admin.life.phase().reason() {
+async fn ready(State(state): State<ServerState>) -> Response<Body> {
+    match state.readiness.phase().reason() {
         None => reply::text(StatusCode::OK, "ready\n"),
         Some(reason) => reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
-async fn show_metrics(State(admin): State<Admin>) -> Response<Body> {
-    metrics::refresh(&admin);
-    reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", admin.counters.expose())
+async fn show_metrics(State(state): State<ServerState>) -> Response<Body> {
+    metrics::refresh(&state);
+    reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", state.counters.expose())
 }
 
-async fn status(State(admin): State<Admin>) -> Response<Body> {
-    let config = admin.config.lock().clone();
+async fn status(State(state): State<ServerState>) -> Response<Body> {
+    let config = state.config.lock().clone();
     let space = RealDisk.space(&config.data_dir).ok();
     let listeners = Extra::ALL.into_iter().filter_map(|extra| {
         let address = config.address(extra)?;
-        Some((Door::Extra(extra).name().to_owned(), Value::String(address.to_string())))
+        Some((ListenerKind::Extra(extra).name().to_owned(), Value::String(address.to_string())))
     });
-    let main = (Door::Main.name().to_owned(), Value::String(config.listen.to_string()));
+    let main = (ListenerKind::Main.name().to_owned(), Value::String(config.listen.to_string()));
     let shown = |name: &str| config.effective.get(name).map_or_else(String::new, |(text, _)| text.clone());
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "ready": admin.life.phase().reason().is_none(),
-        "reason": admin.life.phase().reason(),
-        "uptime_seconds": admin.started.elapsed().as_secs(),
+        "ready": state.readiness.phase().reason().is_none(),
+        "reason": state.readiness.phase().reason(),
+        "uptime_seconds": state.started.elapsed().as_secs(),
         "listeners": std::iter::once(main).chain(listeners).collect::<serde_json::Map<_, _>>(),
         "retention": {
             "metrics": shown("retention-metrics"),
             "logs": shown("retention-logs"),
             "traces": shown("retention-traces"),
         },
-        "memory": {"resident_bytes": super::host::memory_resident(), "limit_bytes": admin.memory_limit},
+        "memory": {"resident_bytes": super::host::memory_resident(), "limit_bytes": state.memory_limit},
         "disk": {"free_bytes": space.map(|space| space.free), "total_bytes": space.map(|space| space.total)},
         "data_dir": config.data_dir.display().to_string(),
     });
@@ -162,11 +137,11 @@ async fn status(State(admin): State<Admin>) -> Response<Body> {
 }
 
 /// Writes heads to parts and answers when those are durable.
-async fn flush(State(admin): State<Admin>) -> Response<Body> {
-    let Some(inside) = admin.inside.get().cloned() else {
+async fn flush(State(state): State<ServerState>) -> Response<Body> {
+    let Some(services) = state.services.get().cloned() else {
         return reply::refuse(Refusal::Unavailable, false, "the server is not ready; retry");
     };
-    match tokio::task::spawn_blocking(move || inside.store.flush()).await {
+    match tokio::task::spawn_blocking(move || services.store.flush()).await {
         Ok(Ok(())) => reply::json(StatusCode::OK, &json!({"status": "success"})),
         Ok(Err(error)) => {
             tracing::error!(%error, source = ?std::error::Error::source(&error), "flush asked for failed");
@@ -177,8 +152,8 @@ async fn flush(State(admin): State<Admin>) -> Response<Body> {
 }
 
 /// Reads the configuration again and puts in force what can change while the server runs.
-async fn reload(State(admin): State<Admin>) -> Response<Body> {
-    let before = admin.config.lock().clone();
+async fn reload(State(state): State<ServerState>) -> Response<Body> {
+    let before = state.config.lock().clone();
     let invocation = before.invocation.clone();
     let loaded = tokio::task::spawn_blocking(move || Config::load(invocation)).await;
     let after = match loaded {
@@ -197,13 +172,13 @@ async fn reload(State(admin): State<Admin>) -> Response<Body> {
     let changed = before.changed(&after);
     let names = |live: bool| changed.iter().filter(|s| s.live == live).map(|s| s.name).collect::<Vec<_>>();
     let (applied, needs_restart) = (names(true), names(false));
-    let mut config = admin.config.lock();
+    let mut config = state.config.lock();
     config.retention = after.retention;
     config.metrics_rules.clone_from(&after.metrics_rules);
-    if let Some(inside) = admin.inside.get() {
-        inside.set_retention(after.retention, after.metrics_rules);
+    if let Some(services) = state.services.get() {
+        services.set_retention(after.retention, after.metrics_rules);
     }
-    if let Some(telemetry) = admin.telemetry.as_ref().filter(|_| applied.contains(&"log-level")) {
+    if let Some(telemetry) = state.telemetry.as_ref().filter(|_| applied.contains(&"log-level")) {
         telemetry.set_level(&after.log_level);
     }
     config.log_level = after.log_level;

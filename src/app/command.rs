@@ -6,16 +6,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::base::error::chain;
 use crate::store::stores;
 
 use super::config::{Command, Config, SETTINGS, command_line, variables};
 use super::data_dir::DataDir;
-use super::{Telemetry, server, shutdown, transfer, user};
+use super::telemetry::Telemetry;
+use super::{server, transfer, user};
 
 const WRONG_USAGE: u8 = 2;
 
-/// The program: reads its configuration and does what it is asked.
+/// The program: reads its configuration and does what it is signals.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let invocation = match command_line(args, variables()) {
         Ok(invocation) => invocation,
@@ -78,6 +81,31 @@ fn check_config(config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// SIGTERM and SIGINT, taken from when this is made: before the server says that it listens, so that
+/// nobody who has read that can end it without a last flush.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Takes the two signals from now on; needs a runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot take signals.
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns at the first of them, with its name.
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
 fn serve(config: Config) -> ExitCode {
     let telemetry = Telemetry::start(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -88,8 +116,8 @@ fn serve(config: Config) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        let mut asked = match shutdown::Asked::new() {
-            Ok(asked) => asked,
+        let mut signals = match StopSignals::new() {
+            Ok(signals) => signals,
             Err(error) => {
                 say_error(&format!("cannot take signals: {error}"));
                 return ExitCode::FAILURE;
@@ -104,7 +132,7 @@ fn serve(config: Config) -> ExitCode {
         };
         let mut server = server;
         let code = tokio::select! {
-            signal = asked.wait() => {
+            signal = signals.wait() => {
                 tracing::info!(signal, "stopping");
                 ExitCode::SUCCESS
             }

@@ -23,9 +23,10 @@ use tower::ServiceExt as _;
 
 use crate::base::counters::{Cell, Counters};
 
-use super::life::Life;
+use super::listener::ListenerKind;
+use super::readiness::Readiness;
 use super::reply::{self, Refusal};
-use super::router::{BASES, Door};
+use super::router::BASES;
 use super::stall::Impatient;
 
 /// Connections of all listeners together; more wait in the kernel's queue.
@@ -45,7 +46,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What all listeners share.
 pub(super) struct Front {
-    life: Arc<Life>,
+    readiness: Arc<Readiness>,
     places: Arc<Semaphore>,
     counters: Counters,
     panics: Cell,
@@ -58,10 +59,10 @@ pub(super) struct Front {
 impl Front {
     /// `open_files` is how many files this process may open; connections get half of it at most. A
     /// connection is closed when its client takes nothing for `patience`.
-    pub(super) fn new(life: Arc<Life>, counters: &Counters, open_files: u64, patience: Duration) -> Self {
+    pub(super) fn new(readiness: Arc<Readiness>, counters: &Counters, open_files: u64, patience: Duration) -> Self {
         let places = usize::try_from(CONNECTIONS_MAX.min(open_files / 2)).unwrap_or(usize::MAX).max(16);
         Self {
-            life,
+            readiness,
             places: Arc::new(Semaphore::new(places)),
             panics: counters.counter("trilith_panics_total", "Requests that met a defect of ours.", &[]),
             connections: counters.gauge("trilith_connections", "Open connections of all listeners.", &[]),
@@ -71,7 +72,7 @@ impl Front {
         }
     }
 
-    async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, kind: ListenerKind, request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let mut request = request.map(Body::new);
         if let Some(uri) = tidy(request.uri()) {
@@ -79,7 +80,7 @@ impl Front {
         }
         let grpc = reply::is_grpc(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let mut work = Box::pin(self.life.router(door).oneshot(request));
+        let mut work = Box::pin(self.readiness.router(kind).oneshot(request));
         let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => Poll::Ready(Some(response)),
@@ -91,13 +92,13 @@ impl Front {
             tracing::error!(%method, path, "a request met a defect of ours; it was answered with 500");
             reply::refuse(Refusal::Internal, grpc, "the server met a defect of its own; its log says more")
         });
-        self.count(door, response.status());
+        self.count(kind, response.status());
         let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(door = door.name(), %method, path, status = response.status().as_u16(), elapsed_us, "request");
+        tracing::debug!(listener = kind.name(), %method, path, status = response.status().as_u16(), elapsed_us, "request");
         response
     }
 
-    fn count(&self, door: Door, status: StatusCode) {
+    fn count(&self, kind: ListenerKind, status: StatusCode) {
         let class = match status.as_u16() {
             0..=199 => "1xx",
             200..=299 => "2xx",
@@ -105,7 +106,7 @@ impl Front {
             400..=499 => "4xx",
             _ => "5xx",
         };
-        let labels = [("listener", door.name()), ("status", class)];
+        let labels = [("listener", kind.name()), ("status", class)];
         self.counters
             .counter("trilith_http_requests_total", "Requests answered, gRPC calls among them.", &labels)
             .inc();
@@ -126,8 +127,13 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     http
 }
 
-/// Answers at `door` until `stop` turns true, then lets open connections end.
-pub(super) async fn serve(listener: TcpListener, door: Door, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+/// Answers at `kind` until `stop` turns true, then lets open connections end.
+pub(super) async fn serve(
+    listener: TcpListener,
+    kind: ListenerKind,
+    front: Arc<Front>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -139,7 +145,7 @@ pub(super) async fn serve(listener: TcpListener, door: Door, front: Arc<Front>, 
         let (front, stop) = (front.clone(), stop.clone());
         open.spawn(async move {
             front.connections.add(1);
-            connection(stream, door, &front, stop).await;
+            connection(stream, kind, &front, stop).await;
             front.connections.sub(1);
             drop(place);
         });
@@ -163,13 +169,13 @@ async fn accept(listener: &TcpListener, front: &Front) -> Option<(TcpStream, tok
     }
 }
 
-async fn connection(stream: TcpStream, door: Door, front: &Arc<Front>, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, kind: ListenerKind, front: &Arc<Front>, mut stop: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let spoke = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         spoke.store(true, Ordering::Relaxed);
         let front = front.clone();
-        async move { Ok::<_, Infallible>(front.answer(door, request).await) }
+        async move { Ok::<_, Infallible>(front.answer(kind, request).await) }
     });
     let stream = Impatient::new(stream, front.patience);
     let served = front.http.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -1,22 +1,23 @@
 //! Wiring: configuration, listeners, router, background tasks, shutdown.
 //! Flow: `run` takes the data directory, binds every listener, answers health checks at once, opens
 //! the store behind them and lets requests through when its replay is done.
-//! Locks: none of its own; `Life` is atomics and once-cells.
+//! Locks: none of its own; `Readiness` is atomics and once-cells.
 
 mod admin;
 mod command;
 pub mod config;
 mod data_dir;
 mod host;
-mod inside;
-mod life;
 mod listen;
+mod listener;
 mod metrics;
+mod readiness;
 mod reply;
 mod router;
 mod server;
-mod shutdown;
+mod services;
 mod stall;
+mod state;
 mod telemetry;
 pub mod transfer;
 mod user;

@@ -1,4 +1,4 @@
-//! Which door serves which paths. The tables of `receive` and `api` say what there is; this file
+//! Which listener serves which paths. The tables of `receive` and `api` say what there is; this file
 //! says where it lies.
 
 use axum::Router;
@@ -13,10 +13,12 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 use crate::api::{self, Endpoint, jaeger, loki, prometheus, tempo};
 use crate::receive::{self, Listener};
 
-use super::admin::{self, Admin};
+use super::admin;
 use super::config::Extra;
-use super::inside::Inside;
+use super::listener::ListenerKind;
 use super::reply::{self, Refusal};
+use super::services::Services;
+use super::state::ServerState;
 
 /// Prefixes below which a dialect has its own base URL.
 pub(super) const BASES: [&str; 3] = ["/loki", "/tempo", "/jaeger"];
@@ -40,49 +42,27 @@ const TEMPO: &[(&str, &[Endpoint])] = &[("", tempo::ENDPOINTS), ("", tempo::GRPC
 /// Answers below this size are sent as they are: gzip would not make them smaller by a packet.
 const COMPRESS_BYTES_MIN: u64 = 1_024;
 
-/// A listener, by what it serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Door {
-    /// Everything.
-    Main,
-    /// One protocol's paths.
-    Extra(Extra),
-}
-
-impl Door {
-    /// Its name in `/metrics` and the log.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Main => "main",
-            Self::Extra(Extra::OtlpGrpc) => "otlp_grpc",
-            Self::Extra(Extra::OtlpHttp) => "otlp_http",
-            Self::Extra(Extra::Loki) => "loki",
-            Self::Extra(Extra::Tempo) => "tempo",
-        }
-    }
-}
-
 /// What answers while the server starts and when it stops.
-pub(super) fn waiting(admin: &Admin, door: Door) -> Router {
-    let life = admin.life.clone();
+pub(super) fn waiting(state: &ServerState, kind: ListenerKind) -> Router {
+    let readiness = state.readiness.clone();
     let refuse = move |headers: HeaderMap| {
-        let reason = life.phase().reason().unwrap_or_else(|| "just getting ready".to_owned());
+        let reason = readiness.phase().reason().unwrap_or_else(|| "just getting ready".to_owned());
         let response =
             reply::refuse(Refusal::Unavailable, reply::is_grpc(&headers), &format!("the server is {reason}"));
         async move { response }
     };
-    let life = admin.life.clone();
-    let replay = get(move || async move { reply::json(StatusCode::OK, &life.phase().replay()) });
-    let router = own(admin, door);
+    let readiness = state.readiness.clone();
+    let replay = get(move || async move { reply::json(StatusCode::OK, &readiness.phase().replay()) });
+    let router = server_pages(state, kind);
     // The one endpoint of an API that is asked for its answer before there are others.
-    let router = if door == Door::Main { router.route("/api/v1/status/walreplay", replay) } else { router };
+    let router = if kind == ListenerKind::Main { router.route("/api/v1/status/walreplay", replay) } else { router };
     router.fallback(refuse).layer(gzip())
 }
 
-/// Pages of the server itself at `door`.
-fn own(admin: &Admin, door: Door) -> Router {
-    let router = admin::routes(door).with_state(admin.clone());
-    if door == Door::Main { router.merge(crate::ui::routes()) } else { router }
+/// Pages of the server itself at `kind`.
+fn server_pages(state: &ServerState, kind: ListenerKind) -> Router {
+    let router = admin::routes(kind).with_state(state.clone());
+    if kind == ListenerKind::Main { router.merge(crate::ui::routes()) } else { router }
 }
 
 /// Adds the answers for everything else, and compression.
@@ -111,20 +91,20 @@ fn gzip() -> CompressionLayer<impl tower_http::compression::Predicate> {
 }
 
 /// What answers once the store is open.
-pub(super) fn ready(admin: &Admin, inside: &Inside, door: Door) -> Router {
-    let receivers = |listener| receive::router_for(listener, inside.receive.clone());
+pub(super) fn ready(state: &ServerState, services: &Services, kind: ListenerKind) -> Router {
+    let receivers = |listener| receive::router_for(listener, services.receive.clone());
     let queries = |tables: &[(&str, &[Endpoint])]| {
         let routes = tables.iter().fold(Router::new(), |router, (base, rows)| router.merge(api::routes(base, rows)));
-        routes.with_state(inside.api.clone())
+        routes.with_state(services.api.clone())
     };
-    let router = match door {
-        Door::Main => {
-            receivers(Listener::Main).merge(queries(MAIN)).merge(prometheus::router("").with_state(inside.api.clone()))
-        }
-        Door::Extra(Extra::OtlpGrpc) => receivers(Listener::OtlpGrpc),
-        Door::Extra(Extra::OtlpHttp) => receivers(Listener::OtlpHttp),
-        Door::Extra(Extra::Loki) => receivers(Listener::Loki).merge(queries(LOKI)),
-        Door::Extra(Extra::Tempo) => queries(TEMPO),
+    let router = match kind {
+        ListenerKind::Main => receivers(Listener::Main)
+            .merge(queries(MAIN))
+            .merge(prometheus::router("").with_state(services.api.clone())),
+        ListenerKind::Extra(Extra::OtlpGrpc) => receivers(Listener::OtlpGrpc),
+        ListenerKind::Extra(Extra::OtlpHttp) => receivers(Listener::OtlpHttp),
+        ListenerKind::Extra(Extra::Loki) => receivers(Listener::Loki).merge(queries(LOKI)),
+        ListenerKind::Extra(Extra::Tempo) => queries(TEMPO),
     };
-    finish(own(admin, door).merge(router))
+    finish(server_pages(state, kind).merge(router))
 }

@@ -25,14 +25,16 @@ use crate::store::env::Progress;
 use crate::store::stores::{OpenError, Store, StoreOptions};
 use crate::store::wal::WalOptions;
 
-use super::admin::Admin;
 use super::config::{Config, Extra};
 use super::data_dir::{DataDir, DataDirError};
-use super::inside::{self, Inside};
-use super::life::Life;
+use super::host;
 use super::listen::{self, Front};
-use super::router::{self, Door};
-use super::{Telemetry, host};
+use super::listener::ListenerKind;
+use super::readiness::{Readiness, Routers};
+use super::router;
+use super::services::{self, Services};
+use super::state::ServerState;
+use super::telemetry::Telemetry;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +73,10 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(3_800);
 pub struct Server {
     /// Where it listens; a port that was asked for as 0 is the real one here.
     pub addresses: Addresses,
-    life: Arc<Life>,
+    readiness: Arc<Readiness>,
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
-    inside: Arc<OnceLock<Inside>>,
+    services: Arc<OnceLock<Services>>,
     opening: Option<JoinHandle<Result<(), Cause>>>,
     data_dir: Arc<DataDir>,
 }
@@ -97,11 +99,11 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
     let patience = config.query.stall_max.saturating_mul(2);
     let counters = Counters::default();
     let progress = Arc::new(Progress::default());
-    let life = Arc::new(Life::new(progress.clone()));
-    let inside = Arc::new(OnceLock::new());
-    let admin = Admin {
-        life: life.clone(),
-        inside: inside.clone(),
+    let readiness = Arc::new(Readiness::new(progress.clone()));
+    let services = Arc::new(OnceLock::new());
+    let state = ServerState {
+        readiness: readiness.clone(),
+        services: services.clone(),
         counters: counters.clone(),
         telemetry,
         started: Instant::now(),
@@ -109,48 +111,48 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
         memory_limit: config.memory_limit.of(host::memory_total()),
         config: Arc::new(Mutex::new(config)),
     };
-    let front = Arc::new(Front::new(life.clone(), &counters, open_files, patience));
-    let doors: Vec<Door> = sockets.iter().map(|(door, _)| *door).collect();
-    life.set_waiting(routers(&doors, |door| router::waiting(&admin, door)));
+    let front = Arc::new(Front::new(readiness.clone(), &counters, open_files, patience));
+    let kinds: Vec<ListenerKind> = sockets.iter().map(|(kind, _)| *kind).collect();
+    readiness.set_waiting(routers(&kinds, |kind| router::waiting(&state, kind)));
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();
-    for (door, socket) in sockets {
-        listeners.spawn(listen::serve(socket, door, front.clone(), stopped.clone()));
+    for (kind, socket) in sockets {
+        listeners.spawn(listen::serve(socket, kind, front.clone(), stopped.clone()));
     }
     tracing::info!(address = %addresses.main, data_dir = %data_dir.path().display(), "listening");
     let holds = data_dir.clone();
-    let opening = Some(tokio::task::spawn_blocking(move || open(&admin, &doors, progress, &holds)));
-    Ok(Server { addresses, life, stop, listeners, inside, opening, data_dir })
+    let opening = Some(tokio::task::spawn_blocking(move || open(&state, &kinds, progress, &holds)));
+    Ok(Server { addresses, readiness, stop, listeners, services, opening, data_dir })
 }
 
 /// What endpoints may say of the server.
-fn server_info(admin: &Admin) -> ServerInfo {
-    let in_force = admin.config.clone();
+fn server_info(state: &ServerState) -> ServerInfo {
+    let in_force = state.config.clone();
     let settings = move || {
         let config = in_force.lock();
         config.effective.iter().map(|(name, (text, _))| (*name, text.clone())).collect()
     };
     ServerInfo {
-        started_ms: i64::try_from(admin.started_at).unwrap_or_default() * 1_000,
+        started_ms: i64::try_from(state.started_at).unwrap_or_default() * 1_000,
         settings: Arc::new(settings),
-        slow_query: admin.config.lock().slow_query,
+        slow_query: state.config.lock().slow_query,
         running: Arc::default(),
         admin: None,
     }
 }
 
 /// Opens the store, which replays its log, and lets requests through. Takes as long as it takes.
-fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataDir) -> Result<(), Cause> {
-    let config = admin.config.lock().clone();
+fn open(state: &ServerState, kinds: &[ListenerKind], progress: Arc<Progress>, data_dir: &DataDir) -> Result<(), Cause> {
+    let config = state.config.lock().clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let disk_total = RealDisk.space(data_dir.path()).map(|space| space.total).ok();
     let options = StoreOptions {
         dir: data_dir.path().to_owned(),
         disk: Arc::new(RealDisk),
         clock: clock.clone(),
-        counters: admin.counters.clone(),
+        counters: state.counters.clone(),
         progress,
-        memory_max: admin.memory_limit,
+        memory_max: state.memory_limit,
         disk_max: disk_total.map(|total| config.disk_limit.of(total)),
         retention: config.retention,
         rules: config.metrics_rules.clone(),
@@ -161,22 +163,22 @@ fn open(admin: &Admin, doors: &[Door], progress: Arc<Progress>, data_dir: &DataD
         traces: Default::default(),
     };
     let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
-    let admin_door = config.admin_api.then(|| store.clone() as Arc<dyn Administer>);
-    let server_info = ServerInfo { admin: admin_door, ..server_info(admin) };
-    let memory = config.query_memory_max.of(admin.memory_limit).min(admin.memory_limit / inside::QUERIES_SHARE);
+    let administer = config.admin_api.then(|| store.clone() as Arc<dyn Administer>);
+    let info = ServerInfo { admin: administer, ..server_info(state) };
+    let memory = config.query_memory_max.of(state.memory_limit).min(state.memory_limit / services::QUERIES_SHARE);
     let limits = query::Options { memory_max: memory, ..config.query };
-    let inside = Inside::new(store, clock, &admin.counters, config.retention, admin.memory_limit, limits, server_info);
-    inside.ingestor.set_type_and_unit_labels(config.type_and_unit_labels);
-    let routers = routers(doors, |door| router::ready(admin, &inside, door));
-    let _ = admin.inside.set(inside);
-    admin.life.set_ready(routers);
-    tracing::info!(after_ms = u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");
+    let services = Services::new(store, clock, &state.counters, config.retention, state.memory_limit, limits, info);
+    services.ingestor.set_type_and_unit_labels(config.type_and_unit_labels);
+    let routers = routers(kinds, |kind| router::ready(state, &services, kind));
+    let _ = state.services.set(services);
+    state.readiness.set_ready(routers);
+    tracing::info!(after_ms = u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");
     Ok(())
 }
 
-fn routers(doors: &[Door], build: impl Fn(Door) -> axum::Router) -> super::life::Routers {
-    let built: HashMap<Door, axum::Router> = doors.iter().map(|door| (*door, build(*door))).collect();
-    Box::new(move |door| built.get(&door).cloned().unwrap_or_default())
+fn routers(kinds: &[ListenerKind], build: impl Fn(ListenerKind) -> axum::Router) -> Routers {
+    let built: HashMap<ListenerKind, axum::Router> = kinds.iter().map(|kind| (*kind, build(*kind))).collect();
+    Box::new(move |kind| built.get(&kind).cloned().unwrap_or_default())
 }
 
 fn bind_error(address: SocketAddr, flag: &'static str, reason: io::Error) -> Cause {
@@ -194,18 +196,18 @@ fn bind_error(address: SocketAddr, flag: &'static str, reason: io::Error) -> Cau
     Cause::Bind { address, flag, reason, advice }
 }
 
-async fn bind(config: &Config) -> Result<(Vec<(Door, TcpListener)>, Addresses), Cause> {
+async fn bind(config: &Config) -> Result<(Vec<(ListenerKind, TcpListener)>, Addresses), Cause> {
     let main = TcpListener::bind(config.listen).await;
     let main = main.map_err(|reason| bind_error(config.listen, "listen", reason))?;
     let main_address = main.local_addr().unwrap_or(config.listen);
-    let mut sockets = vec![(Door::Main, main)];
+    let mut sockets = vec![(ListenerKind::Main, main)];
     let mut extra_addresses = HashMap::new();
     for extra in Extra::ALL {
         let Some(address) = config.address(extra) else { continue };
         let flag = extra.flag();
         let socket = TcpListener::bind(address).await.map_err(|reason| bind_error(address, flag, reason))?;
         extra_addresses.insert(extra, socket.local_addr().unwrap_or(address));
-        sockets.push((Door::Extra(extra), socket));
+        sockets.push((ListenerKind::Extra(extra), socket));
     }
     Ok((sockets, Addresses { main: main_address, extra: extra_addresses }))
 }
@@ -217,7 +219,7 @@ impl Server {
     /// When the store could not be opened.
     pub async fn ready(&mut self) -> Result<(), RunError> {
         let Some(opening) = self.opening.as_mut() else {
-            return if self.inside.get().is_some() { Ok(()) } else { Err(Cause::OpenedBefore.into()) };
+            return if self.services.get().is_some() { Ok(()) } else { Err(Cause::OpenedBefore.into()) };
         };
         let opened = opening.await;
         self.opening = None;
@@ -232,20 +234,20 @@ impl Server {
     /// five seconds; what could not be flushed by then is in the write-ahead log.
     pub async fn stop(mut self) {
         let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
-        self.life.set_stopping();
+        self.readiness.set_stopping();
         let _ = self.stop.send(true);
-        if let Some(inside) = self.inside.get() {
-            inside.ingestor.close("stopping");
+        if let Some(services) = self.services.get() {
+            services.ingestor.close("stopping");
         }
         let ended = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
             tracing::warn!("requests were still open; they are cut off");
             self.listeners.shutdown().await;
         }
-        if let Some(inside) = self.inside.get().cloned() {
+        if let Some(services) = self.services.get().cloned() {
             let held = self.data_dir.clone();
             let flush = tokio::task::spawn_blocking(move || {
-                let stopped = inside.store.stop();
+                let stopped = services.store.stop();
                 drop(held);
                 stopped
             });

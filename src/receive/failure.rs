@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use super::DecodeError;
+use super::receiver::DecodeError;
 use crate::base::error::{Classify, ErrorClass, chain};
 use crate::ingest::IngestError;
 use crate::wire::decompress::DecompressError;

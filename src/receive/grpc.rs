@@ -14,8 +14,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http_body_util::{BodyExt as _, Full};
 
-use super::work::Arrived;
-use super::{Failure, Headers, Receiver, State, headers, otlp, reply};
+use super::failure::Failure;
+use super::receiver::{self, Headers, Receiver};
+use super::work::{Arrived, State};
+use super::{otlp, reply};
 use crate::model::batch::Appended;
 use crate::wire::decompress::Encoding;
 use crate::wire::otlp::{Format, response};
@@ -33,7 +35,7 @@ const MESSAGE_CHARS_MAX: usize = 1_000;
 /// Takes one call and answers it.
 pub(super) async fn handle(receiver: &'static Receiver, state: State, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    if !headers::media_type(&parts.headers).starts_with("application/grpc") {
+    if !receiver::media_type(&parts.headers).starts_with("application/grpc") {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
     let outcome = take(receiver, &state, &parts.headers, body).await;
@@ -61,7 +63,7 @@ fn unframe(request: &Headers, body: &Arrived) -> Result<(Encoding, Arrived), Fai
     if u64::from(u32::from_be_bytes(*length)) != message.len() as u64 {
         return Err(cut("the body is not one gRPC message of the length it says"));
     }
-    let name = headers::text(request, &GRPC_ENCODING).unwrap_or_default();
+    let name = receiver::text(request, &GRPC_ENCODING).unwrap_or_default();
     let encoding = match packed {
         0 => Encoding::Identity,
         1 => {

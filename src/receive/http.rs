@@ -4,7 +4,10 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_ENCODING;
 use axum::response::Response;
 
-use super::{Failure, Headers, Receiver, State, headers, import, reply};
+use super::failure::Failure;
+use super::receiver::{Headers, Receiver};
+use super::work::State;
+use super::{import, receiver, reply};
 use crate::model::batch::Appended;
 
 /// Takes one push and answers it.
@@ -23,7 +26,7 @@ async fn take(
     body: axum::body::Body,
 ) -> Result<Appended, Failure> {
     let encoding = (receiver.encoding)(request_headers).ok_or_else(|| {
-        let name = headers::text(request_headers, &CONTENT_ENCODING).unwrap_or_default();
+        let name = receiver::text(request_headers, &CONTENT_ENCODING).unwrap_or_default();
         Failure::UnsupportedEncoding(name.chars().take(100).collect())
     })?;
     if let Some(parser) = receiver.lines {

@@ -9,7 +9,9 @@ use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
-use super::{Batch, DecodeError, Decoded, Dialect, Failure, Headers, Receiver, State, headers};
+use super::failure::Failure;
+use super::receiver::{self, Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
+use super::work::State;
 use crate::model::batch::{Appended, MetricsBatch, Signal};
 use crate::wire::decompress::{self, DecompressError, Encoding};
 use crate::wire::limits;
@@ -35,12 +37,12 @@ const PIECE_BYTES: usize = 64 << 10;
 const PIECES_MAX: usize = 4;
 
 fn encoding(headers: &Headers) -> Option<Encoding> {
-    headers::encoding(headers, Encoding::Identity)
+    receiver::encoding(headers, Encoding::Identity)
 }
 
 /// What no header decides is decided by how times look; clients such as curl say nothing of the body.
 fn parser(headers: &Headers, now_ms: i64) -> Parser {
-    let format = match (headers::media_type(headers).as_str(), headers::media_parameter(headers, "version")) {
+    let format = match (receiver::media_type(headers).as_str(), receiver::media_parameter(headers, "version")) {
         ("application/openmetrics-text", _) => Format::OpenMetrics,
         ("text/plain", Some("0.0.4" | "1.0.0")) => Format::Prometheus,
         _ => Format::Unknown,

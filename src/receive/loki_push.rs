@@ -1,6 +1,6 @@
 //! Loki's push, protobuf or JSON. What is not JSON is read as protobuf, as Loki does.
 
-use super::{Batch, DecodeError, Decoded, Dialect, Headers, Receiver, headers};
+use super::receiver::{self, Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
 use crate::model::batch::Signal;
 use crate::wire::decompress::Encoding;
 use crate::wire::error::WireError;
@@ -25,8 +25,8 @@ const JSON: &str = "application/json";
 
 /// Promtail sends protobuf as raw snappy and no header that says so.
 fn encoding(headers: &Headers) -> Option<Encoding> {
-    let missing = if headers::media_type(headers) == JSON { Encoding::Identity } else { Encoding::Snappy };
-    headers::encoding(headers, missing)
+    let missing = if receiver::media_type(headers) == JSON { Encoding::Identity } else { Encoding::Snappy };
+    receiver::encoding(headers, missing)
 }
 
 fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
@@ -34,7 +34,7 @@ fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeErro
     if body.is_empty() {
         return Err(malformed("the body is empty").into());
     }
-    let decoded = match headers::media_type(headers).as_str() {
+    let decoded = match receiver::media_type(headers).as_str() {
         "" => return Err(malformed("no Content-Type header; send application/x-protobuf or application/json").into()),
         JSON => decode_json(body, &limits::DEFAULT)?,
         _ => decode_protobuf(body, &limits::DEFAULT)?,

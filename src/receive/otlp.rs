@@ -2,7 +2,7 @@
 
 use axum::http::HeaderValue;
 
-use super::{Batch, DecodeError, Decoded, Dialect, Headers, Receiver, headers};
+use super::receiver::{self, Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
 use crate::model::batch::Signal;
 use crate::wire::decompress::Encoding;
 use crate::wire::limits;
@@ -53,12 +53,12 @@ pub(super) const METRICS: Receiver = Receiver {
 };
 
 fn encoding(headers: &Headers) -> Option<Encoding> {
-    headers::encoding(headers, Encoding::Identity)
+    receiver::encoding(headers, Encoding::Identity)
 }
 
 /// How the body is written, as its content type says.
 pub(super) fn format(headers: &Headers) -> Result<Format, DecodeError> {
-    match headers::media_type(headers).as_str() {
+    match receiver::media_type(headers).as_str() {
         "application/x-protobuf" | "application/protobuf" => Ok(Format::Protobuf),
         "application/json" => Ok(Format::Json),
         other => Err(DecodeError::UnsupportedType {

@@ -1,6 +1,6 @@
 //! Prometheus remote write, 1.0 and 2.0, told apart by the content type's `proto` parameter.
 
-use super::{Batch, DecodeError, Decoded, Dialect, Headers, Receiver, headers};
+use super::receiver::{self, Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
 use crate::model::batch::Signal;
 use crate::wire::decompress::Encoding;
 use crate::wire::limits;
@@ -22,7 +22,7 @@ pub(super) const WRITE: Receiver = Receiver {
 
 /// Senders of 1.0 may leave the header out; the body is snappy all the same.
 fn encoding(headers: &Headers) -> Option<Encoding> {
-    headers::encoding(headers, Encoding::Snappy)
+    receiver::encoding(headers, Encoding::Snappy)
 }
 
 fn decode<'a>(headers: &Headers, body: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
@@ -30,11 +30,11 @@ fn decode<'a>(headers: &Headers, body: &'a [u8]) -> Result<Decoded<'a>, DecodeEr
         got: got.to_owned(),
         expected: "application/x-protobuf with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request",
     };
-    match headers::media_type(headers).as_str() {
+    match receiver::media_type(headers).as_str() {
         "" | "application/x-protobuf" | "application/protobuf" => {}
         other => return Err(unsupported(other)),
     }
-    let decoded = match headers::media_parameter(headers, "proto") {
+    let decoded = match receiver::media_parameter(headers, "proto") {
         None | Some("prometheus.WriteRequest") => decode_v1_raw(body, &limits::DEFAULT)?,
         Some("io.prometheus.write.v2.Request") => decode_v2_raw(body, &limits::DEFAULT)?,
         Some(other) => return Err(unsupported(other)),

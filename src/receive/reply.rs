@@ -5,7 +5,9 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderName, Response, StatusCode};
 
-use super::{Dialect, Failure, Headers, Receiver, otlp};
+use super::failure::Failure;
+use super::otlp;
+use super::receiver::{Dialect, Headers, Receiver};
 use crate::model::batch::Appended;
 use crate::wire::otlp::{Format, response};
 

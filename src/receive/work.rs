@@ -12,7 +12,8 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Batch, Decoded, Failure, Headers, Receiver, headers};
+use super::failure::Failure;
+use super::receiver::{self, Batch, Decoded, Headers, Receiver};
 use crate::base::counters::Counters;
 use crate::base::error::{Classify as _, ErrorClass};
 use crate::base::limits::MemoryBudget;
@@ -111,13 +112,6 @@ impl Drop for Charge {
     }
 }
 
-/// What became of a body on a blocking thread.
-enum Attempt {
-    Done(Result<Appended, Failure>),
-    /// It inflates to more than a small body.
-    Large,
-}
-
 impl State {
     /// Receivers that push into `ingestor`.
     pub fn new(options: Options, ingestor: Arc<Ingestor>, counters: &Counters) -> Self {
@@ -141,16 +135,13 @@ impl State {
 
     /// A place among the bodies that are stored piece by piece.
     pub(super) async fn import_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let wait = tokio::time::timeout(self.0.options.place_deadline, self.0.imports.clone().acquire_owned());
-        // The semaphore is never closed.
-        let Ok(Ok(place)) = wait.await else { return Err(Failure::Busy) };
-        Ok(place)
+        self.place(&self.0.imports).await
     }
 
     /// Reads a body within its cap and its deadline.
     pub(super) async fn read(&self, request: &Headers, body: Body) -> Result<Arrived, Failure> {
         let limit = self.0.options.body_bytes_max;
-        let declared = headers::text(request, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let declared = receiver::text(request, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limit as u64) {
             return Err(Failure::TooLarge { limit });
         }
@@ -186,7 +177,8 @@ impl State {
         Ok(Arrived { bytes, charge: Arc::new(charge) })
     }
 
-    /// Inflates, decodes and stores a body on a blocking thread.
+    /// Inflates, decodes and stores a body on a blocking thread: in one of many places first, and in one of few when it
+    /// inflates to more than a small body.
     pub(super) async fn run(
         &self,
         receiver: &'static Receiver,
@@ -198,68 +190,60 @@ impl State {
         let help = "Bytes of pushes as they came over the wire.";
         self.0.counters.counter("trilith_received_bytes_total", help, &labels).add(body.bytes.len() as u64);
         let body = Arc::new(body);
-        if body.bytes.len() <= SMALL_BYTES_MAX {
-            match self.attempt(receiver, request, encoding, &body, SMALL_BYTES_MAX).await? {
-                Attempt::Done(outcome) => return outcome,
-                Attempt::Large => {}
+        for (places, inflated_max) in
+            [(&self.0.small, SMALL_BYTES_MAX), (&self.0.large, limits::DEFAULT.body_bytes_max)]
+        {
+            if body.bytes.len() > inflated_max {
+                continue;
+            }
+            let place = self.place(places).await?;
+            let (state, request, body) = (self.clone(), request.clone(), body.clone());
+            // The place goes with the job: a sender that hangs up frees it only when the job is done.
+            let job = move || {
+                let outcome = state.store(receiver, &request, encoding, &body.bytes, inflated_max);
+                drop(place);
+                outcome
+            };
+            match tokio::task::spawn_blocking(job).await {
+                Ok(Err(Failure::Decompress(DecompressError::TooLarge { .. }))) => {}
+                Ok(outcome) => return outcome,
+                Err(error) => {
+                    tracing::error!(receiver = receiver.name, %error, "a receiver ended early");
+                    return Err(Failure::Defect);
+                }
             }
         }
-        match self.attempt(receiver, request, encoding, &body, limits::DEFAULT.body_bytes_max).await? {
-            Attempt::Done(outcome) => outcome,
-            Attempt::Large => Err(DecompressError::TooLarge { limit: limits::DEFAULT.body_bytes_max }.into()),
-        }
+        Err(DecompressError::TooLarge { limit: limits::DEFAULT.body_bytes_max }.into())
     }
 
-    async fn attempt(
-        &self,
-        receiver: &'static Receiver,
-        request: &Headers,
-        encoding: Encoding,
-        body: &Arc<Arrived>,
-        inflated_max: usize,
-    ) -> Result<Attempt, Failure> {
-        let places = if inflated_max <= SMALL_BYTES_MAX { &self.0.small } else { &self.0.large };
+    /// Waits for one of `places`.
+    async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
         let wait = tokio::time::timeout(self.0.options.place_deadline, places.clone().acquire_owned());
         // The semaphores are never closed.
         let Ok(Ok(place)) = wait.await else { return Err(Failure::Busy) };
-        let (state, request, body) = (self.clone(), request.clone(), body.clone());
-        // The place goes with the job: a sender that hangs up frees it only when the job is done.
-        let job = move || {
-            let attempt = state.work(receiver, &request, encoding, &body.bytes, inflated_max);
-            drop(place);
-            attempt
-        };
-        match tokio::task::spawn_blocking(job).await {
-            Ok(attempt) => Ok(attempt),
-            Err(error) => {
-                tracing::error!(receiver = receiver.name, %error, "a receiver ended early");
-                Err(Failure::Defect)
-            }
-        }
+        Ok(place)
     }
 
-    fn work(
+    fn store(
         &self,
         receiver: &Receiver,
         request: &Headers,
         encoding: Encoding,
         body: &[u8],
         inflated_max: usize,
-    ) -> Attempt {
+    ) -> Result<Appended, Failure> {
         let mut buffer = self.0.buffers.lock().pop().unwrap_or_default();
-        let attempt = match decompress_into(encoding, body, inflated_max, &mut buffer) {
-            Ok(inflated) => {
-                let decoded = (receiver.decode)(request, inflated);
-                Attempt::Done(decoded.map_err(Failure::from).and_then(|decoded| self.push(receiver, decoded)))
-            }
-            Err(DecompressError::TooLarge { .. }) => Attempt::Large,
-            Err(error) => Attempt::Done(Err(error.into())),
+        let outcome = match decompress_into(encoding, body, inflated_max, &mut buffer) {
+            Ok(inflated) => (receiver.decode)(request, inflated)
+                .map_err(Failure::from)
+                .and_then(|decoded| self.push(receiver, decoded)),
+            Err(error) => Err(error.into()),
         };
         let mut buffers = self.0.buffers.lock();
         if buffer.capacity() <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX {
             buffers.push(buffer);
         }
-        attempt
+        outcome
     }
 
     /// Stores what was decoded.

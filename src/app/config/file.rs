@@ -5,7 +5,7 @@ use std::path::Path;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::{ConfigError, Origin};
+use super::origin::{ConfigError, Origin};
 
 /// Bytes of a configuration file at most; a real one has a few hundred.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::listeners::{Extra, Place};
 use super::value;
-use super::{Config, Extra, LogFormat, Place};
+use super::values::{Config, LogFormat};
 use crate::app::user::RunAs;
 use crate::store::wal::Fsync;
 use crate::wire::limits;

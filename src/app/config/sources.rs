@@ -5,32 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches};
 
+use super::file;
+use super::invocation::{Command, Invocation};
+use super::origin::{ConfigError, Origin};
 use super::settings::{SETTINGS, Setting};
-use super::{ConfigError, Origin, file};
 use crate::app::transfer::{Kind, Transfer};
 
 /// What every variable begins with.
-pub(super) const PREFIX: &str = "TRILITH_";
+const PREFIX: &str = "TRILITH_";
 
 const CONFIG: &str = "config";
-
-/// What the program is asked to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Command {
-    /// Serve: the default.
-    #[default]
-    Serve,
-    /// Say what is configured and where it comes from.
-    CheckConfig,
-    /// Rebuild the indexes from parts and write-ahead log, then stop.
-    Repair,
-    /// Ask the running server whether it is well.
-    Healthcheck,
-    /// Send files to a running server.
-    Import,
-    /// Write what a running server has to a file.
-    Export,
-}
 
 const COMMANDS: &[(&str, Command, &str)] = &[
     ("check-config", Command::CheckConfig, "say what is configured, and where each value comes from"),
@@ -39,21 +23,6 @@ const COMMANDS: &[(&str, Command, &str)] = &[
     ("import", Command::Import, "send OpenMetrics, Prometheus text or TSDB blocks to the running server"),
     ("export", Command::Export, "write samples of the running server to a file, as OpenMetrics"),
 ];
-
-/// How the program was called: enough to read its configuration, now and at a reload.
-#[derive(Clone, Debug, Default)]
-pub struct Invocation {
-    /// What to do.
-    pub command: Command,
-    /// `--config`.
-    pub file: Option<PathBuf>,
-    /// What `import` and `export` are asked for.
-    pub transfer: Transfer,
-    /// Flags given: name and value.
-    pub flags: Vec<(String, String)>,
-    /// `TRILITH_*` variables.
-    pub variables: Vec<(String, String)>,
-}
 
 /// A value for a setting.
 pub(super) struct Found {
@@ -135,6 +104,14 @@ fn transfer(matches: &ArgMatches) -> Transfer {
         start: text("start"),
         end: text("end"),
     }
+}
+
+/// The `TRILITH_*` variables of this process. A name or value that is not UTF-8 is kept readable,
+/// so that the error about it can name it.
+pub fn variables() -> Vec<(String, String)> {
+    let text = |raw: OsString| raw.to_string_lossy().into_owned();
+    let all = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    all.filter(|(name, _)| name.starts_with(PREFIX)).collect()
 }
 
 /// Reads the command line; `variables` are the process's `TRILITH_*` variables.

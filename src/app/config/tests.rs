@@ -1,9 +1,11 @@
 //! What sources say, who wins, and what errors name.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::app::RunAs;
 
 fn load(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
     let args = ["trilith"].iter().chain(args).map(OsString::from);

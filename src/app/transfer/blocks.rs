@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::http::Url;
-use super::{RETRY_FOR, RETRY_PAUSE, TransferError, file_error, say};
+use super::order::{RETRY_FOR, RETRY_PAUSE, TransferError, file_error, say};
 use crate::base::disk::{Disk as _, ReadFile, RealDisk};
 use crate::model::batch::SeriesBatch;
 use crate::model::labels::Labels;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use super::TransferError;
+use super::order::TransferError;
 
 /// How long the server may neither take nor send anything.
 const PATIENCE: Duration = Duration::from_secs(300);

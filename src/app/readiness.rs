@@ -1,4 +1,4 @@
-//! Where the server is in its life: starting (replaying its log), ready, stopping. Every request is
+//! What the server can do now: starting (replaying its log), ready, stopping. Every request is
 //! routed by it, so that health checks answer from the first moment to the last.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use axum::Router;
 
 use crate::store::env::Progress;
 
-use super::router::Door;
+use super::listener::ListenerKind;
 
 /// What the server can do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +41,11 @@ impl Phase {
     }
 }
 
-/// The routers of a phase, one for each door.
-pub(super) type Routers = Box<dyn Fn(Door) -> Router + Send + Sync>;
+/// The routers of a phase, one for each listener.
+pub(super) type Routers = Box<dyn Fn(ListenerKind) -> Router + Send + Sync>;
 
 /// Shared by all listeners and the tasks that move the server along.
-pub(super) struct Life {
+pub(super) struct Readiness {
     /// What the store has replayed so far.
     progress: Arc<Progress>,
     stopping: AtomicBool,
@@ -55,8 +55,8 @@ pub(super) struct Life {
     waiting: OnceLock<Routers>,
 }
 
-impl Life {
-    /// A life that begins.
+impl Readiness {
+    /// A server that starts.
     pub(super) fn new(progress: Arc<Progress>) -> Self {
         Self { progress, stopping: AtomicBool::new(false), ready: OnceLock::new(), waiting: OnceLock::new() }
     }
@@ -87,10 +87,10 @@ impl Life {
         }
     }
 
-    /// What answers a request at `door` now.
-    pub(super) fn router(&self, door: Door) -> Router {
+    /// What answers a request at `kind` now.
+    pub(super) fn router(&self, kind: ListenerKind) -> Router {
         let ready = self.ready.get().filter(|_| !self.stopping.load(Ordering::SeqCst));
-        ready.or_else(|| self.waiting.get()).map_or_else(Router::new, |routers| routers(door))
+        ready.or_else(|| self.waiting.get()).map_or_else(Router::new, |routers| routers(kind))
     }
 }
 
@@ -101,15 +101,15 @@ mod tests {
     #[test]
     fn a_server_starts_is_ready_and_stops() {
         let progress = Arc::new(Progress::default());
-        let life = Life::new(progress.clone());
+        let readiness = Readiness::new(progress.clone());
         progress.total.store(200, Ordering::Relaxed);
         progress.done.store(84, Ordering::Relaxed);
-        assert!(life.phase().reason().unwrap().contains("42 %"));
-        assert_eq!(life.phase().replay()["data"]["current"], 42);
-        life.set_ready(Box::new(|_| Router::new()));
-        assert_eq!(life.phase().reason(), None);
-        assert_eq!(life.phase().replay()["data"]["state"], "done");
-        life.set_stopping();
-        assert_eq!(life.phase(), Phase::Stopping);
+        assert!(readiness.phase().reason().unwrap().contains("42 %"));
+        assert_eq!(readiness.phase().replay()["data"]["current"], 42);
+        readiness.set_ready(Box::new(|_| Router::new()));
+        assert_eq!(readiness.phase().reason(), None);
+        assert_eq!(readiness.phase().replay()["data"]["state"], "done");
+        readiness.set_stopping();
+        assert_eq!(readiness.phase(), Phase::Stopping);
     }
 }

@@ -1,4 +1,4 @@
-//! What answers requests once the store is open: the door in, the engine of queries, and the tables
+//! What answers requests once the store is open: the way in, the engine of queries, and the tables
 //! of `receive` and `api` over them.
 
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::store::stores::{Retention, Store};
 
 /// Everything between the listeners and the store; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Inside {
+pub(super) struct Services {
     /// The store.
     pub(super) store: Arc<Store>,
-    /// The door in.
+    /// The one way in.
     pub(super) ingestor: Arc<Ingestor>,
     /// What receivers need.
     pub(super) receive: receive::State,
@@ -34,7 +34,7 @@ pub(super) const QUERIES_SHARE: u64 = 4;
 /// Answers that clients may be reading at the same time, for each query that may run.
 const STREAMS_PER_QUERY: usize = 4;
 
-impl Inside {
+impl Services {
     /// Puts the parts together over an open store. `memory_max` is the limit of the whole process.
     pub(super) fn new(
         store: Arc<Store>,

@@ -1,0 +1,25 @@
+//! The listeners by what they serve, and their names in `/metrics` and the log.
+
+use super::config::Extra;
+
+/// A listener, by what it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ListenerKind {
+    /// Everything.
+    Main,
+    /// One protocol's paths.
+    Extra(Extra),
+}
+
+impl ListenerKind {
+    /// Its name in `/metrics` and the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Extra(Extra::OtlpGrpc) => "otlp_grpc",
+            Self::Extra(Extra::OtlpHttp) => "otlp_http",
+            Self::Extra(Extra::Loki) => "loki",
+            Self::Extra(Extra::Tempo) => "tempo",
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The state of the server that its own pages show and change.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::base::counters::Counters;
+
+use super::config::Config;
+use super::readiness::Readiness;
+use super::services::Services;
+use super::telemetry::Telemetry;
+
+/// What the pages of the server need; cheap to clone.
+#[derive(Clone)]
+pub(super) struct ServerState {
+    pub(super) readiness: Arc<Readiness>,
+    /// Set when the store is open.
+    pub(super) services: Arc<OnceLock<Services>>,
+    pub(super) counters: Counters,
+    /// What is in force; a reload changes it.
+    pub(super) config: Arc<Mutex<Config>>,
+    /// The process's own log; a server within a test has none.
+    pub(super) telemetry: Option<Telemetry>,
+    pub(super) started: Instant,
+    /// When the process started, in seconds since the Unix epoch.
+    pub(super) started_at: u64,
+    /// Bytes that `--memory-limit` comes to.
+    pub(super) memory_limit: u64,
+}

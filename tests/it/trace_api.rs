@@ -463,6 +463,15 @@ async fn broken_grpc_requests_get_a_status() {
 }
 
 #[tokio::test]
+async fn a_search_by_tens_of_thousands_of_tags_is_refused_over_grpc_as_over_http() {
+    let tags = (0..60_000).map(|at| (format!("t{at}"), "x".to_owned())).collect();
+    let many = wire::SearchRequest { tags, ..Default::default() };
+    assert_eq!(grpc("Search", frame(&many)).await.1, "3");
+    let tags: String = (0..101).map(|at| format!("t{at}=x+")).collect();
+    assert!(refused(&format!("/tempo/api/search?tags={tags}"), StatusCode::BAD_REQUEST).await.contains("100"));
+}
+
+#[tokio::test]
 async fn unknown_paths_are_not_found() {
     for path in ["/tempo/api/overrides", "/tempo/api/v2/search/tag/x/y", "/jaeger/api/services/a", "/jaeger/api/x"] {
         let (status, _, _) = get_with(path, "*/*").await;

@@ -95,7 +95,7 @@ fn request_of(context: &Context, params: &Params) -> Result<SearchRequest, Trace
         return Err(TraceError::Bad("parameter 'limit' must be above 0".to_owned()));
     }
     Ok(SearchRequest {
-        query: query_of_jaeger(service, params.get("operation"), &tags, bounds),
+        query: query_of_jaeger(service, params.get("operation"), &tags, bounds)?,
         range: Some(range(context, params)?),
         duration: (None, None),
         limit: usize::try_from(limit).unwrap_or(usize::MAX),

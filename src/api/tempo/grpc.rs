@@ -87,7 +87,7 @@ async fn search_frames(context: &Context, request: Request) -> Result<Vec<u8>, T
     let asked: wire::SearchRequest = message(request).await?;
     let query = match (asked.query.is_empty(), asked.tags.is_empty()) {
         (false, false) => return Err(TraceError::Bad("query and tags exclude each other".to_owned())),
-        (true, false) => query_of_tags(&asked.tags.into_iter().collect::<Vec<_>>()),
+        (true, false) => query_of_tags(&asked.tags.into_iter().collect::<Vec<_>>())?,
         (_, true) => parse(&asked.query)?,
     };
     let ms = |ms: u32| (ms > 0).then_some(i64::from(ms) * 1_000_000);

@@ -44,7 +44,7 @@ pub(super) async fn answer(context: &Context, request: SearchRequest) -> Result<
 fn request_of(params: &Params) -> Result<SearchRequest, TraceError> {
     let query = match (params.get("q"), params.get("tags")) {
         (Some(_), Some(_)) => return Err(TraceError::Bad("q and tags exclude each other".to_owned())),
-        (None, Some(tags)) => query_of_tags(&logfmt(tags)?),
+        (None, Some(tags)) => query_of_tags(&logfmt(tags)?)?,
         (query, None) => parse(query.unwrap_or_default())?,
     };
     let duration = (params.duration_ns("minDuration")?, params.duration_ns("maxDuration")?);

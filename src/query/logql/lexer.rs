@@ -3,8 +3,8 @@
 
 use super::ParseError;
 
-/// Longest query, in bytes.
-pub const QUERY_BYTES_MAX: usize = 1 << 20;
+/// Longest query, in bytes: Loki's bound.
+pub const QUERY_BYTES_MAX: usize = 128 << 10;
 
 /// A place in a query, counted from one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +77,7 @@ struct Lexer<'a> {
 pub fn tokens(query: &str) -> Result<Vec<Token>, ParseError> {
     let mut lexer = Lexer { rest: query, at: Position { line: 1, column: 1 } };
     if query.len() > QUERY_BYTES_MAX {
-        return Err(ParseError::new(lexer.at, format!("the query is longer than {QUERY_BYTES_MAX} bytes")));
+        return Err(ParseError::new(lexer.at, format!("input size too long ({} > {QUERY_BYTES_MAX})", query.len())));
     }
     let mut tokens = Vec::new();
     loop {

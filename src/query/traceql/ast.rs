@@ -1,7 +1,9 @@
-//! The syntax tree of TraceQL. Depth and size are bounded by the parser, so walks may recurse.
+//! The syntax tree of TraceQL. Its depth is bounded by its own constructors (`nest`), so walks may
+//! recurse.
 
 use regex::Regex;
 
+use super::nest::{Depth, List, Nested, TooDeep};
 use super::value::Value;
 use crate::store::AttrScope;
 
@@ -201,30 +203,30 @@ pub enum Expr {
     /// A field.
     Field(Field),
     /// `!x`
-    Not(Box<Expr>),
+    Not(Nested<Expr>),
     /// `-x`
-    Negate(Box<Expr>),
-    /// `a && b`
-    And(Box<Expr>, Box<Expr>),
-    /// `a || b`
-    Or(Box<Expr>, Box<Expr>),
+    Negate(Nested<Expr>),
+    /// `a && b && c`; at least one.
+    And(List<Expr>),
+    /// `a || b || c`; at least one.
+    Or(List<Expr>),
     /// `a + b` and the like.
-    Math(MathOp, Box<Expr>, Box<Expr>),
+    Math(MathOp, Nested<Expr>, Nested<Expr>),
     /// `a = b` and the like.
     Compare {
         /// How.
         op: CompareOp,
         /// The left side.
-        left: Box<Expr>,
+        left: Nested<Expr>,
         /// The right side.
-        right: Box<Expr>,
+        right: Nested<Expr>,
         /// Whether a side is computed, so that integers and floats compare by value.
         computed: bool,
     },
     /// `a =~ "b"`, anchored on both sides.
     Regex {
         /// The left side.
-        left: Box<Expr>,
+        left: Nested<Expr>,
         /// The pattern.
         pattern: Regex,
         /// Whether it is `!~`.
@@ -248,7 +250,48 @@ pub enum Expr {
     },
 }
 
+impl Depth for Expr {
+    fn below(&self) -> usize {
+        match self {
+            Self::Literal(_) | Self::Field(_) | Self::Exists { .. } | Self::Text { .. } => 0,
+            Self::Not(one) | Self::Negate(one) | Self::Regex { left: one, .. } => one.levels(),
+            Self::And(all) | Self::Or(all) => all.levels(),
+            Self::Math(_, left, right) | Self::Compare { left, right, .. } => left.levels().max(right.levels()),
+        }
+    }
+}
+
 impl Expr {
+    /// `self && right`, side by side with what `self` joins already.
+    ///
+    /// # Errors
+    /// [`TooDeep`].
+    pub fn and(self, right: Self) -> Result<Self, TooDeep> {
+        match self {
+            Self::And(mut all) => all.push(right).map(|()| Self::And(all)),
+            left => List::new(vec![left, right]).map(Self::And),
+        }
+    }
+
+    /// `self || right`, side by side with what `self` joins already.
+    ///
+    /// # Errors
+    /// [`TooDeep`].
+    pub fn or(self, right: Self) -> Result<Self, TooDeep> {
+        match self {
+            Self::Or(mut any) => any.push(right).map(|()| Self::Or(any)),
+            left => List::new(vec![left, right]).map(Self::Or),
+        }
+    }
+
+    /// `left = right` and the like, where no side is computed.
+    ///
+    /// # Errors
+    /// [`TooDeep`].
+    pub fn compare(op: CompareOp, left: Self, right: Self) -> Result<Self, TooDeep> {
+        Ok(Self::Compare { op, left: Nested::new(left)?, right: Nested::new(right)?, computed: false })
+    }
+
     /// Visits every field that the expression names, in order.
     pub fn each_field<'a>(&'a self, visit: &mut dyn FnMut(&'a Field)) {
         match self {
@@ -256,10 +299,8 @@ impl Expr {
             Self::Field(field) | Self::Exists { field, .. } => visit(field),
             Self::Text { fields, .. } => fields.iter().for_each(visit),
             Self::Not(one) | Self::Negate(one) | Self::Regex { left: one, .. } => one.each_field(visit),
-            Self::And(left, right)
-            | Self::Or(left, right)
-            | Self::Math(_, left, right)
-            | Self::Compare { left, right, .. } => {
+            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.each_field(visit)),
+            Self::Math(_, left, right) | Self::Compare { left, right, .. } => {
                 left.each_field(visit);
                 right.each_field(visit);
             }
@@ -306,13 +347,25 @@ pub enum SpansetExpr {
     /// `{ expression }`; `None` is `{}`.
     Filter(Option<Expr>),
     /// `a && b`: spans of both, when both have some.
-    And(Box<SpansetExpr>, Box<SpansetExpr>),
+    And(Nested<SpansetExpr>, Nested<SpansetExpr>),
     /// `a || b`: spans of either.
-    Or(Box<SpansetExpr>, Box<SpansetExpr>),
+    Or(Nested<SpansetExpr>, Nested<SpansetExpr>),
     /// `a >> b` and the like.
-    Structural(Relation, Keep, Box<SpansetExpr>, Box<SpansetExpr>),
+    Structural(Relation, Keep, Nested<SpansetExpr>, Nested<SpansetExpr>),
     /// `( a | b )`
-    Pipeline(Vec<Stage>),
+    Pipeline(List<Stage>),
+}
+
+impl Depth for SpansetExpr {
+    fn below(&self) -> usize {
+        match self {
+            Self::Filter(_) => 0,
+            Self::And(left, right) | Self::Or(left, right) | Self::Structural(_, _, left, right) => {
+                left.levels().max(right.levels())
+            }
+            Self::Pipeline(stages) => stages.levels(),
+        }
+    }
 }
 
 /// What an aggregate computes of a span set.
@@ -359,6 +412,15 @@ pub enum Stage {
     Select(Vec<Field>),
     /// `coalesce()`: joins span sets.
     Coalesce,
+}
+
+impl Depth for Stage {
+    fn below(&self) -> usize {
+        match self {
+            Self::Spanset(expr) => expr.below(),
+            Self::Scalar { .. } | Self::By { .. } | Self::Select(_) | Self::Coalesce => 0,
+        }
+    }
 }
 
 /// What a metrics query computes over time.

@@ -129,18 +129,8 @@ impl<'a> Around<'a> {
                 Truth::No => Truth::Yes,
                 Truth::Unknown => Truth::Unknown,
             },
-            Expr::And(left, right) => match self.truth(left) {
-                Truth::No => Truth::No,
-                Truth::Yes => self.truth(right),
-                Truth::Unknown if self.truth(right) == Truth::No => Truth::No,
-                Truth::Unknown => Truth::Unknown,
-            },
-            Expr::Or(left, right) => match self.truth(left) {
-                Truth::Yes => Truth::Yes,
-                Truth::No => self.truth(right),
-                Truth::Unknown if self.truth(right) == Truth::Yes => Truth::Yes,
-                Truth::Unknown => Truth::Unknown,
-            },
+            Expr::And(parts) => settled(Truth::No, Truth::Yes, parts.iter().map(|part| self.truth(part))),
+            Expr::Or(parts) => any(parts.iter().map(|part| self.truth(part))),
             Expr::Compare { op, left, right, computed } => self.compared(*op, left, right, *computed),
             Expr::Regex { left, pattern, negated } => self.matched(left, pattern, *negated),
             Expr::Exists { field, negated } => match self.field(field) {
@@ -224,12 +214,18 @@ fn names(left: &Expr, right: &Expr, test: fn(&Field) -> bool) -> bool {
 }
 
 fn any(truths: impl Iterator<Item = Truth>) -> Truth {
-    let mut result = Truth::No;
+    settled(Truth::Yes, Truth::No, truths)
+}
+
+/// `by` as soon as one part is that; else unknown when some part is; else `otherwise`.
+fn settled(by: Truth, otherwise: Truth, truths: impl Iterator<Item = Truth>) -> Truth {
+    let mut result = otherwise;
     for truth in truths {
-        match truth {
-            Truth::Yes => return Truth::Yes,
-            Truth::Unknown => result = Truth::Unknown,
-            Truth::No => {}
+        if truth == by {
+            return by;
+        }
+        if truth == Truth::Unknown {
+            result = Truth::Unknown;
         }
     }
     result

@@ -9,6 +9,7 @@ use regex::{Regex, RegexBuilder};
 use super::QueryError;
 use super::ast::{CompareOp, Expr, Field, Intrinsic, MathOp};
 use super::lexer::{Token, intrinsic};
+use super::nest::Nested;
 use super::parser::Parser;
 use super::value::{Value, math};
 use crate::model::span::{SpanKind, StatusCode};
@@ -67,9 +68,9 @@ impl Parser<'_> {
     pub(super) fn expression(&mut self) -> Result<Expr, QueryError> {
         let mut left = self.comparison()?;
         loop {
-            let make = match self.peek() {
-                Some(Token::Op("&&")) => Expr::And,
-                Some(Token::Op("||")) => Expr::Or,
+            let join = match self.peek() {
+                Some(Token::Op("&&")) => Expr::and,
+                Some(Token::Op("||")) => Expr::or,
                 _ => return Ok(left),
             };
             self.next();
@@ -77,7 +78,7 @@ impl Parser<'_> {
             let right = self.comparison()?;
             self.must_be(Type::Bool, &left, "both sides of && and || must be true or false")?;
             self.must_be(Type::Bool, &right, "both sides of && and || must be true or false")?;
-            left = make(Box::new(left), Box::new(right));
+            left = join(left, right)?;
         }
     }
 
@@ -122,7 +123,7 @@ impl Parser<'_> {
         };
         self.must_be(Type::Str, &left, "only strings match a regular expression")?;
         let pattern = anchored(&pattern).or_else(|reason| self.fail(reason))?;
-        Ok(Expr::Regex { left: Box::new(left), pattern, negated })
+        Ok(Expr::Regex { left: Nested::new(left)?, pattern, negated })
     }
 
     fn compared(&self, op: CompareOp, left: Expr, right: Expr) -> Result<Expr, QueryError> {
@@ -150,7 +151,7 @@ impl Parser<'_> {
             return self.fail("booleans, status and kind compare by = and != only");
         }
         let computed = is_computed(&left) || is_computed(&right);
-        Ok(Expr::Compare { op, left: Box::new(left), right: Box::new(right), computed })
+        Ok(Expr::Compare { op, left: Nested::new(left)?, right: Nested::new(right)?, computed })
     }
 
     fn sum(&mut self) -> Result<Expr, QueryError> {
@@ -201,7 +202,7 @@ impl Parser<'_> {
                 Value::Nil => self.fail("this has no result: division by zero, or too large"),
                 value => Ok(Expr::Literal(value)),
             },
-            _ => Ok(Expr::Math(op, Box::new(left), Box::new(right))),
+            _ => Ok(Expr::Math(op, Nested::new(left)?, Nested::new(right)?)),
         }
     }
 
@@ -209,7 +210,7 @@ impl Parser<'_> {
         if self.eat("!") {
             let inner = self.deeper(Self::prefixed)?;
             self.must_be(Type::Bool, &inner, "! needs what is true or false")?;
-            return Ok(Expr::Not(Box::new(inner)));
+            return Ok(Expr::Not(Nested::new(inner)?));
         }
         if self.eat("-") {
             let inner = self.deeper(Self::prefixed)?;
@@ -218,7 +219,7 @@ impl Parser<'_> {
                 Expr::Literal(Value::Int(int)) => Expr::Literal(Value::Int(int.wrapping_neg())),
                 Expr::Literal(Value::Float(float)) => Expr::Literal(Value::Float(-float)),
                 Expr::Literal(Value::Duration(ns)) => Expr::Literal(Value::Duration(ns.wrapping_neg())),
-                inner => Expr::Negate(Box::new(inner)),
+                inner => Expr::Negate(Nested::new(inner)?),
             });
         }
         self.primary()

@@ -74,11 +74,8 @@ pub(super) fn hints(filter: &Expr) -> Vec<SpanHint> {
     let mut open = vec![filter];
     while let Some(expr) = open.pop() {
         match expr {
-            Expr::And(left, right) => {
-                open.push(right);
-                open.push(left);
-            }
-            Expr::Compare { op: CompareOp::Equal, left, right, .. } => match (left.as_ref(), right.as_ref()) {
+            Expr::And(parts) => open.extend(parts.iter().rev()),
+            Expr::Compare { op: CompareOp::Equal, left, right, .. } => match (&**left, &**right) {
                 (Expr::Field(field), Expr::Literal(value)) | (Expr::Literal(value), Expr::Field(field)) => {
                     found.extend(hint(field, value));
                 }

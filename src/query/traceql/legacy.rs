@@ -1,8 +1,10 @@
 //! Searches by tags: Tempo's from before TraceQL, and Jaeger's. Values are compared as text and
 //! case-sensitive. For Tempo a part is enough of the names that people type; all else must be equal.
 
+use super::QueryError;
 use super::ast::{CompareOp, Expr, Field, FieldKind, Intrinsic, Query};
 use super::lexer::intrinsic;
+use super::nest::TooDeep;
 use super::value::Value;
 use crate::model::span::{Resource, StatusCode};
 use crate::store::AttrScope;
@@ -10,25 +12,36 @@ use crate::store::AttrScope;
 /// Tags of which a part of the value is enough.
 const BY_PART: &[&str] = &["service.name", "name", "root.name", "root.service.name", "http.method", "http.route"];
 
+/// Most tags of one search.
+const TAGS_MAX: usize = 100;
+
 /// The query for spans with all of these tags.
-pub fn query_of_tags(tags: &[(String, String)]) -> Query {
+///
+/// # Errors
+/// [`QueryError::Invalid`] when they are more than a hundred.
+pub fn query_of_tags(tags: &[(String, String)]) -> Result<Query, QueryError> {
+    few(tags)?;
     all(tags.iter().map(|(name, value)| condition(name, value, BY_PART.contains(&name.as_str()))))
 }
 
 /// What Jaeger's search asks of one span: its service, operation, tags, and bounds of its duration in
 /// nanoseconds, both inclusive.
+///
+/// # Errors
+/// [`QueryError::Invalid`] when there are more than a hundred tags.
 pub fn query_of_jaeger(
     service: &str,
     operation: Option<&str>,
     tags: &[(String, String)],
     bounds: (Option<i64>, Option<i64>),
-) -> Query {
+) -> Result<Query, QueryError> {
+    few(tags)?;
     let name = attr(AttrScope::Resource, "resource", "service.name");
-    let mut conditions = vec![compare(name.clone(), CompareOp::Equal, text(service))];
+    let mut named = compare(name.clone(), CompareOp::Equal, text(service));
     if service == Resource::default().service_name() {
-        let unnamed = Expr::Exists { field: name, negated: true };
-        conditions = vec![Expr::Or(Box::new(conditions.remove(0)), Box::new(unnamed))];
+        named = named?.or(Expr::Exists { field: name, negated: true });
     }
+    let mut conditions = vec![named];
     conditions.extend(operation.map(|own| compare(of(Intrinsic::Name, "name"), CompareOp::Equal, text(own))));
     let duration = |op, ns| compare(of(Intrinsic::Duration, "duration"), op, Value::Duration(ns));
     conditions.extend(bounds.0.map(|ns| duration(CompareOp::GreaterEqual, ns)));
@@ -37,13 +50,22 @@ pub fn query_of_jaeger(
     all(conditions.into_iter())
 }
 
-fn all(conditions: impl Iterator<Item = Expr>) -> Query {
-    Query::of_filter(conditions.reduce(|left, right| Expr::And(Box::new(left), Box::new(right))))
+fn few(tags: &[(String, String)]) -> Result<(), QueryError> {
+    if tags.len() <= TAGS_MAX {
+        return Ok(());
+    }
+    let what = format!("a search by {} tags, over the limit of {TAGS_MAX}: name fewer", tags.len());
+    Err(QueryError::Invalid(what))
 }
 
-fn compare(field: Field, op: CompareOp, value: Value<'static>) -> Expr {
-    let (left, right) = (Box::new(Expr::Field(field)), Box::new(Expr::Literal(value)));
-    Expr::Compare { op, left, right, computed: false }
+fn all(mut conditions: impl Iterator<Item = Result<Expr, TooDeep>>) -> Result<Query, QueryError> {
+    let Some(first) = conditions.next() else { return Ok(Query::of_filter(None)) };
+    let all = conditions.try_fold(first?, |all, condition| all.and(condition?))?;
+    Ok(Query::of_filter(Some(all)))
+}
+
+fn compare(field: Field, op: CompareOp, value: Value<'static>) -> Result<Expr, TooDeep> {
+    Expr::compare(op, Expr::Field(field), Expr::Literal(value))
 }
 
 fn text(text: &str) -> Value<'static> {
@@ -58,7 +80,7 @@ fn attr(scope: AttrScope, prefix: &str, name: &str) -> Field {
     Field { kind: FieldKind::Attr { scope: Some(scope), name: name.to_owned() }, text: format!("{prefix}.{name}") }
 }
 
-fn condition(name: &str, value: &str, part: bool) -> Expr {
+fn condition(name: &str, value: &str, part: bool) -> Result<Expr, TooDeep> {
     let status = |code| compare(of(Intrinsic::Status, "status"), CompareOp::Equal, Value::Status(code));
     match (name, value) {
         ("otel.status_code", "ERROR") => return status(StatusCode::Error),
@@ -67,9 +89,9 @@ fn condition(name: &str, value: &str, part: bool) -> Expr {
     }
     let text = Expr::Text { fields: fields(name), text: value.to_owned(), part };
     if (name, value) != ("error", "true") {
-        return text;
+        return Ok(text);
     }
-    Expr::Or(Box::new(text), Box::new(status(StatusCode::Error)))
+    text.or(status(StatusCode::Error)?)
 }
 
 fn fields(name: &str) -> Vec<Field> {

@@ -2,7 +2,8 @@
 //! Flow: `lexer` → `parser` (with `expression`) → `ast`; `search` and `metric` scan blocks for
 //! candidates with `eval`, and judge whole traces (`view`) with `spanset`.
 //! Invariants: comparison is strict by type; a condition that only the whole trace can decide keeps
-//! a span as a candidate; the depth and size of a query are bounded, so walks over it may recurse.
+//! a span as a candidate; the depth of a query is bounded by its type (`nest`), so walks over it may
+//! recurse.
 
 mod assemble;
 pub mod ast;
@@ -10,9 +11,12 @@ mod compare;
 pub mod eval;
 mod expression;
 mod hints;
+#[cfg(test)]
+mod hostile;
 pub mod legacy;
 pub mod lexer;
 pub mod metric;
+pub mod nest;
 mod parser;
 pub mod search;
 mod series;
@@ -26,6 +30,7 @@ pub use parser::parse;
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::limits::LimitError;
 use crate::store::StoreError;
+use nest::TooDeep;
 
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,12 @@ pub enum QueryError {
     /// The store failed, or the query's budget is used up.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<TooDeep> for QueryError {
+    fn from(error: TooDeep) -> Self {
+        Self::Invalid(error.to_string())
+    }
 }
 
 impl From<LimitError> for QueryError {

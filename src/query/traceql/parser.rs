@@ -6,12 +6,13 @@ mod metric;
 use super::QueryError;
 use super::ast::{Aggregate, Field, FieldKind, Keep, Query, Relation, SpansetExpr, Stage};
 use super::lexer::{Spanned, Token, intrinsic, tokens};
+use super::nest::{List, Nested};
 
 /// Longest query, in bytes.
-const QUERY_BYTES_MAX: usize = 128 << 10;
+pub(super) const QUERY_BYTES_MAX: usize = 128 << 10;
 /// Deepest nesting of brackets and prefixes.
 const DEPTH_MAX: usize = 64;
-/// Most operators in a query; a chain of them nests as deep.
+/// Most operators in a query.
 const OPERATORS_MAX: usize = 512;
 /// Most quantiles, and most values per attribute of `compare`.
 const LIST_MAX: usize = 1_000;
@@ -78,7 +79,7 @@ impl Parser<'_> {
         if self.eat(op) { Ok(()) } else { self.fail(format!("expected {op:?}")) }
     }
 
-    /// Counts an operator, so that chains stay short enough to walk.
+    /// Counts an operator.
     pub(super) fn operator(&mut self) -> Result<(), QueryError> {
         self.operators += 1;
         if self.operators > OPERATORS_MAX {
@@ -253,7 +254,7 @@ impl Parser<'_> {
             };
             self.at += 1;
             self.operator()?;
-            left = make(Box::new(left), Box::new(self.structural()?));
+            left = make(Nested::new(left)?, Nested::new(self.structural()?)?);
         }
     }
 
@@ -263,7 +264,7 @@ impl Parser<'_> {
             self.at += 1;
             self.operator()?;
             let right = self.spanset_primary()?;
-            left = SpansetExpr::Structural(relation, keep, Box::new(left), Box::new(right));
+            left = SpansetExpr::Structural(relation, keep, Nested::new(left)?, Nested::new(right)?);
         }
         Ok(left)
     }
@@ -302,7 +303,7 @@ impl Parser<'_> {
                 Some(Stage::Spanset(only)) if stages.is_empty() => only,
                 last => {
                     stages.extend(last);
-                    SpansetExpr::Pipeline(stages)
+                    SpansetExpr::Pipeline(List::new(stages)?)
                 }
             })
         })
@@ -413,7 +414,7 @@ mod tests {
         assert!(refused(&format!("{{ {} }}", "!".repeat(100_000))).contains("nests deeper"));
         assert!(refused(&format!("{{ {} }}", "-".repeat(100_000))).contains("nests deeper"));
         assert!(refused(&format!("{{ .a{} }}", " && .a".repeat(10_000))).contains("operators"));
-        assert!(refused(&"{} >> ".repeat(10_000)).contains("operators"));
+        assert!(refused(&"{} >> ".repeat(10_000)).contains("nests deeper"));
         assert!(refused(&" ".repeat(200_000)).contains("bytes"));
     }
 

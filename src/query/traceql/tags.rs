@@ -8,7 +8,7 @@ use super::QueryError;
 use super::ast::{Expr, Field, FieldKind, Intrinsic, Query};
 use super::eval::Around;
 use super::hints::Drivers;
-use super::parser::parse;
+use super::parser::{QUERY_BYTES_MAX, parse};
 use super::value::Value;
 use crate::base::limits::QueryBudget;
 use crate::model::span::{AttrValue, Attrs, Span, SpanKind, StatusCode};
@@ -19,6 +19,9 @@ pub use super::parser::tag_field;
 
 /// Memory of a remembered name or value beside its text, in bytes.
 const FOUND_BYTES: usize = 128;
+
+/// Most conditions of a chain that filter; more only widen what an editor offers.
+const CONDITIONS_MAX: usize = 512;
 
 /// Scopes of attributes by name, in the order they are listed.
 pub const SCOPES: &[(&str, AttrScope)] = &[
@@ -41,12 +44,13 @@ pub fn filter_of(text: &str) -> Option<Expr> {
         return if query.metric.is_none() { query.only_filter().flatten().cloned() } else { None };
     }
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    if inside.contains(['(', ')', '{', '}']) || inside.contains("||") {
+    if inside.len() > QUERY_BYTES_MAX || inside.contains(['(', ')', '{', '}']) || inside.contains("||") {
         return None;
     }
-    let whole = inside.split("&&").map(|part| format!("{{{part}}}"));
-    let parsed = whole.filter_map(|part| parse(&part).ok()?.only_filter().flatten().cloned());
-    parsed.reduce(|left, right| Expr::And(Box::new(left), Box::new(right)))
+    let whole = inside.split("&&").take(CONDITIONS_MAX).map(|part| format!("{{{part}}}"));
+    let mut parsed = whole.filter_map(|part| parse(&part).ok()?.only_filter().flatten().cloned());
+    let first = parsed.next()?;
+    parsed.try_fold(first, Expr::and).ok()
 }
 
 /// Names of attributes by scope, sorted.

@@ -9,18 +9,15 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
 
-use super::StoreError;
 use super::codec::{Malformed, Reader, put_str, put_varint};
+use super::error::StoreError;
 use super::kv::{Batch, Kv, KvError};
-use super::part::PartInfo;
+use super::part::{PartId, PartInfo};
 use crate::base::counters::{Cell, Counters};
 use crate::model::batch::{MetricMetadata, Signal};
 
 /// Values of one label of one part are listed up to this many bytes; over it the part is asked.
 pub const VALUES_BYTES_MAX: usize = 256 << 10;
-
-/// Names a part: its seq and index.
-pub type PartId = (u64, u32);
 
 /// Label (or attribute) names of a part with their distinct values, sorted.
 pub type Names = BTreeMap<String, Vec<String>>;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::StoreError;
 use super::catalog::Catalog;
+use super::error::StoreError;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
 use crate::base::disk::Disk;

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::error::StoreError;
 use super::series_set::InMemory;
-use super::{AttrScope, LineHints, LogChunk, LogStats, SelectLogs, SelectMetrics, SelectTraces, SeriesSet};
-use super::{ServiceOperations, SpanBlock, SpanHint, StoreError};
+use super::waist::{AttrScope, LineHints, LogChunk, LogStats, SelectLogs, SelectMetrics, SelectTraces, SeriesSet};
+use super::waist::{ServiceOperations, SpanBlock, SpanHint};
 use crate::base::limits::QueryBudget;
 use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::error::StoreError;
 
 #[path = "../../migrations/m0001_initial.rs"]
 mod m0001_initial;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{SelectMetrics, SeriesSet, StoreError, VisitColumns};
+use super::error::StoreError;
+use super::waist::{SelectMetrics, SeriesSet, VisitColumns};
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;

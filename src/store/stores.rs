@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::StoreError;
 use super::catalog::{self, Catalog};
 use super::env::{Env, Gate, Progress};
+use super::error::StoreError;
 use super::lane::{LaneOptions, Maintain, Pace, expect_replay};
 use super::logs::{self, LogsStore};
 use super::metrics::keep::{self, Rule};

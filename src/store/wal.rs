@@ -7,15 +7,14 @@
 //! Locks: `writer`, then `syncing`; `syncing` is never held while `writer` is wanted.
 //! Bytes: docs/format/wal.md.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::StoreError;
 use super::codec::Reader;
+use super::error::{StoreError, io_error};
 use crate::base::disk::{AppendFile, Disk};
 
 const FILE_MAGIC: [u8; 8] = *b"TRILWAL\x01";
@@ -89,17 +88,6 @@ pub struct Wal {
     /// Bytes appended and bytes synced since the log was opened, over all segments.
     appended: AtomicU64,
     synced: AtomicU64,
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |source| {
-        if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
-            StoreError::DiskFull { free: 0, needed: 1 }
-        } else {
-            StoreError::Io { action, path, source }
-        }
-    }
 }
 
 fn segment_path(dir: &Path, seq: u64) -> PathBuf {

@@ -7,8 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders below `src`, and how many of their files lie in circles.
-const EXCEPTIONS: &[(&str, usize)] =
-    &[("query/logql", 27), ("query/promql", 38), ("query/traceql", 10), ("store", 39), ("wire", 7)];
+const EXCEPTIONS: &[(&str, usize)] = &[("query/logql", 27), ("query/promql", 36), ("query/traceql", 10), ("wire", 7)];
 
 /// A module: its file, the modules declared in it, and what it takes in by `use`.
 struct Module {
@@ -41,6 +40,11 @@ fn code_of(text: &str) -> String {
             continue;
         }
         let line = line.split("//").next().unwrap_or_default();
+        // Who may see a thing is no import.
+        let line = match line.split_once("pub(in ").and_then(|(before, rest)| Some((before, rest.split_once(')')?.1))) {
+            Some((before, after)) => format!("{before}pub{after}"),
+            None => line.to_owned(),
+        };
         for (at, piece) in line.split('"').enumerate() {
             code.push_str(if at % 2 == 0 { piece } else { " " });
         }

@@ -19,9 +19,9 @@ use trilith::model::time::RangeMs;
 use trilith::store::catalog::Catalog;
 use trilith::store::env::{Env, Gate, Progress};
 use trilith::store::lane::Pace;
-use trilith::store::metrics::cardinality;
 use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::series_set;
+use trilith::store::waist;
 use trilith::store::{AppendMetrics, SelectMetrics};
 
 pub(super) const NOW_MS: i64 = 1_760_000_000_000;
@@ -282,7 +282,7 @@ pub(super) fn check_lists(store: &MetricsStore, matchers: &[Matcher], when: &str
     let selectors = [matchers.to_vec(), vec![Matcher::equal("pod", "pod-3")]];
     for range in [RangeMs::ALL, RangeMs { start: NOW_MS + 150_000, end: NOW_MS + 600_000 }] {
         let all = selectors.iter().flat_map(|own| store.series(own, range, &budget).unwrap()).collect();
-        let expected = cardinality::count(all, 7, &budget).unwrap();
+        let expected = waist::count(all, 7, &budget).unwrap();
         assert_eq!(store.cardinality(&selectors, range, 7, &budget).unwrap(), expected, "{when}");
     }
 }

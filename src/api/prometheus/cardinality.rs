@@ -12,7 +12,7 @@ use crate::api::context::Context;
 use crate::base::limits::QueryBudget;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
-use crate::store::metrics::cardinality::Cardinality;
+use crate::store::Cardinality;
 
 /// Rows of each list unless a request says otherwise.
 const ROWS: usize = 10;

@@ -8,16 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
-use super::{Kind, Lane, io_error, partition, wal_dir};
-use crate::base::counters::Cell;
-use crate::model::batch::Signal;
-use crate::store::StoreError;
-use crate::store::catalog::PartId;
-use crate::store::env::{Env, Gate};
-use crate::store::part::{self, Merged, PartInfo, PartReader, PartWriter, PendingPart};
+use super::append::{Lane, wal_dir};
+use super::kind::{Kind, partition};
+use super::pace::{Pace, cpu_time};
+use crate::store::error::{StoreError, io_error};
+use crate::store::part::{self, Merged, PartId, PartInfo, PartReader, PartWriter, PendingPart};
 use crate::store::wal;
 
 /// So many parts of a day that is not over are merged, and so many of one that is, or of the time of
@@ -32,85 +28,6 @@ const PARTS_MANY: usize = 12;
 const LARGEST_SHARE: u64 = 3;
 /// Most bytes of the parts of one merge.
 const BYTES_MAX: u64 = 16 << 30;
-/// CPU time between two rests.
-const WORK: Duration = Duration::from_millis(20);
-/// Rests for each unit of work: together a quarter of a core.
-const RESTS: u32 = 3;
-/// Longest sleep, so that stopping need not wait.
-const NAP: Duration = Duration::from_millis(100);
-
-/// How fast background work goes: it rests three times as long as it has worked, or not at all.
-pub struct Pace {
-    gate: Arc<Gate>,
-    rests: bool,
-    since: Duration,
-    calls: u32,
-}
-
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanoseconds)
-}
-
-impl Pace {
-    /// A quarter of a core at the most, on the thread that calls this.
-    pub fn quarter(gate: &Arc<Gate>) -> Self {
-        Self { gate: gate.clone(), rests: true, since: cpu_time(), calls: 0 }
-    }
-
-    /// As fast as it goes, for what somebody waits for.
-    pub fn full(gate: &Arc<Gate>) -> Self {
-        Self { rests: false, ..Self::quarter(gate) }
-    }
-
-    /// Called with each series or so: rests when it is time to.
-    ///
-    /// # Errors
-    /// [`StoreError::NotReady`] when the store is stopping.
-    pub fn rest(&mut self) -> Result<(), StoreError> {
-        self.calls = self.calls.wrapping_add(1);
-        if !self.calls.is_multiple_of(32) {
-            return Ok(());
-        }
-        let mut left = cpu_time().saturating_sub(self.since);
-        if self.rests && left >= WORK {
-            left *= RESTS;
-            while !left.is_zero() && !self.gate.is_stopping() {
-                thread::sleep(left.min(NAP));
-                left = left.saturating_sub(NAP);
-            }
-            self.since = cpu_time();
-        }
-        if self.gate.is_stopping() { Err(StoreError::NotReady("stopping")) } else { Ok(()) }
-    }
-}
-
-/// What merges have done, for `/metrics`.
-pub(super) struct Merges {
-    running: Cell,
-    done: Cell,
-    parts: Cell,
-    bytes_read: Cell,
-    bytes_written: Cell,
-    cpu: Cell,
-}
-
-impl Merges {
-    pub(super) fn new(env: &Env, signal: Signal) -> Self {
-        let labels = [("signal", signal.name())];
-        let counter = |name, help| env.counters.counter(name, help, &labels);
-        Self {
-            running: env.counters.gauge("trilith_merges_running", "Merges of parts that run now.", &labels),
-            done: counter("trilith_merges_total", "Merges of parts, and parts written anew."),
-            parts: counter("trilith_merged_parts_total", "Parts that were merged into others."),
-            bytes_read: counter("trilith_merged_read_bytes_total", "Bytes of parts that were merged."),
-            bytes_written: counter("trilith_merged_written_bytes_total", "Bytes of parts that merges wrote."),
-            cpu: env.counters.nanoseconds("trilith_merge_cpu_seconds_total", "CPU time of merges.", &labels),
-        }
-    }
-}
-
 impl<K: Kind> Lane<K> {
     /// Merges until nothing is due, or only writes anew what has to be; see
     /// [`Maintain::merge`](super::Maintain::merge).

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Kind, io_error};
+use super::kind::Kind;
 use crate::base::counters::Cell;
-use crate::store::StoreError;
-use crate::store::catalog::PartId;
 use crate::store::env::Env;
-use crate::store::part::{PartInfo, PartReader};
+use crate::store::error::{StoreError, io_error};
+use crate::store::part::{PartId, PartInfo, PartReader};
 use crate::store::wal::{self, Segment};
 
 /// What was found in the folder of parts.

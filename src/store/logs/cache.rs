@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use parking_lot::Mutex;
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::part::{FrameRef, PartReader};
 
 /// Part (seq, index) and offset.

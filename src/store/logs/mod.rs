@@ -24,9 +24,10 @@ use self::kind::LogsKind;
 use self::record::Item;
 use self::rows::Rows;
 use super::lane::{Lane, LaneOptions, Maintain};
-use super::{AppendLogs, StoreError};
 use crate::model::batch::{Appended, LogsBatch, StreamBatch};
 use crate::store::env::Env;
+use crate::store::error::StoreError;
+use crate::store::waist::AppendLogs;
 
 /// Lines of one stream go to the log and the head in pieces of up to this many bytes, ...
 const ITEM_BYTES_MAX: usize = 8 << 20;

@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 use super::cache::FrameCache;
 use super::part::LogsPart;
 use crate::model::batch::Signal;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::part::PartReader;
 use crate::store::text::TextBuilder;
 use crate::store::text::narrow::{BuildError, Indexed, PartText};

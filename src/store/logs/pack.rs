@@ -8,8 +8,8 @@
 
 use super::rows::{ROW_BYTES, Rows, put_labels, put_metadata, put_times};
 use crate::model::labels::Labels;
-use crate::store::StoreError;
 use crate::store::codec::{put_signed, put_varint};
+use crate::store::error::StoreError;
 use crate::store::part::{FrameRef, PartWriter};
 
 /// Kind of the frame with times and line lengths.

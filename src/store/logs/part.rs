@@ -10,8 +10,8 @@ use super::cache::FrameCache;
 use super::pack::{INDEX, LINES, METADATA, TIMES};
 use super::rows::{Rows, read_labels, read_metadata, read_times};
 use crate::model::labels::Labels;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::StoreError;
 use crate::store::part::{FrameRef, PartReader};
 use crate::store::text::narrow::PartText;
 

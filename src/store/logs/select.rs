@@ -23,8 +23,9 @@ use crate::model::labels::Labels;
 use crate::model::log::{LogRows, TextColumn};
 use crate::model::matcher::{Matcher, all_match};
 use crate::model::time::RangeNs;
+use crate::store::error::StoreError;
 use crate::store::lane::View;
-use crate::store::{LineHints, LogChunk, LogColumns, LogStats, SelectLogs, StoreError};
+use crate::store::waist::{LineHints, LogChunk, LogColumns, LogStats, SelectLogs};
 
 /// A group with more bytes of lines is cut into windows of about this many.
 const WINDOW_BYTES: usize = if cfg!(test) { 8 << 10 } else { 4 << 20 };

@@ -16,7 +16,7 @@ use crate::model::matcher::{MatchOp, Matcher};
 use crate::model::time::RangeNs;
 use crate::store::catalog::Catalog;
 use crate::store::env::{Gate, Progress};
-use crate::store::{LineHints, LogColumns, SelectLogs};
+use crate::store::waist::{LineHints, LogColumns, SelectLogs};
 
 const ALL: LogColumns = LogColumns { lines: true, metadata: true };
 

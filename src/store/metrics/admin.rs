@@ -4,7 +4,7 @@ use super::MetricsStore;
 use super::keep::{Retention, Sieves};
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::lane::Maintain as _;
 
 impl MetricsStore {

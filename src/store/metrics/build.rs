@@ -24,8 +24,8 @@ use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::sample::{Columns, HistogramSample};
-use crate::store::StoreError;
 use crate::store::codec::{put_bytes, put_str, put_varint};
+use crate::store::error::StoreError;
 use crate::store::part::PartWriter;
 
 /// Bytes after which a frame is closed.

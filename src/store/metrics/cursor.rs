@@ -9,7 +9,7 @@ use super::segment::Part;
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// A place in a part.
 pub struct PartCursor<'a> {

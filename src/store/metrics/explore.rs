@@ -10,7 +10,6 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::MetricsStore;
-use super::cardinality::{Cardinality, Counter};
 use super::gone::gone;
 use super::head::Head;
 use super::names::{Names, PartNames, merge};
@@ -21,7 +20,8 @@ use crate::base::limits::QueryBudget;
 use crate::model::matcher::Matcher;
 use crate::model::raw;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::store::waist::{Cardinality, Counter};
 
 /// Pairs of a registry that are counted under one lock.
 const PAIRS_AT_ONCE: u32 = 4096;

@@ -11,7 +11,7 @@ use super::series::Series;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::lane::{SliceSpan, partition};
 use crate::store::part::PartWriter;
 

@@ -7,7 +7,7 @@ use super::keep::{Sieve, cover};
 use super::segment::Part;
 use crate::base::limits::QueryBudget;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Series between two looks at the deadline.
 const PER_CHECK: usize = 4096;

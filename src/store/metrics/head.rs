@@ -14,13 +14,13 @@ use ahash::AHashMap;
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
-use super::Options;
 use super::accepted::{Accepted, Columns};
+use super::options::Options;
 use super::postings::{Postings as _, damaged, matched};
 use super::record::exemplar_fits;
 use super::refused::Refused;
 use super::registry::Registry;
-use super::replay::Replaying;
+use super::replaying::Replaying;
 use super::series::{Page, Series};
 use crate::base::limits::QueryBudget;
 use crate::model::batch::{Appended, MetricMetadata};
@@ -29,8 +29,7 @@ use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::sample::HistogramSample;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
-use crate::store::codec::Malformed;
+use crate::store::error::StoreError;
 
 /// Series between two looks at the deadline.
 const SERIES_PER_CHECK: usize = 4096;
@@ -86,7 +85,7 @@ pub struct Head {
     pages: RwLock<Vec<Arc<Page>>>,
     exemplars: Mutex<Exemplars>,
     metadata: Mutex<BTreeMap<String, MetricMetadata>>,
-    replaying: Mutex<Replaying>,
+    pub(super) replaying: Mutex<Replaying>,
     bytes: AtomicI64,
     min_t: AtomicI64,
     max_t: AtomicI64,
@@ -425,23 +424,6 @@ impl Head {
                 self.grow(bytes as i64);
             }
         }
-    }
-
-    /// Takes a record of the log. Limits do not hold here: what is in the log was accepted.
-    ///
-    /// # Errors
-    /// [`Malformed`] when the record, or the one with the labels of a series, is damaged; the
-    /// rest of the record has been taken.
-    pub fn replay(&self, bytes: &[u8], segment: u64) -> Result<(), Malformed> {
-        let (columns, whole) = self.replaying.lock().read(self, bytes, segment)?;
-        let (registry, rejected) = (self.registry.clone(), Default::default());
-        self.apply(Accepted { registry, columns, rejected });
-        if whole { Ok(()) } else { Err(Malformed("a series whose labels were in a damaged record")) }
-    }
-
-    /// Lets go of what only replay needs.
-    pub fn end_replay(&self) {
-        *self.replaying.lock() = Replaying::default();
     }
 }
 

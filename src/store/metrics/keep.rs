@@ -18,8 +18,8 @@ use crate::base::disk::Disk;
 use crate::model::labels::Labels;
 use crate::model::matcher::{MatchOp, Matcher, all_match};
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader, put_signed, put_str, put_varint};
+use crate::store::error::{StoreError, io_error};
 use crate::store::part::PartReader;
 
 const FILE: &str = "tombstones";
@@ -96,11 +96,6 @@ pub struct Keep {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     state: RwLock<State>,
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |source| StoreError::Io { action, path, source }
 }
 
 impl Keep {

@@ -20,9 +20,9 @@ use crate::base::limits::QueryBudget;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
-use crate::store::catalog::PartId;
+use crate::store::error::StoreError;
 use crate::store::lane::Pace;
+use crate::store::part::PartId;
 use crate::store::part::PartWriter;
 
 /// Writes what `parts`, oldest first, hold; says whether there is anything.

@@ -10,7 +10,6 @@ pub mod accepted;
 pub mod admin;
 pub mod build;
 pub mod cache;
-pub mod cardinality;
 pub mod chunk;
 pub mod cursor;
 pub mod data;
@@ -19,9 +18,11 @@ pub mod flush;
 pub mod gone;
 pub mod head;
 pub mod keep;
+mod keys;
 pub mod layout;
 pub mod merge;
 pub mod names;
+mod options;
 pub mod pairs;
 pub mod postings;
 pub mod read;
@@ -30,6 +31,7 @@ pub mod record_v2;
 pub mod refused;
 pub mod registry;
 mod replay;
+mod replaying;
 mod resolve;
 #[cfg(test)]
 mod resolve_tests;
@@ -43,20 +45,22 @@ pub mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use self::options::Options;
+
 use self::accepted::Accepted;
 use self::cache::FrameCache;
 use self::flush::Slice;
 use self::head::{Head, Heads};
 use self::keep::Keep;
 use self::merge::Rewrites;
-use self::refused::RefusedMetric;
 use self::segment::Part;
 use super::catalog::{Catalog, Names, VALUES_BYTES_MAX};
 use super::codec::Malformed;
 use super::env::Env;
-use super::lane::{Kind, Lane, LaneOptions, Maintain, Pace, SliceSpan};
+use super::error::StoreError;
+use super::lane::{Kind, Lane, Maintain, Pace, SliceSpan};
 use super::part::{PartReader, PartWriter};
-use super::{AppendMetrics, StoreError};
+use super::waist::{AppendMetrics, RefusedMetric};
 use crate::base::clock::Clock;
 use crate::base::counters::{Cell, Counters};
 use crate::base::disk::Disk;
@@ -66,48 +70,6 @@ use crate::model::raw::{ParseLabels, RawMetrics};
 
 /// Bytes of frames that a merge keeps at hand.
 const MERGE_CACHE_BYTES: usize = 8 << 20;
-
-/// Limits of the metrics store.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Log and head.
-    pub lane: LaneOptions,
-    /// Series in one head; new ones over it are refused, those there go on.
-    pub active_series_max: usize,
-    /// Series of one metric name in memory; new ones over it are refused, those there go on.
-    pub series_per_metric_max: usize,
-    /// Labels of a new series.
-    pub labels_max: usize,
-    /// Bytes of a label's name in a new series.
-    pub label_name_bytes_max: usize,
-    /// Bytes of a label's value in a new series.
-    pub label_value_bytes_max: usize,
-    /// Exemplars of one series in one head; the oldest makes room.
-    pub exemplars_per_series_max: usize,
-    /// Exemplars of all series in one head.
-    pub exemplars_max: usize,
-    /// Metric families with metadata in one head.
-    pub metadata_max: usize,
-    /// Bytes of decoded frames of parts that are kept.
-    pub cache_bytes_max: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            lane: LaneOptions::default(),
-            active_series_max: 2_000_000,
-            series_per_metric_max: 1_000_000,
-            labels_max: 64,
-            label_name_bytes_max: 1 << 10,
-            label_value_bytes_max: 16 << 10,
-            exemplars_per_series_max: 10,
-            exemplars_max: 100_000,
-            metadata_max: 100_000,
-            cache_bytes_max: 256 << 20,
-        }
-    }
-}
 
 /// What is particular to metrics in their lane.
 pub struct MetricsKind {

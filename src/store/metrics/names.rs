@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::keys::Keys;
 use super::segment::Part;
 use crate::base::limits::QueryBudget;
 use crate::model::labels::{Labels, compare_keys};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Series between two looks at the deadline.
 const SERIES_PER_CHECK: usize = 4096;
@@ -25,40 +26,6 @@ pub struct PartNames {
     at: usize,
 }
 
-/// Label sets of one frame, as keys.
-#[derive(Default)]
-pub struct Keys {
-    text: String,
-    ends: Vec<usize>,
-    numbers: Vec<u32>,
-}
-
-impl Keys {
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-        self.numbers.clear();
-    }
-
-    /// Adds a series.
-    pub fn push(&mut self, number: u32, key: &str) {
-        self.text.push_str(key);
-        self.ends.push(self.text.len());
-        self.numbers.push(number);
-    }
-
-    /// All, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
-        (0..self.ends.len()).filter_map(|at| self.get(at))
-    }
-
-    fn get(&self, at: usize) -> Option<(&str, u32)> {
-        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        Some((self.text.get(start..*self.ends.get(at)?)?, *self.numbers.get(at)?))
-    }
-}
-
 impl PartNames {
     /// The series of these numbers, or all.
     pub fn new(part: Arc<Part>, wanted: Option<RoaringBitmap>) -> Self {
@@ -69,7 +36,7 @@ impl PartNames {
 
     /// Goes on to the next frame that has a series.
     fn enter(&mut self) {
-        while self.at >= self.frame.ends.len() {
+        while self.at >= self.frame.len() {
             self.frame.clear();
             self.at = 0;
             if !self.part.keys_at(self.next, self.wanted.as_ref(), &mut self.frame) {
@@ -87,7 +54,7 @@ impl PartNames {
     /// Goes to the next series.
     pub fn advance(&mut self) {
         self.at += 1;
-        if self.at >= self.frame.ends.len() {
+        if self.at >= self.frame.len() {
             self.enter();
         }
     }

@@ -10,8 +10,8 @@ use roaring::RoaringBitmap;
 use super::postings::Ids;
 use super::segment::Part;
 use crate::base::limits::QueryBudget;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::StoreError;
 
 /// Charged for a pair that is kept beside its text, when the postings are damaged.
 const PAIR_BYTES: usize = 100;

@@ -5,8 +5,8 @@ use roaring::RoaringBitmap;
 
 use crate::base::limits::QueryBudget;
 use crate::model::matcher::{MatchOp, Matcher};
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader, put_varint};
+use crate::store::error::StoreError;
 
 /// Values looked at between two looks at the deadline.
 const VALUES_PER_CHECK: usize = 4096;

@@ -14,8 +14,8 @@ use crate::base::limits::QueryBudget;
 use crate::model::histogram::Histogram;
 use crate::model::sample::HistogramSample;
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::StoreError;
 
 /// Names a column of times: source, group, number.
 pub type ColumnKey = (u32, u32, u32);

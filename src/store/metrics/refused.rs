@@ -8,21 +8,12 @@ use std::collections::BTreeMap;
 use ahash::AHashMap;
 use parking_lot::Mutex;
 
+use crate::store::waist::RefusedMetric;
+
 /// Names that are told apart.
 const NAMES_MAX: usize = 500;
 /// Bytes of a name by which it is told apart from others.
 const NAME_BYTES_MAX: usize = 200;
-
-/// What was refused of one metric for one reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedMetric {
-    /// The metric, or the beginning of a long name.
-    pub name: String,
-    /// Why, as in `/metrics`.
-    pub reason: &'static str,
-    /// Samples, at least.
-    pub count: u64,
-}
 
 #[derive(Default)]
 struct Row {

@@ -18,7 +18,7 @@ use super::postings::{Held, Postings, Visit, damaged};
 use super::table::Table;
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::raw;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Most series, pairs or bytes of text; more than memory has room for.
 const NUMBERS_MAX: usize = u32::MAX as usize - 1;

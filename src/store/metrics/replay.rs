@@ -1,47 +1,30 @@
 //! Records of the log back to columns: what a number of a series or pair stood for in its segment.
 
-use ahash::AHashMap;
-
-use super::accepted::{Columns, NO_SERIES};
+use super::accepted::{Accepted, Columns, NO_SERIES};
 use super::head::Head;
 use super::record;
 use super::record_v2::{self, Record};
+use super::replaying::Replaying;
 use crate::model::labels::LABEL_BYTES_MAX;
 use crate::store::codec::Malformed;
 
-const PAGE: usize = 1024;
-
-/// Numbers to numbers. A page of them is made when one of it is noted, so that a wild number in a
-/// damaged record costs little.
-#[derive(Default)]
-struct Numbers(Vec<Option<Box<[u32; PAGE]>>>);
-
-impl Numbers {
-    fn get(&self, number: u32) -> u32 {
-        let page = self.0.get(number as usize / PAGE).and_then(Option::as_ref);
-        page.and_then(|page| page.get(number as usize % PAGE)).copied().unwrap_or(NO_SERIES)
+impl Head {
+    /// Takes a record of the log. Limits do not hold here: what is in the log was accepted.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the record, or the one with the labels of a series, is damaged; the
+    /// rest of the record has been taken.
+    pub fn replay(&self, bytes: &[u8], segment: u64) -> Result<(), Malformed> {
+        let (columns, whole) = self.replaying.lock().read(self, bytes, segment)?;
+        let (registry, rejected) = (self.registry().clone(), Default::default());
+        self.apply(Accepted { registry, columns, rejected });
+        if whole { Ok(()) } else { Err(Malformed("a series whose labels were in a damaged record")) }
     }
 
-    fn put(&mut self, number: u32, own: u32) {
-        let page = number as usize / PAGE;
-        if self.0.len() <= page {
-            self.0.resize_with(page + 1, || None);
-        }
-        if let Some(page) = self.0.get_mut(page)
-            && let Some(place) = page.get_or_insert_with(|| Box::new([NO_SERIES; PAGE])).get_mut(number as usize % PAGE)
-        {
-            *place = own;
-        }
+    /// Lets go of what only replay needs.
+    pub fn end_replay(&self) {
+        *self.replaying.lock() = Replaying::default();
     }
-}
-
-/// What the numbers of a segment stand for.
-#[derive(Default)]
-pub(super) struct Replaying {
-    segment: u64,
-    /// Of version 1: it has no pairs, and its numbers are 64 bits wide.
-    first: AHashMap<u64, u32>,
-    series: Numbers,
 }
 
 impl Replaying {

@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::cardinality::Cardinality;
 use super::gone::gone;
 use super::head::{Head, same_exemplar};
 use super::keep::Sieve;
-use super::refused::RefusedMetric;
 use super::segment::Part;
 use super::set::{SetBuilder, StoreSet};
 use super::{MetricsKind, MetricsStore};
@@ -21,8 +19,11 @@ use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
+use crate::store::error::StoreError;
 use crate::store::lane::View;
-use crate::store::{SelectMetrics, SeriesSet, StoreError};
+use crate::store::waist::Cardinality;
+use crate::store::waist::RefusedMetric;
+use crate::store::waist::{SelectMetrics, SeriesSet};
 
 /// Charged for a series or a string beside its text.
 const ITEM_BYTES: usize = 160;

@@ -24,7 +24,8 @@ use crate::model::labels::Labels;
 use crate::model::sample::{Columns, Times};
 use crate::model::time::RangeMs;
 use crate::store::codec::Malformed;
-use crate::store::{SeriesSet, StoreError, VisitColumns};
+use crate::store::error::StoreError;
+use crate::store::waist::{SeriesSet, VisitColumns};
 
 /// Memory of joined columns of times that a set keeps, in bytes.
 const SHARED_BYTES_MAX: usize = 8 << 20;

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{
+use super::format::{
     FRAME_BYTES_MAX, FrameRef, HEAD_BYTES, KIND_FOOTER, KIND_HEADER, KIND_MERGED, MAGIC, MARKER, Merged, PartInfo,
-    TRAILER_BYTES, io_error, small,
+    TRAILER_BYTES, small,
 };
 use crate::base::disk::{Disk, ReadFile};
 use crate::model::batch::Signal;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::{StoreError, io_error};
 
 /// An open part.
 pub struct PartReader {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{
+use super::format::{
     FRAME_BYTES_MAX, FrameRef, HEAD_BYTES, KIND_FOOTER, KIND_HEADER, KIND_MERGED, MAGIC, MARKER, Merged, PartInfo,
-    TRAILER_BYTES, io_error,
+    TRAILER_BYTES,
 };
 use crate::base::disk::{AppendFile, Disk};
-use crate::store::StoreError;
 use crate::store::codec::put_varint;
+use crate::store::error::{StoreError, io_error};
 
 /// Writes one part.
 pub struct PartWriter {

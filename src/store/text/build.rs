@@ -11,9 +11,9 @@ use tantivy::schema::Field;
 use tantivy::store::Compressor;
 use tantivy::{Index, IndexSettings, SingleSegmentIndexWriter, TantivyDocument};
 
+use super::folder::{TERM_BYTES_MAX, TextError, failed, guarded, remove, schema, segment_dir};
 use super::sums::{self, SUMS};
 use super::tokens::{BINS, LONG, Token, bin, bin_key, run_key, term_key, tokens};
-use super::{TERM_BYTES_MAX, TextError, failed, guarded, remove, schema, segment_dir};
 
 /// Memory of the postings while a segment is built, in bytes.
 const ARENA_BYTES: usize = 48 << 20;

@@ -14,6 +14,7 @@
 //! Bytes: docs/format/text.md.
 
 mod build;
+mod folder;
 mod inside;
 pub mod narrow;
 mod search;
@@ -22,59 +23,6 @@ mod sums;
 mod tests;
 mod tokens;
 
-use std::fs;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-
-use tantivy::schema::{BytesOptions, Field, Schema};
-
 pub use build::TextBuilder;
+pub use folder::{TextError, remove};
 pub use search::TextIndex;
-
-/// Longer runs are kept by their hash, and their blocks answer every search for a part of a run.
-const TERM_BYTES_MAX: usize = 256;
-const FIELD: &str = "w";
-
-/// The index cannot be used; read every block, and build the index anew.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("text index {path:?}: {what}")]
-pub struct TextError {
-    path: PathBuf,
-    what: String,
-}
-
-/// Runs what may fail or panic inside tantivy.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> tantivy::Result<T>) -> Result<T, TextError> {
-    let what = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "tantivy panicked".into(),
-    };
-    Err(TextError { path: path.to_owned(), what })
-}
-
-fn failed(path: &Path) -> impl Fn(io::Error) -> TextError {
-    move |error| TextError { path: path.to_owned(), what: error.to_string() }
-}
-
-fn schema() -> (Schema, Field) {
-    let mut schema = Schema::builder();
-    let field = schema.add_bytes_field(FIELD, BytesOptions::default().set_indexed());
-    (schema.build(), field)
-}
-
-fn segment_dir(dir: &Path, number: usize) -> PathBuf {
-    dir.join(format!("{number:04}"))
-}
-
-/// Removes an index, if there is one.
-///
-/// # Errors
-/// [`TextError`].
-pub fn remove(dir: &Path) -> Result<(), TextError> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(dir)(error)),
-        _ => Ok(()),
-    }
-}

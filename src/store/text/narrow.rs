@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{TextBuilder, TextError, TextIndex, remove};
 use crate::base::counters::Cell;
 use crate::model::batch::Signal;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::part::PartReader;
 
 /// A part that may have a text index.

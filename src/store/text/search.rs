@@ -13,10 +13,10 @@ use tantivy::termdict::TermStreamer;
 use tantivy::{DocSet, Index, TERMINATED};
 use tantivy_fst::Automaton;
 
+use super::folder::{FIELD, TERM_BYTES_MAX, TextError, failed, guarded, segment_dir};
 use super::inside::Inside;
 use super::sums::{SUMS, check};
 use super::tokens::{LONG, RUN, Token, bin, bin_key, run_key, term_key, tokens};
-use super::{FIELD, TERM_BYTES_MAX, TextError, failed, guarded, segment_dir};
 
 /// A part of a run that occurs in more runs than this narrows nothing worth the reading.
 const SCAN_TERMS_MAX: usize = 20_000;

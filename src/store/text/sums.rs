@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::segment_dir;
+use super::folder::segment_dir;
 use crate::store::codec::{Malformed, Reader, put_bytes, put_str, put_varint};
 
 /// The file's name.

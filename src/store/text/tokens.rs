@@ -1,6 +1,6 @@
 //! What the index sees in a text, and the keys that it makes of it.
 
-use super::TERM_BYTES_MAX;
+use super::folder::TERM_BYTES_MAX;
 
 /// Words with digits fall into this many bins.
 pub(super) const BINS: usize = 1 << 18;

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::spanset::{Owner, SpanSet};
 use crate::model::span::{AttrValue, Attrs, SpanKind};
-use crate::store::AttrScope;
 use crate::store::catalog::Names;
 use crate::store::codec::{Malformed, Reader, put_signed, put_str, put_varint};
+use crate::store::waist::AttrScope;
 
 /// Most attributes that are listed.
 const NAMES_MAX: usize = 10_000;

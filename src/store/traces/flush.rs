@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::DAY_NS;
 use super::head::{Chunk, Head};
 use super::part::PartBuilder;
 use super::spanset::SpanSet;
 use crate::model::span::{Span, TraceId};
-use crate::store::StoreError;
 use crate::store::codec::Malformed;
+use crate::store::error::StoreError;
 use crate::store::lane::{SliceSpan, partition};
 use crate::store::part::PartWriter;
+
+/// Nanoseconds of a day.
+pub(super) const DAY_NS: i64 = 86_400_000_000_000;
 
 /// A block with so many spans ends with its trace ...
 const BLOCK_SPANS: usize = 4_000;

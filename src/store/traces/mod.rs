@@ -24,7 +24,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use parking_lot::{Mutex, RwLock};
 
-use self::flush::Slice;
+use self::flush::{DAY_NS, Slice};
 use self::head::{Entry, Head, Prepared, Seen, Verdict};
 use self::part::{OpenPart, TracesPart};
 use self::past::Past;
@@ -36,14 +36,12 @@ use super::env::Env;
 use super::lane::{Kind, Lane, LaneOptions, Maintain, SliceSpan};
 use super::part::{PartReader, PartWriter};
 use super::text::narrow::Narrower;
-use super::{AppendTraces, StoreError};
 use crate::base::clock::Clock;
 use crate::base::counters::Cell;
 use crate::model::batch::{Appended, Signal, TracesBatch};
 use crate::model::span::Span;
-
-/// Nanoseconds of a day.
-const DAY_NS: i64 = 86_400_000_000_000;
+use crate::store::error::StoreError;
+use crate::store::waist::AppendTraces;
 
 /// A batch of more memory than this is logged as several records.
 const RECORD_MEMORY_MAX: usize = 64 << 20;

@@ -6,10 +6,10 @@ use super::part::TracesPart;
 use super::spanset::SpanSet;
 use super::terms::{hint_terms, terms_of};
 use crate::model::batch::Signal;
-use crate::store::SpanHint;
 use crate::store::part::PartReader;
 use crate::store::text::TextBuilder;
 use crate::store::text::narrow::{BuildError, Indexed, PartText};
+use crate::store::waist::SpanHint;
 
 /// Parts of fewer spans are searched without an index.
 pub(super) const SPANS_MIN: u64 = 20_000;

@@ -17,8 +17,8 @@ use super::spanset::{self, SpanSet};
 use crate::base::counters::Cell;
 use crate::model::span::{Span, TraceId};
 use crate::model::time::RangeNs;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::StoreError;
 use crate::store::part::{PartReader, PartWriter};
 use crate::store::text::narrow::PartText;
 

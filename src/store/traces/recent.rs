@@ -12,7 +12,7 @@ use super::head::{Entry, Seen};
 use super::part::{OpenPart, directory_key, of_key};
 use super::spanset::SpanSet;
 use super::survey::{SpanKey, Surveyor};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 struct RecentPart {
     part: Arc<OpenPart>,

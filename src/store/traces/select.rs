@@ -18,11 +18,12 @@ use crate::base::limits::QueryBudget;
 use crate::model::batch::Signal;
 use crate::model::span::{AttrValue, Span, SpanKind, TraceId};
 use crate::model::time::RangeNs;
-use crate::store::catalog::PartId;
 use crate::store::codec::Malformed;
+use crate::store::error::StoreError;
 use crate::store::lane::View;
-use crate::store::{AttrScope, SpanHint};
-use crate::store::{SelectTraces, ServiceOperations, SpanBlock, StoreError};
+use crate::store::part::PartId;
+use crate::store::waist::{AttrScope, SpanHint};
+use crate::store::waist::{SelectTraces, ServiceOperations, SpanBlock};
 
 /// Chunks of a head are read together up to about so many spans.
 const HEAD_BLOCK_SPANS: usize = 4_000;

@@ -6,7 +6,7 @@ use ahash::AHashSet;
 use super::facets::{Facet, scope_of};
 use super::spanset::{Column, SpanSet, Type};
 use crate::model::span::{AttrValue, Attrs};
-use crate::store::{AttrScope, SpanHint};
+use crate::store::waist::{AttrScope, SpanHint};
 
 /// Names of scopes in terms.
 fn scope_name(scope: AttrScope) -> &'static str {

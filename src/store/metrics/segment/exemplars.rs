@@ -1,14 +1,14 @@
 //! Exemplars and metadata of a part: frames that are read from one end to the other.
 
-use super::{Halt, Part};
+use super::part::{Halt, Part};
 use crate::base::limits::QueryBudget;
 use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::matcher::{Matcher, all_match};
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::StoreError;
 use crate::store::metrics::layout::{FRAME_EXEMPLARS, FRAME_METADATA};
 use crate::store::metrics::record::{take_exemplar, take_labels, take_metadata};
 

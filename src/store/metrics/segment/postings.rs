@@ -2,10 +2,10 @@
 
 use roaring::RoaringBitmap;
 
-use super::Part;
+use super::part::Part;
 use crate::base::limits::QueryBudget;
-use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::StoreError;
 use crate::store::metrics::layout::key;
 use crate::store::metrics::postings::{Ids, Postings, Visit};
 

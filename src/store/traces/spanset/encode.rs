@@ -2,8 +2,9 @@
 
 use ahash::AHashMap;
 
+use super::format::{Owner, Type, VERSION, column, extra};
 use super::value::{put_body, put_resource, put_scope, type_of};
-use super::{Owner, Type, VERSION, column, extra};
+
 use crate::model::span::{AttrValue, Attrs, Resource, Scope, Span, SpanEvent, SpanId, SpanLink};
 use crate::store::codec::{put_bytes, put_signed, put_str, put_varint};
 

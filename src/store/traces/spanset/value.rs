@@ -3,7 +3,7 @@
 
 use std::mem::size_of;
 
-use super::Type;
+use super::format::Type;
 use crate::model::span::{AttrValue, Attrs, Resource, Scope};
 use crate::store::codec::{Malformed, Reader, put_bytes, put_f64, put_signed, put_str, put_varint};
 

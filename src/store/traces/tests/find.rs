@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::store::AttrScope;
+use crate::store::waist::AttrScope;
 
 fn holds(span: &Span, hint: &SpanHint) -> bool {
     let has =

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Instant;
 
 use super::*;
-use crate::store::AttrScope;
+use crate::store::waist::AttrScope;
 
 const SERVICES: [&str; 6] = ["frontend", "backend", "redis", "postgres", "ollama", "payments"];
 const ROUTES: [&str; 8] =

@@ -17,11 +17,11 @@ use crate::model::span::{
     AttrValue, Attrs, Resource, Scope, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId,
 };
 use crate::model::time::RangeNs;
-use crate::store::SelectTraces;
-use crate::store::SpanHint;
 use crate::store::catalog::Catalog;
 use crate::store::env::{Gate, Progress};
 use crate::store::lane::expect_replay;
+use crate::store::waist::SelectTraces;
+use crate::store::waist::SpanHint;
 
 /// A time in the middle of a day.
 pub(super) const NOW: i64 = 20_000 * DAY_NS + DAY_NS / 2;

@@ -1,15 +1,4 @@
-//! A part of metrics, open for reading: frames of label sets, of times and of values, postings, and a
-//! directory that says what lies in which frame.
-//! Flow: [`Part::matched`] finds the series of matchers in the postings, [`Part::keys_at`] tells
-//! who they are, `read::PartScan` reads their samples. Only the directory stays in memory; frames read
-//! lately are in the store's [`FrameCache`].
-//! Invariants: the directory can be rebuilt from the frames, and postings from the label sets; so
-//! when they are damaged, the frames are searched instead. Any other damaged frame costs what it
-//! holds. Damage is logged and counted once for each frame.
-//! Bytes: docs/format/metrics.md.
-
-mod exemplars;
-mod postings;
+//! An open part: its directory, and its frames by offset.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,22 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use roaring::RoaringBitmap;
 
-use super::cache::FrameCache;
-use super::layout::{
+use crate::base::counters::Cell;
+use crate::model::time::RangeMs;
+use crate::store::codec::Malformed;
+use crate::store::error::StoreError;
+use crate::store::metrics::cache::FrameCache;
+use crate::store::metrics::layout::{
     DataFrame, DataRef, Directory, FRAME_DATA, FRAME_DIRECTORY, FRAME_SERIES, FRAME_TIMES, GroupRef, SeriesFrame,
     SeriesRef, TimesFrame, TimesRef,
 };
-use super::names::Keys;
-use super::postings::{Ids, Postings, matched};
-use crate::base::counters::Cell;
-use crate::base::limits::QueryBudget;
-use crate::model::labels::Labels;
-use crate::model::matcher::{Matcher, all_match};
-use crate::model::time::RangeMs;
-use crate::store::StoreError;
-use crate::store::codec::Malformed;
 use crate::store::part::{FrameRef, PartReader};
 
 /// How much larger times are when they are decoded, for an estimate.
@@ -63,10 +46,10 @@ impl From<StoreError> for Halt {
 
 /// A part of metrics.
 pub struct Part {
-    reader: PartReader,
+    pub(super) reader: PartReader,
     number: u64,
     cache: Arc<FrameCache>,
-    directory: Directory,
+    pub(super) directory: Directory,
     /// Directory or postings turned out to be damaged.
     index_lost: AtomicBool,
     /// Frames known to be damaged, by offset.
@@ -184,7 +167,7 @@ impl Part {
         !self.index_lost.load(Ordering::Relaxed)
     }
 
-    pub(super) fn lose_index(&self, error: &StoreError) {
+    pub(in crate::store::metrics) fn lose_index(&self, error: &StoreError) {
         if !self.index_lost.swap(true, Ordering::Relaxed) {
             self.damaged.inc();
             tracing::error!(%error, path = ?self.reader.path(), "the index of a part is damaged; its data is searched instead");
@@ -235,7 +218,7 @@ impl Part {
         self.frame(offset, parse).inspect_err(|error| self.lose_frame(offset, &error.to_string())).ok()
     }
 
-    fn series_frame(&self, offset: u64) -> Option<Arc<SeriesFrame>> {
+    pub(super) fn series_frame(&self, offset: u64) -> Option<Arc<SeriesFrame>> {
         self.frame_if_whole(offset, |payload| {
             let frame = SeriesFrame::parse(payload)?;
             let bytes = frame.bytes();
@@ -261,183 +244,10 @@ impl Part {
         })
     }
 
-    pub(super) fn payload(&self, offset: u64) -> Result<Arc<Vec<u8>>, StoreError> {
+    pub(in crate::store::metrics) fn payload(&self, offset: u64) -> Result<Arc<Vec<u8>>, StoreError> {
         self.frame(offset, |payload| {
             let bytes = payload.len();
             Ok((payload, bytes))
         })
-    }
-
-    /// The series that satisfy `matchers` and may have samples in `range`.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`].
-    pub fn matched(
-        &self,
-        matchers: &[Matcher],
-        range: RangeMs,
-        budget: &QueryBudget,
-    ) -> Result<RoaringBitmap, StoreError> {
-        let mut found = self.matched_ever(matchers, budget)?;
-        self.keep_present(range, &mut found);
-        Ok(found)
-    }
-
-    /// The series that satisfy `matchers`.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`].
-    pub fn matched_ever(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<RoaringBitmap, StoreError> {
-        if let Some(postings) = self.postings(budget)
-            && let Some(found) = self.trusted(matched(&postings, matchers, budget))?
-        {
-            return Ok(found);
-        }
-        let mut found = RoaringBitmap::new();
-        self.walk_labels(None, budget, &mut |number, labels| {
-            if all_match(matchers, &labels) {
-                found.insert(number);
-            }
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// Of the series keeps those that have a block in a group of the range.
-    fn keep_present(&self, range: RangeMs, found: &mut RoaringBitmap) {
-        let overlaps = |group: &&GroupRef| range.overlaps(group.span.0, group.span.1);
-        if found.is_empty() || self.directory.groups.iter().all(|group| overlaps(&group)) {
-            return;
-        }
-        let mut present = RoaringBitmap::new();
-        for group in self.directory.groups.iter().filter(overlaps) {
-            let Some(offset) = group.presence else { return };
-            let added = self.payload(offset).and_then(|runs| {
-                Ids::Runs(&runs).add_to(&mut present).map_err(|Malformed(what)| self.reader.damaged(what))
-            });
-            if let Err(error) = added {
-                return self.lose_frame(offset, &error.to_string());
-            }
-        }
-        *found &= present;
-    }
-
-    /// Adds the label sets of the series of `wanted`, or of all, that lie in the frame at a place of
-    /// the directory; says no behind the last frame.
-    pub fn keys_at(&self, place: usize, wanted: Option<&RoaringBitmap>, keys: &mut Keys) -> bool {
-        let series = &self.directory.series;
-        let Some(own) = series.get(place) else { return false };
-        let next = series.get(place + 1).map_or(u32::MAX, |next| next.first);
-        let mut wanted = wanted.map(|wanted| wanted.range(own.first..next).peekable());
-        if wanted.as_mut().is_none_or(|wanted| wanted.peek().is_some())
-            && let Some(frame) = self.series_frame(own.offset)
-        {
-            let walked = frame.walk(
-                |number| wanted.as_mut().is_none_or(|wanted| wanted.next_if_eq(&number).is_some()),
-                |number, key| {
-                    keys.push(number, key);
-                    Ok::<_, Malformed>(true)
-                },
-            );
-            if let Err(Malformed(what)) = walked {
-                self.lose_frame(own.offset, what);
-            }
-        }
-        true
-    }
-
-    /// The label sets of the frame at a place of the directory, with the number of the first; none
-    /// behind the last frame, an empty list when the frame is damaged.
-    pub fn labels_at(&self, place: usize) -> Option<(u32, Vec<Labels>)> {
-        let first = self.directory.series.get(place)?.first;
-        let mut keys = Keys::default();
-        self.keys_at(place, None, &mut keys);
-        Some((first, keys.iter().filter_map(|(key, _)| Labels::from_key(key)).collect()))
-    }
-
-    /// Hands out the label sets of series, or of all, in order.
-    pub(super) fn walk_labels(
-        &self,
-        numbers: Option<&RoaringBitmap>,
-        budget: &QueryBudget,
-        visit: &mut dyn FnMut(u32, Labels) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let (mut keys, mut place) = (Keys::default(), 0);
-        while self.keys_at(place, numbers, &mut keys) {
-            budget.check()?;
-            for (key, number) in keys.iter() {
-                if let Some(labels) = Labels::from_key(key) {
-                    visit(number, labels)?;
-                }
-            }
-            keys.clear();
-            place += 1;
-        }
-        Ok(())
-    }
-
-    fn postings<'a, 'b>(&'a self, budget: &'b QueryBudget) -> Option<postings::PartPostings<'a, 'b>> {
-        self.has_index().then_some(postings::PartPostings { part: self, budget })
-    }
-
-    /// What the index said; none when it turned out to be damaged.
-    fn trusted<T>(&self, answer: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
-        match answer {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error @ StoreError::Limit(_)) => Err(error),
-            Err(error) => {
-                self.lose_index(&error);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Hands out label pairs, of one name or of all, that the series `among`, or all, have; some more
-    /// than once.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`], or what `visit` returns.
-    pub fn pairs(
-        &self,
-        name: Option<&str>,
-        among: Option<&RoaringBitmap>,
-        budget: &QueryBudget,
-        visit: &mut dyn FnMut(&str, &str) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        if let Some(postings) = self.postings(budget) {
-            let answer = postings.visit(name, "", &mut |name, value, ids| {
-                let hit = among.map_or(Ok(true), |among| ids.touch(among));
-                if hit.map_err(|Malformed(what)| self.reader.damaged(what))? {
-                    visit(name, value)?;
-                }
-                Ok(())
-            });
-            if self.trusted(answer)?.is_some() {
-                return Ok(());
-            }
-        }
-        self.walk_labels(among, budget, &mut |_, labels| {
-            for (own, value) in &labels {
-                if name.is_none_or(|name| name == own) {
-                    visit(own, value)?;
-                }
-            }
-            Ok(())
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::codec::Reader;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic_the_decoders(bytes: Vec<u8>) {
-            let _ = postings::visit_pairs(&bytes, |_, _, ids| ids.add_to(&mut RoaringBitmap::new()).map(|()| true));
-            let _ = exemplars::take_exemplars(&mut Reader::new(&bytes));
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use crate::base::limits::QueryBudget;
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::time::RangeMs;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Charged for a name or a row beside its text.
 const ROW_BYTES: usize = 120;

@@ -2,11 +2,11 @@
 
 use std::mem::size_of;
 
-use super::{SpanSet, place, read_value, string};
+use super::format::{DecodeError, column, extra};
+use super::set::{SpanSet, place, read_value, string};
+use super::value::{memory_of, read_u32};
 use crate::model::span::{AttrValue, Attrs, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId};
 use crate::store::codec::{Malformed, Reader};
-use crate::store::traces::spanset::value::{memory_of, read_u32};
-use crate::store::traces::spanset::{DecodeError, column, extra};
 
 /// Where each column has been read to.
 pub(super) struct Walk<'s, 'a> {

@@ -1,0 +1,69 @@
+//! Why the store could not do what it was asked, in the words of this room, and the one place that
+//! turns what the system said into them: a disk without room is told apart from one that fails, for
+//! the first heals by itself.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::error::{Classify, ErrorClass};
+use crate::base::limits::LimitError;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A read or write failed.
+    #[error("{action} {path:?}")]
+    Io {
+        /// What was tried, as in "write".
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk is full, or nearly: nothing is taken until there is room.
+    #[error("no room on disk: {free} bytes free, {needed} needed; queries go on, writes resume when there is room")]
+    DiskFull {
+        /// Bytes free.
+        free: u64,
+        /// Bytes that must be.
+        needed: u64,
+    },
+    /// Heads are at their limit until a flush makes room.
+    #[error("no room in memory until the next flush; retry")]
+    MemoryFull,
+    /// The server is replaying or stopping.
+    #[error("the store is {0}; retry")]
+    NotReady(&'static str),
+    /// Bytes on disk are not what was written.
+    #[error("{path:?} is damaged: {what}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The query's budget is used up.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+}
+
+impl Classify for StoreError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } | Self::DiskFull { .. } | Self::MemoryFull | Self::NotReady(_) => ErrorClass::Unavailable,
+            Self::Damaged { .. } => ErrorClass::Internal,
+            Self::Limit(limit) => limit.class(),
+        }
+    }
+}
+
+/// What to make of an error of the file system: `action` as in "write".
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { free: 0, needed: 1 },
+        _ => StoreError::Io { action, path, source },
+    }
+}

@@ -1,0 +1,170 @@
+//! A lane from its opening to what a query reads: records go to the log, then to the head.
+//! Invariants and locks: see the folder's `mod.rs`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::kind::{Kind, LaneOptions};
+use super::merges::Merges;
+use super::open::{open_parts, replay_all};
+use crate::base::counters::Cell;
+use crate::model::batch::Signal;
+use crate::store::env::Env;
+use crate::store::error::{StoreError, io_error};
+use crate::store::part::PartId;
+use crate::store::wal::{self, Wal};
+
+pub(super) struct State<K: Kind> {
+    pub(super) active: Arc<K::Head>,
+    /// Heads being written, oldest first, each with the last segment of its records.
+    pub(super) frozen: Vec<(u64, Arc<K::Head>)>,
+    pub(super) parts: Arc<Vec<Arc<K::Part>>>,
+}
+
+/// What a query reads: every row once.
+pub struct View<K: Kind> {
+    /// Heads, oldest first; the last one still takes rows.
+    pub heads: Vec<Arc<K::Head>>,
+    /// Parts, oldest first.
+    pub parts: Arc<Vec<Arc<K::Part>>>,
+}
+
+/// The store of one signal, but for its codecs.
+pub struct Lane<K: Kind> {
+    pub(super) kind: K,
+    pub(super) env: Env,
+    pub(super) options: LaneOptions,
+    pub(super) dir: PathBuf,
+    pub(super) wal: Wal,
+    pub(super) state: RwLock<State<K>>,
+    pub(super) flushing: Mutex<()>,
+    /// Held by the one merge that runs, with the parts that are not to be merged any more.
+    pub(super) merging: Mutex<BTreeSet<PartId>>,
+    pub(super) merges: Merges,
+    pub(super) head_since_ms: AtomicI64,
+    pub(super) damaged: Cell,
+}
+
+/// The folder of a signal's log.
+pub(super) fn wal_dir(dir: &Path, signal: Signal) -> PathBuf {
+    dir.join("wal").join(signal.name())
+}
+
+/// Says how many bytes of log the lanes of all signals will go through, so that
+/// [`Progress`](crate::store::env::Progress) only rises.
+///
+/// # Errors
+/// [`StoreError`] when a folder cannot be read.
+pub fn expect_replay(env: &Env) -> Result<(), StoreError> {
+    let mut total = 0;
+    for signal in Signal::ALL {
+        let dir = wal_dir(&env.dir, signal);
+        env.disk.create_dir_all(&dir).map_err(io_error("create", &dir))?;
+        total += wal::segments(&*env.disk, &dir)?.iter().map(|segment| segment.bytes).sum::<u64>();
+    }
+    env.progress.total.store(total, Ordering::Relaxed);
+    Ok(())
+}
+
+impl<K: Kind> Lane<K> {
+    /// Opens parts, replays the log, starts a new segment. What is damaged is named in the log,
+    /// counted, and moved aside or skipped.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folders cannot be read or written.
+    pub fn open(env: &Env, kind: K, options: LaneOptions) -> Result<Self, StoreError> {
+        let name = K::SIGNAL.name();
+        let (dir, wal_dir) = (env.dir.join(name), wal_dir(&env.dir, K::SIGNAL));
+        for path in [&dir, &wal_dir] {
+            env.disk.create_dir_all(path).map_err(io_error("create", path))?;
+        }
+        let labels = [("signal", name)];
+        let damaged = env.counters.counter("trilith_damaged_total", "Damaged files and records met.", &labels);
+        let segments = wal::segments(&*env.disk, &wal_dir)?;
+        let opened = open_parts(env, &kind, &dir, &segments, &damaged)?;
+        let covered = opened.covered;
+        let newest = segments.iter().map(|segment| segment.seq).chain(opened.seqs).max().unwrap_or(0);
+        let head = kind.new_head();
+        let (covered_segments, replayed): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|segment| covered.is_some_and(|covered| segment.seq <= covered));
+        env.progress.done.fetch_add(covered_segments.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
+        replay_all(env, &kind, &head, &wal_dir, &replayed, &damaged)?;
+        let wal = Wal::open(env.disk.clone(), &wal_dir, options.wal, newest + 1)?;
+        if let Some(last) = covered_segments.last() {
+            wal.remove_upto(last.seq)?;
+        }
+        let state = State { active: Arc::new(head), frozen: Vec::new(), parts: Arc::new(opened.parts) };
+        let lane = Self {
+            kind,
+            env: env.clone(),
+            options,
+            dir,
+            wal,
+            state: RwLock::new(state),
+            flushing: Mutex::new(()),
+            merging: Mutex::default(),
+            merges: Merges::new(env, K::SIGNAL),
+            head_since_ms: AtomicI64::new(env.clock.now_ms()),
+            damaged,
+        };
+        lane.reconcile_catalog();
+        Ok(lane)
+    }
+
+    /// The signal's own part.
+    pub fn kind(&self) -> &K {
+        &self.kind
+    }
+
+    /// What the stores share.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Logs the record that `encode` writes and applies it to the head. `encode` runs under the
+    /// log's lock with the number of the segment: what it notes as written in that segment is.
+    /// When an append fails, the next record is in another segment.
+    ///
+    /// # Errors
+    /// [`StoreError`] of class `Unavailable`.
+    pub fn append<R, A>(
+        &self,
+        encode: impl FnOnce(&K::Head, &mut Vec<u8>, u64) -> R,
+        apply: impl FnOnce(&K::Head, R) -> A,
+    ) -> Result<A, StoreError> {
+        self.env.gate.check()?;
+        self.make_room()?;
+        let (answer, position) = {
+            let state = self.state.read();
+            let (encoded, position) = self.wal.append(|out, segment| encode(&state.active, out, segment))?;
+            (apply(&state.active, encoded), position)
+        };
+        if self.wal.syncs_always() {
+            self.wal.sync_through(position)?;
+        }
+        Ok(answer)
+    }
+
+    /// Appends that outrun the flush wait for it, so heads stay within their bytes.
+    fn make_room(&self) -> Result<(), StoreError> {
+        let full = |lane: &Self| lane.head_bytes() > 2 * lane.options.head_bytes_max;
+        if full(self) {
+            self.flush_heads()?;
+            if full(self) {
+                return Err(StoreError::MemoryFull);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a query reads.
+    pub fn view(&self) -> View<K> {
+        let state = self.state.read();
+        let heads = state.frozen.iter().map(|(_, head)| head).chain([&state.active]).cloned().collect();
+        View { heads, parts: state.parts.clone() }
+    }
+}

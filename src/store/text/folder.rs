@@ -1,0 +1,55 @@
+//! The folder of an index: its names, its one field, and what its failures are called.
+
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use tantivy::schema::{BytesOptions, Field, Schema};
+
+/// Longer runs are kept by their hash, and their blocks answer every search for a part of a run.
+pub(super) const TERM_BYTES_MAX: usize = 256;
+pub(super) const FIELD: &str = "w";
+
+/// The index cannot be used; read every block, and build the index anew.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("text index {path:?}: {what}")]
+pub struct TextError {
+    pub(super) path: PathBuf,
+    pub(super) what: String,
+}
+
+/// Runs what may fail or panic inside tantivy.
+pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> tantivy::Result<T>) -> Result<T, TextError> {
+    let what = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "tantivy panicked".into(),
+    };
+    Err(TextError { path: path.to_owned(), what })
+}
+
+pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> TextError {
+    move |error| TextError { path: path.to_owned(), what: error.to_string() }
+}
+
+pub(super) fn schema() -> (Schema, Field) {
+    let mut schema = Schema::builder();
+    let field = schema.add_bytes_field(FIELD, BytesOptions::default().set_indexed());
+    (schema.build(), field)
+}
+
+pub(super) fn segment_dir(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("{number:04}"))
+}
+
+/// Removes an index, if there is one.
+///
+/// # Errors
+/// [`TextError`].
+pub fn remove(dir: &Path) -> Result<(), TextError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(dir)(error)),
+        _ => Ok(()),
+    }
+}

@@ -46,7 +46,7 @@ impl Services {
         server_info: api::server_info::ServerInfo,
     ) -> Self {
         let options = ingest::Options {
-            retention_metrics: store.metrics_longest(),
+            retention_metrics: Arc::new(store.retention_metrics()),
             retention_logs: retention.logs,
             retention_traces: retention.traces,
             ..ingest::Options::default()
@@ -75,6 +75,6 @@ impl Services {
     pub(super) fn set_retention(&self, retention: Retention, rules: Vec<Rule>) {
         self.store.set_retention(retention);
         self.store.set_rules(rules);
-        self.ingestor.set_retention(self.store.metrics_longest(), retention.logs, retention.traces);
+        self.ingestor.set_retention(self.store.retention_metrics(), retention.logs, retention.traces);
     }
 }

@@ -24,6 +24,7 @@ use crate::base::counters::{Cell, Counters};
 use crate::base::error::{Classify, ErrorClass};
 use crate::model::batch::{Appended, LogsBatch, MetricsBatch, Rejections, Signal, TracesBatch};
 use crate::model::raw::{ParseLabels, RawMetrics};
+use crate::store::metrics::keep::Retention;
 use crate::store::{AppendLogs, AppendMetrics, AppendTraces, StoreError};
 
 /// Why a whole batch was not taken.
@@ -88,9 +89,9 @@ impl Ingestor {
     }
 
     /// Changes how old an item may be, from the next batch on; `None` is any age.
-    pub fn set_retention(&self, metrics: Option<Duration>, logs: Option<Duration>, traces: Option<Duration>) {
+    pub fn set_retention(&self, metrics: Retention, logs: Option<Duration>, traces: Option<Duration>) {
         let mut options = self.options.write();
-        options.retention_metrics = metrics;
+        options.retention_metrics = Arc::new(metrics);
         options.retention_logs = logs;
         options.retention_traces = traces;
     }

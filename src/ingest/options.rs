@@ -1,16 +1,18 @@
 //! What the door in lets through.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::batch::Signal;
+use crate::store::metrics::keep::Retention;
 
 /// Limits of items, and what is added to them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// How far ahead of the clock a time may lie.
     pub future_max: Duration,
-    /// How long samples are kept; `None` is forever. Older ones are refused.
-    pub retention_metrics: Option<Duration>,
+    /// How long samples of which series are kept. Older ones are refused.
+    pub retention_metrics: Arc<Retention>,
     /// How long lines are kept; `None` is forever.
     pub retention_logs: Option<Duration>,
     /// How long spans are kept; `None` is forever.
@@ -33,7 +35,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             future_max: 2 * DAY,
-            retention_metrics: Some(30 * DAY),
+            retention_metrics: Arc::new(Retention { rules: Vec::new(), others: Some(30 * DAY) }),
             retention_logs: Some(14 * DAY),
             retention_traces: Some(7 * DAY),
             line_bytes_max: 256 << 10,
@@ -46,10 +48,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// How long a signal is kept; `None` is forever.
+    /// The longest that anything of a signal is kept; `None` is forever.
     pub fn retention(&self, signal: Signal) -> Option<Duration> {
         match signal {
-            Signal::Metrics => self.retention_metrics,
+            Signal::Metrics => self.retention_metrics.longest(),
             Signal::Logs => self.retention_logs,
             Signal::Traces => self.retention_traces,
         }

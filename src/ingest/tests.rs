@@ -4,9 +4,12 @@ use super::*;
 use crate::base::clock::ManualClock;
 use crate::model::batch::{SeriesBatch, StreamBatch};
 use crate::model::labels::Labels;
-use crate::model::log::LogEntry;
+use crate::model::log::{ARRIVAL, LogEntry};
+use crate::model::matcher::{MatchOp, Matcher};
+use crate::model::raw;
 use crate::model::sample::Sample;
 use crate::model::span::Span;
+use crate::store::metrics::keep::Rule;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const DAY_MS: i64 = 86_400_000;
@@ -86,9 +89,72 @@ fn one_sample_from_the_far_future_does_not_hurt_the_others() {
 
 #[test]
 fn without_retention_times_before_1970_are_ordinary() {
-    let (_, door, _) = door(Options { retention_metrics: None, ..Options::default() });
+    let (_, door, _) = door(Options { retention_metrics: Arc::default(), ..Options::default() });
     let appended = door.push_metrics(samples(&[0, -1, -9_000_000_000_000, i64::MIN])).unwrap();
     assert_eq!((appended.accepted, reasons(&appended.rejected)), (3, vec![("out_of_range", 1)]));
+}
+
+fn tiers() -> Options {
+    let rule = |name: &str, value: &str, days: u64| Rule {
+        matchers: vec![Matcher::new(name, MatchOp::Equal, value).unwrap()],
+        keep: Some(Duration::from_secs(days * 86_400)),
+    };
+    let rules = vec![rule("tier", "gold", 400), rule("job", "debug", 1)];
+    let others = Some(Duration::from_secs(2 * 86_400));
+    Options { retention_metrics: Arc::new(Retention { rules, others }), ..Options::default() }
+}
+
+const TIERS: [(&str, &str, i64, bool); 6] = [
+    ("tier", "gold", 300, true),
+    ("tier", "gold", 401, false),
+    ("job", "debug", 1, true),
+    ("job", "debug", 2, false),
+    ("job", "other", 2, true),
+    ("job", "other", 3, false),
+];
+
+#[test]
+fn samples_past_the_retention_of_their_own_series_are_refused_as_too_old() {
+    let (store, door, counters) = door(tiers());
+    let series = TIERS.map(|(name, value, days, _)| {
+        let labels = Labels::from_pairs([("__name__", "up"), (name, value)]).unwrap();
+        let samples = vec![Sample { t: NOW_MS - days * DAY_MS, value: 1.0 }];
+        SeriesBatch { labels, samples, ..SeriesBatch::default() }
+    });
+    let appended = door.push_metrics(MetricsBatch { series: series.to_vec(), metadata: Vec::new() }).unwrap();
+    assert_eq!((appended.accepted, reasons(&appended.rejected)), (3, vec![("too_old", 3)]));
+    let expected: Vec<_> = TIERS.iter().filter(|case| case.3).map(|case| (NOW_MS - case.2 * DAY_MS, 1.0)).collect();
+    assert_eq!(*store.samples.lock(), expected);
+    assert!(counters.expose().contains(r#"trilith_rejected_total{signal="metrics",reason="too_old"} 3"#));
+}
+
+#[test]
+fn so_are_those_whose_labels_have_not_been_read() {
+    let (store, door, _) = door(tiers());
+    let mut request = RawMetrics::default();
+    for (name, value, days, _) in TIERS {
+        let bytes = request.bytes.to_mut();
+        let labels_start = bytes.len() as u32;
+        raw::put_pair(bytes, name.as_bytes(), value.as_bytes());
+        let labels_end = bytes.len() as u32;
+        request.times.push(NOW_MS - days * DAY_MS);
+        request.values.push(1.0);
+        request.series.push(raw::RawSeries { labels_start, labels_end, rows_end: request.times.len() as u32 });
+    }
+    let parse = |bytes: &[u8]| Ok(Labels::from_pairs(raw::split_pair(bytes)).unwrap());
+    let appended = door.push_raw(request, &parse).unwrap();
+    assert_eq!((appended.accepted, reasons(&appended.rejected)), (3, vec![("too_old", 3)]));
+    let expected: Vec<_> = TIERS.iter().filter(|case| case.3).map(|case| (NOW_MS - case.2 * DAY_MS, 1.0)).collect();
+    assert_eq!(*store.samples.lock(), expected);
+}
+
+#[test]
+fn lines_without_a_time_get_that_of_their_arrival() {
+    let (store, door, _) = door(Options::default());
+    let labels = Labels::from_pairs([("app", "a")]).unwrap();
+    let streams = vec![StreamBatch { labels, entries: vec![entry(ARRIVAL, "no time")] }];
+    assert_eq!(door.push_logs(LogsBatch { streams }).unwrap().accepted, 1);
+    assert_eq!(store.lines.lock()[0].1.t, NOW_MS * 1_000_000);
 }
 
 fn entry(t: i64, line: &str) -> LogEntry {

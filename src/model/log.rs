@@ -2,10 +2,13 @@
 
 use super::labels::Labels;
 
+/// The time of an entry that its sender gave none: that of its arrival, which `ingest` knows.
+pub const ARRIVAL: i64 = i64::MIN;
+
 /// One line of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch, or [`ARRIVAL`].
     pub t: i64,
     /// The text, without a trailing line feed of its own accord: bytes are kept as sent.
     pub line: String,

@@ -358,12 +358,16 @@ impl Store {
 
     /// The longest that any sample is kept; `None` is forever.
     pub fn metrics_longest(&self) -> Option<Duration> {
-        keep::Retention { rules: self.rules.lock().clone(), others: self.retention.lock().metrics }.longest()
+        self.retention_metrics().longest()
+    }
+
+    /// How long the samples of which series are kept.
+    pub fn retention_metrics(&self) -> keep::Retention {
+        keep::Retention { rules: self.rules.lock().clone(), others: self.retention.lock().metrics }
     }
 
     fn tell_retention(&self) {
-        let (rules, others) = (self.rules.lock().clone(), self.retention.lock().metrics);
-        self.metrics.set_retention(keep::Retention { rules, others });
+        self.metrics.set_retention(self.retention_metrics());
     }
 
     /// How long data is kept.

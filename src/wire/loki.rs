@@ -3,17 +3,16 @@
 //! Spec: <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>.
 
 use std::borrow::Cow;
-use std::str;
 
 use super::Decoded;
-use super::error::{WireError, cut};
+use super::error::WireError;
 use super::label_check::{Refusal, labels};
 use super::limits::{Meter, Options};
 use super::loki_labels;
 use super::protobuf::Reader;
 use crate::model::batch::{LogsBatch, StreamBatch};
 use crate::model::labels::Labels;
-use crate::model::log::LogEntry;
+use crate::model::log::{ARRIVAL, LogEntry};
 
 pub use super::loki_json::decode_json;
 
@@ -43,11 +42,8 @@ fn stream(message: &[u8], building: &mut Building<'_>) -> Result<(), WireError> 
             _ => {}
         }
     }
-    let pairs = match str::from_utf8(text) {
-        Ok(text) => loki_labels::parse(text),
-        Err(_) => Err(Refusal::new("invalid_utf8", "the labels of a stream are not UTF-8")),
-    };
-    building.stream(pairs, entries)
+    let text = String::from_utf8_lossy(text);
+    building.stream(loki_labels::parse(&text), entries)
 }
 
 fn entry(message: &[u8], building: &mut Building<'_>, entries: &mut Vec<LogEntry>) -> Result<(), WireError> {
@@ -66,20 +62,12 @@ fn entry(message: &[u8], building: &mut Building<'_>, entries: &mut Vec<LogEntry
         }
     }
     building.meter.take(line.len())?;
-    let checked = str::from_utf8(line).ok().zip(
-        metadata
-            .iter()
-            .map(|(name, value)| Some((Cow::Borrowed(str::from_utf8(name).ok()?), str::from_utf8(value).ok()?)))
-            .collect::<Option<Vec<_>>>(),
-    );
-    match checked {
-        Some((line, metadata)) => building.entry(t, line.to_owned(), &metadata, entries),
-        None => {
-            building
-                .refuse(Refusal::new("invalid_utf8", format!("line {:?}", cut(&line.escape_ascii().to_string()))), 1);
-            Ok(())
-        }
-    }
+    // What is not UTF-8 is shown as U+FFFD; such text is up to three times as long.
+    let text = String::from_utf8_lossy(line);
+    building.meter.take(text.len() - line.len().min(text.len()))?;
+    let metadata: Vec<Pair<'_>> =
+        metadata.iter().map(|(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value))).collect();
+    building.entry(t.max(ARRIVAL + 1), text.into_owned(), &metadata, entries)
 }
 
 /// A `google.protobuf.Timestamp`, in nanoseconds; beyond 64 bits the nearest that fits.
@@ -109,9 +97,14 @@ fn pair(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     Ok(pair)
 }
 
+/// A pair of structured metadata.
+pub(super) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// The streams of one push while they are decoded.
 pub(super) struct Building<'a> {
     options: &'a Options,
+    /// Whether a stream without any label is refused.
+    needs_labels: bool,
     pub(super) meter: Meter,
     streams: usize,
     decoded: Decoded<LogsBatch>,
@@ -122,11 +115,12 @@ const NO_STREAMS: WireError = WireError::Empty("error at least one valid stream 
 
 impl<'a> Building<'a> {
     pub(super) fn new(options: &'a Options, body_bytes: usize) -> Self {
-        Self::with_meter(options, Meter::new(options, body_bytes))
+        Self { needs_labels: true, ..Self::with_meter(options, Meter::new(options, body_bytes)) }
     }
 
+    /// For streams that need no label.
     pub(super) fn with_meter(options: &'a Options, meter: Meter) -> Self {
-        Self { options, meter, streams: 0, decoded: Decoded::default() }
+        Self { options, needs_labels: false, meter, streams: 0, decoded: Decoded::default() }
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal, count: u64) {
@@ -148,7 +142,7 @@ impl<'a> Building<'a> {
         &mut self,
         t: i64,
         line: String,
-        metadata: &[(Cow<'_, str>, &str)],
+        metadata: &[Pair<'_>],
         entries: &mut Vec<LogEntry>,
     ) -> Result<(), WireError> {
         // A level is added to each line later: room for it is counted here.
@@ -185,6 +179,10 @@ impl<'a> Building<'a> {
         match labels {
             Err(refusal) => self.refuse(refusal, entries.len().max(1) as u64),
             Ok(_) if entries.is_empty() => {}
+            Ok(labels) if labels.is_empty() && self.needs_labels => {
+                let refusal = Refusal::new("missing_labels", "error at least one label pair is required per stream");
+                self.refuse(refusal, entries.len() as u64);
+            }
             Ok(labels) => {
                 self.meter.take(size_of::<StreamBatch>())?;
                 entries.iter_mut().for_each(|entry| rename_collisions(&labels, entry));
@@ -206,13 +204,13 @@ impl<'a> Building<'a> {
 }
 
 /// Gives metadata legal names; of equal ones the first stays.
-fn clean_metadata<'a>(metadata: &'a [(Cow<'a, str>, &'a str)]) -> Result<Vec<(Cow<'a, str>, &'a str)>, Refusal> {
+fn clean_metadata<'a>(metadata: &'a [Pair<'a>]) -> Result<Vec<(Cow<'a, str>, &'a str)>, Refusal> {
     let mut pairs: Vec<(Cow<'a, str>, &'a str)> = Vec::with_capacity(metadata.len());
     for (name, value) in metadata {
         if name.is_empty() {
             return Err(Refusal::new("invalid_metadata", "structured metadata has an empty name"));
         }
-        pairs.push((loki_labels::clean_name(name), value));
+        pairs.push((loki_labels::clean_name(name), value.as_ref()));
     }
     pairs.sort_by(|a, b| a.0.cmp(&b.0));
     pairs.dedup_by(|next, kept| next.0 == kept.0);
@@ -224,13 +222,17 @@ fn rename_collisions(labels: &Labels, entry: &mut LogEntry) {
     if entry.metadata.is_empty() || !entry.metadata.iter().any(|(name, _)| labels.get(name).is_some()) {
         return;
     }
-    let mut renamed = Labels::default();
-    for (name, value) in &entry.metadata {
-        renamed = match labels.get(name) {
-            Some(_) => renamed.with(&format!("{name}_extracted"), value),
-            None => renamed.with(name, value),
-        };
-    }
+    let mut pairs: Vec<(Cow<'_, str>, &str)> = entry
+        .metadata
+        .iter()
+        .map(|(name, value)| match labels.get(name) {
+            Some(_) => (Cow::Owned(format!("{name}_extracted")), value),
+            None => (Cow::Borrowed(name), value),
+        })
+        .collect();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.dedup_by(|next, kept| next.0 == kept.0);
+    let renamed = Labels::from_sorted(pairs.iter().map(|(name, value)| (name.as_ref(), *value)));
     entry.metadata = renamed;
 }
 

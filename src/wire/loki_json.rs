@@ -7,15 +7,17 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::Decoded;
 use super::error::{WireError, cut};
+use super::json_text;
 use super::label_check::Refusal;
 use super::limits::Options;
-use super::loki::Building;
+use super::loki::{Building, Pair};
 use super::loki_labels;
 use crate::model::batch::LogsBatch;
-use crate::model::log::LogEntry;
+use crate::model::log::{ARRIVAL, LogEntry};
 
 /// Decodes an uncompressed JSON push.
 ///
@@ -23,7 +25,8 @@ use crate::model::log::LogEntry;
 /// [`WireError`] when it is no such JSON, decodes to too much or has no streams.
 pub fn decode_json(body: &[u8], options: &Options) -> Result<Decoded<LogsBatch>, WireError> {
     let mut state = State { building: Building::new(options, body.len()), failed: None };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let text = json_text::lossy(body, &mut state.building.meter)?;
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
     let result = Push(&mut state).deserialize(&mut deserializer).and_then(|()| deserializer.end());
     match (state.failed, result) {
         (Some(error), _) => Err(error),
@@ -121,7 +124,7 @@ impl<'de> Visitor<'de> for Stream<'_, '_> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match key.as_ref() {
-                "stream" => labels = StreamLabels::Pairs(map.next_value_seed(Pairs(state))?),
+                "stream" => labels = StreamLabels::Pairs(map.next_value_seed(LabelPairs(state))?),
                 "labels" => labels = StreamLabels::Text(map.next_value()?),
                 "values" | "entries" => map.next_value_seed(Entries { state, entries: &mut entries })?,
                 _ => {
@@ -143,6 +146,32 @@ fn legal(pairs: &[(String, String)]) -> Result<Vec<(&str, Cow<'_, str>)>, Refusa
         return Err(Refusal::new("invalid_labels", format!("{:?} is not a label name", cut(name))));
     }
     Ok(pairs.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_str()))).collect())
+}
+
+/// The labels of a stream: what is no string stands for its own text, as with Loki.
+struct LabelPairs<'s, 'o>(&'s mut State<'o>);
+seed!(LabelPairs, deserialize_map, Vec<(String, String)>);
+
+impl<'de> Visitor<'de> for LabelPairs<'_, '_> {
+    type Value = Vec<(String, String)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            let metered = self.0.building.meter.take(2 * size_of::<String>() + 32);
+            self.0.check(metered)?;
+            let value = match value.get() {
+                text if text.starts_with('"') => serde_json::from_str(text).map_err(A::Error::custom)?,
+                text => text.to_owned(),
+            };
+            pairs.push((name, value));
+        }
+        Ok(pairs)
+    }
 }
 
 /// An object whose values are strings.
@@ -171,13 +200,18 @@ struct Entries<'s, 'o> {
     state: &'s mut State<'o>,
     entries: &'s mut Vec<LogEntry>,
 }
-seed!(Entries, deserialize_seq, ());
+seed!(Entries, deserialize_any, ());
 
 impl<'de> Visitor<'de> for Entries<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of entries")
+    }
+
+    /// `null`, as a stream without entries has it.
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
@@ -194,11 +228,10 @@ seed!(Entry, deserialize_any, ());
 
 impl Entry<'_, '_> {
     fn add<E: Error>(self, t: i64, line: String, metadata: &[(String, String)]) -> Result<(), E> {
-        let metadata: Vec<(Cow<'_, str>, &str)> =
-            metadata.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_str())).collect();
+        let metadata: Vec<Pair<'_>> = metadata.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let building = &mut self.state.building;
         let metered = building.meter.take(line.len());
-        let result = metered.and_then(|()| building.entry(t, line, &metadata, self.entries));
+        let result = metered.and_then(|()| building.entry(t.max(ARRIVAL + 1), line, &metadata, self.entries));
         self.state.check(result)
     }
 }

@@ -100,7 +100,7 @@ impl<'a> Parser<'a> {
     }
 
     fn escaped(&mut self) -> Result<String, Refusal> {
-        // Escapes may spell bytes, so the text is checked for UTF-8 at its end.
+        // Escapes may spell bytes; those that are no UTF-8 become U+FFFD.
         let mut bytes = Vec::new();
         let mut chars = self.rest.chars();
         loop {
@@ -111,7 +111,10 @@ impl<'a> Parser<'a> {
                 Some(c) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
-        let value = String::from_utf8(bytes).map_err(|_| self.fail("a string is not UTF-8"))?;
+        let value = match String::from_utf8(bytes) {
+            Ok(value) => value,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        };
         self.rest = chars.as_str();
         Ok(value)
     }
@@ -166,6 +169,7 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(parsed("{}").unwrap(), []);
         assert_eq!(parsed(r#" { a="b" , c = "d",} "#).unwrap(), [pair("a", "b"), pair("c", "d")]);
+        assert_eq!(parsed(r#"{a="\xffx"}"#).unwrap(), [pair("a", "\u{fffd}x")]);
         let text = r#"{a="q\"\\\n\t\x41\101\u00fc\U0001F600", b=`raw\n"`}"#;
         assert_eq!(parsed(text).unwrap(), [pair("a", "q\"\\\n\tAAü😀"), pair("b", "raw\\n\"")]);
     }
@@ -183,7 +187,6 @@ mod tests {
             "{a=\"b\" c=\"d\"}",
             "{1a=\"b\"}",
             "{a=\"\\q\"}",
-            "{a=\"\\xff\"}",
             "{a=\"b\"}x",
             "{,}",
             "{a=\"\\",

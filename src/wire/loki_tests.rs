@@ -79,16 +79,16 @@ fn no_streams_is_an_error_of_its_own_and_no_lines_is_fine() {
 fn bad_streams_and_lines_are_refused_and_the_others_are_taken() {
     let mut body = push(b"{a=\"1\"}", |out| {
         put_entry(out, 1, 0, b"good", &[]);
-        put_entry(out, 1, 0, b"\xff\xfe", &[]);
         put_entry(out, 1, 0, b"empty name", &[(b"", b"x")]);
     });
     body.extend(push(b"{a=", |out| put_entry(out, 1, 0, b"x", &[])));
     body.extend(push(b"{a=\"1\",a=\"2\"}", |out| put_entry(out, 1, 0, b"x", &[])));
-    body.extend(push(b"\xff", |out| put_entry(out, 1, 0, b"x", &[])));
+    body.extend(push(b"{}", |out| put_entry(out, 1, 0, b"x", &[])));
+    body.extend(push(b"", |out| put_entry(out, 1, 0, b"x", &[])));
     let decoded = decode_protobuf(&body, &DEFAULT).unwrap();
     assert_eq!(shown(&decoded).len(), 1);
     let reasons: Vec<_> = decoded.rejected.iter().map(|(reason, refused)| (reason, refused.count)).collect();
-    assert_eq!(reasons, [("invalid_labels", 2), ("invalid_metadata", 1), ("invalid_utf8", 2)]);
+    assert_eq!(reasons, [("invalid_labels", 3), ("invalid_metadata", 1), ("missing_labels", 1)]);
 }
 
 #[test]
@@ -101,7 +101,10 @@ fn json_of_the_wrong_shape_is_bad_data() {
         r#"{"streams":[{"stream":{"a":"b"},"values":[["x","x"]]}]}"#,
         r#"{"streams":[{"stream":{"a":"b"},"values":[["1",2]]}]}"#,
         r#"{"streams":[{"stream":{"a":"b"},"values":[["1"]]}]}"#,
-        r#"{"streams":[{"stream":{"a":1},"values":[["1","x"]]}]}"#,
+        r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x",{"m":1}]]}]}"#,
+        r#"{"streams":[{"stream":{"a":"b"},"values":{}}]}"#,
+        r#"{"streams":[{"stream":{"a":"b"},"values":[["1","cut \ud83d"]]}]}"#,
+        "{\"streams\":[{\"stream\":{\"a\":\"b\"},\"values\":[[\"1\",\"x\"\u{fffd}]]}]}",
         r#"{"streams":[]} x"#,
     ];
     for body in bodies {
@@ -109,6 +112,50 @@ fn json_of_the_wrong_shape_is_bad_data() {
     }
     let nested = format!(r#"{{"x":{}"#, "[".repeat(10_000));
     assert_eq!(decode_json(nested.as_bytes(), &DEFAULT).unwrap_err().class(), ErrorClass::BadData);
+}
+
+#[test]
+fn text_that_is_not_utf8_is_taken_as_replacement_characters() {
+    let body = push(b"{a=\"\xe9\"}", |out| put_entry(out, 1, 0, b"caf\xe9 \xff", &[(b"n\xe9", b"v\xff")]));
+    let from_protobuf = shown(&decode_protobuf(&body, &DEFAULT).unwrap());
+    let json = b"{\"streams\":[{\"stream\":{\"a\":\"\xe9\"},\"values\":[[\"1000000000\",\"caf\xe9 \xff\",{\"n\xe9\":\"v\xff\"}]]}]}";
+    assert_eq!(shown(&decode_json(json, &DEFAULT).unwrap()), from_protobuf);
+    let [(labels, t, line, metadata)] = from_protobuf.as_slice() else { panic!("one line") };
+    assert_eq!((labels.as_str(), *t, line.as_str()), ("{a=\"\u{fffd}\"}", 1_000_000_000, "caf\u{fffd} \u{fffd}"));
+    assert_eq!(metadata, "{n_=\"v\u{fffd}\"}");
+}
+
+#[test]
+fn label_values_that_are_no_strings_are_their_own_text() {
+    let json = r#"{"streams":[{"stream":{"i":5,"f":1.50,"b":true,"n":null,"s":"a\"b"},"values":[["1","x"]]},
+        {"stream":{"a":"b"},"values":null}]}"#;
+    let decoded = decode_json(json.as_bytes(), &DEFAULT).unwrap();
+    assert!(decoded.rejected.is_empty());
+    let labels: Vec<_> = shown(&decoded).into_iter().map(|(labels, ..)| labels).collect();
+    assert_eq!(labels, [r#"{b="true", f="1.50", i="5", n="null", s="a\"b"}"#]);
+}
+
+#[test]
+fn a_stream_without_labels_is_refused_unless_it_has_no_lines() {
+    for stream in ["{}", r#"{"a":""}"#] {
+        let json = format!(r#"{{"streams":[{{"stream":{stream},"values":[["1","x"],["2","y"]]}}]}}"#);
+        let decoded = decode_json(json.as_bytes(), &DEFAULT).unwrap();
+        let refused: Vec<_> = decoded.rejected.iter().map(|(reason, refused)| (reason, refused.count)).collect();
+        assert_eq!((refused, decoded.batch.streams.len()), (vec![("missing_labels", 2)], 0), "{stream}");
+    }
+}
+
+#[test]
+fn metadata_named_like_labels_is_renamed_in_time_that_does_not_grow_with_its_square() {
+    let pairs: Vec<String> = (0..1000).map(|n| format!(r#""n{n}":"{}""#, "v".repeat(500))).collect();
+    let json = format!(
+        r#"{{"streams":[{{"stream":{{"n7":"x","n8":"y"}},"values":[["1","x",{{{},"n7_extracted":"z"}}]]}}]}}"#,
+        pairs.join(",")
+    );
+    let decoded = decode_json(json.as_bytes(), &DEFAULT).unwrap();
+    let metadata = &decoded.batch.streams[0].entries[0].metadata;
+    assert_eq!((metadata.len(), metadata.value("n7"), metadata.value("n8_extracted").len()), (1000, "", 500));
+    assert!(!metadata.value("n7_extracted").is_empty());
 }
 
 #[test]

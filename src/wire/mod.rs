@@ -8,6 +8,7 @@ pub mod decompress;
 pub mod error;
 pub mod exposition;
 pub mod jaeger_out;
+mod json_text;
 mod label_check;
 pub mod limits;
 pub mod loki;

@@ -1,5 +1,6 @@
 //! Native histograms on the wire (the same message in remote write 1.0 and 2.0), checked: what the
-//! store gets has as many counts as its spans say, none of them negative.
+//! store gets has as many counts as its spans say, none of them negative, and a resolution of at most
+//! [`SCHEMA_MAX`]: finer buckets are joined, as Prometheus joins them.
 //! Spec: <https://prometheus.io/docs/specs/native_histograms/>.
 
 use std::sync::Arc;
@@ -10,6 +11,11 @@ use super::limits::{Meter, Options};
 use super::protobuf::{Reader, Value, zigzag};
 use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
 use crate::model::sample::{HistogramSample, is_stale};
+
+/// The finest resolution that is stored.
+const SCHEMA_MAX: i32 = 8;
+/// The finest that is taken.
+pub(super) const SCHEMA_SENT_MAX: i32 = 52;
 
 /// One side's buckets as sent: deltas of integer counts, or float counts.
 #[derive(Default)]
@@ -142,15 +148,58 @@ fn check(raw: Raw) -> Result<HistogramSample, Refusal> {
     histogram.negative_spans = negative.spans;
     match histogram.schema {
         CUSTOM_BUCKETS_SCHEMA => check_custom(&histogram)?,
-        -4..=8 if !histogram.custom_bounds.is_empty() => return Err(refuse("custom bounds need schema -53")),
-        -4..=8 => {}
-        other => return Err(refuse(format!("schema {other} is not one of -4 to 8 and -53"))),
+        -4..=SCHEMA_SENT_MAX if !histogram.custom_bounds.is_empty() => {
+            return Err(refuse("custom bounds need schema -53"));
+        }
+        -4..=SCHEMA_SENT_MAX => {}
+        other => return Err(refuse(format!("schema {other} is not one of -4 to {SCHEMA_SENT_MAX} and -53"))),
     }
     if is_no_count(histogram.zero_threshold) || is_no_count(histogram.zero_count) {
         return Err(refuse("the zero bucket is negative or not a number"));
     }
     check_count(&histogram, is_float)?;
+    coarsen(&mut histogram)?;
     Ok(HistogramSample { t, start, histogram: Arc::new(histogram) })
+}
+
+/// Joins buckets until the resolution is at most [`SCHEMA_MAX`].
+pub(super) fn coarsen(histogram: &mut Histogram) -> Result<(), Refusal> {
+    if histogram.schema <= SCHEMA_MAX {
+        return Ok(());
+    }
+    let shift = histogram.schema - SCHEMA_MAX;
+    (histogram.positive_spans, histogram.positive) = joined(&histogram.positive_spans, &histogram.positive, shift)?;
+    (histogram.negative_spans, histogram.negative) = joined(&histogram.negative_spans, &histogram.negative, shift)?;
+    histogram.schema = SCHEMA_MAX;
+    Ok(())
+}
+
+/// One side with 2^`shift` neighbours in one bucket: bucket i reaches up to base^i, itself included.
+fn joined(spans: &[BucketSpan], counts: &[f64], shift: i32) -> Result<(Vec<BucketSpan>, Vec<f64>), Refusal> {
+    let (mut to, mut sums) = (Vec::<BucketSpan>::new(), Vec::<f64>::new());
+    let (mut index, mut end) = (0i64, 0i64);
+    let mut counts = counts.iter();
+    for span in spans {
+        index += i64::from(span.offset);
+        for count in counts.by_ref().take(span.length as usize) {
+            let own = ((index - 1) >> shift) + 1;
+            index += 1;
+            match (sums.last_mut(), to.last_mut()) {
+                (Some(sum), _) if own + 1 == end => *sum += count,
+                (_, Some(last)) if own == end => {
+                    last.length += 1;
+                    sums.push(*count);
+                }
+                _ => {
+                    let offset = i32::try_from(own - end).map_err(|_| refuse("a bucket is out of range"))?;
+                    to.push(BucketSpan { offset, length: 1 });
+                    sums.push(*count);
+                }
+            }
+            end = own + 1;
+        }
+    }
+    Ok((to, sums))
 }
 
 /// Absolute counts of one side, as many as its spans say.

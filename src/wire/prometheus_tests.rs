@@ -186,6 +186,38 @@ fn a_histogram_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn finer_histograms_are_joined_to_schema_8() {
+    let fine = |schema: i64, spans: &[(i64, u64)], counts: &[i64]| {
+        let body = histogram_body(|out| {
+            put_uint(out, 1, counts.iter().sum::<i64>().cast_unsigned());
+            put_uint(out, 4, zigzagged(schema));
+            spans.iter().for_each(|(offset, length)| put_span(out, 11, *offset, *length));
+            let mut last = 0;
+            for count in counts {
+                put_uint(out, 12, zigzagged(count - last));
+                last = *count;
+            }
+        });
+        decode_v1(&body, &DEFAULT).unwrap()
+    };
+    // At schema 10 four neighbours make one of 8: -3 to 0 is 0, 1 to 4 is 1, 9 to 12 is 3.
+    let decoded = fine(10, &[(-1, 4), (8, 2)], &[1, 2, 3, 4, 5, 6]);
+    assert!(decoded.rejected.is_empty());
+    let histogram = &decoded.batch.series[0].histograms[0].histogram;
+    assert_eq!((histogram.schema, histogram.count), (8, 21.0));
+    let spans = [BucketSpan { offset: 0, length: 2 }, BucketSpan { offset: 1, length: 1 }];
+    assert_eq!(
+        (histogram.positive_spans.as_slice(), histogram.positive.as_slice()),
+        (&spans[..], &[3.0, 7.0, 11.0][..])
+    );
+    let finest = fine(52, &[(i64::from(i32::MIN), 1)], &[7]);
+    assert_eq!(finest.batch.series[0].histograms[0].histogram.positive, [7.0]);
+    for schema in [53, -5] {
+        assert_eq!(fine(schema, &[(0, 1)], &[1]).rejected.count(), 1, "{schema}");
+    }
+}
+
+#[test]
 fn custom_buckets_are_checked_against_their_bounds() {
     let custom = |bounds: &'static [f64], length: u64| {
         histogram_body(move |out| {

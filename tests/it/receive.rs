@@ -115,7 +115,7 @@ struct Door {
 fn door_with(options: Options, listener: Listener) -> Door {
     let memory = Arc::new(Memory::default());
     let forever = trilith::ingest::Options {
-        retention_metrics: None,
+        retention_metrics: Arc::default(),
         retention_logs: None,
         retention_traces: None,
         ..trilith::ingest::Options::default()

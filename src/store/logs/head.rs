@@ -2,7 +2,7 @@
 //! Flow: `push` appends to the open buffer; at [`OPEN_BYTES_MAX`] it is sealed and a new one begun.
 //! Invariants: an open buffer only grows, and a sealed one is replaced, never changed, so a reader
 //! that holds it with a number of rows reads the same rows at any later time. A sealed chunk is in
-//! time order and holds a line once; chunks may overlap in time, the earlier one came first.
+//! time order and holds a row once; chunks may overlap in time, the earlier one came first.
 //! Locks: a shard, then a stream's data, then an open buffer.
 
 use std::sync::Arc;
@@ -120,7 +120,7 @@ pub(super) struct OpenView {
 }
 
 impl OpenView {
-    /// The rows, in order, each line once.
+    /// The rows, in order, each once.
     pub(super) fn read(&self) -> Rows {
         let rows = self.open.lock().rows.head(self.rows);
         merge(vec![rows])

@@ -91,14 +91,24 @@ impl Chunk {
         }
     }
 
-    /// The rows, in order, each line once.
+    /// The rows, in order, each once, with the columns asked for.
     ///
     /// # Errors
     /// [`Malformed`] when memory is damaged.
     pub(super) fn read(&self, text: bool, metadata: bool) -> Result<Rows, Malformed> {
         match self {
             Self::Sealed(sealed) => sealed.read(text, metadata),
-            Self::Open(open) => Ok(open.read()),
+            Self::Open(open) => {
+                // All columns tell what is twice, also when not all are asked for.
+                let mut rows = open.read();
+                if !text {
+                    rows = rows.without_text();
+                }
+                if !metadata {
+                    rows.metadata = Vec::new();
+                }
+                Ok(rows)
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The log store: lines by stream, from append to select.
 //! Flow: an append becomes records of the write-ahead log and rows in the head (`head.rs`); a flush
 //! writes packs (`pack.rs`) to a part per day; a select (`select.rs`) merges heads and parts.
-//! Invariants: a (time, line) of a stream is answered once, with the metadata that came first;
-//! lines of one time come in the order pushed; lines may come at any time and in any order.
+//! Invariants: a (time, line, metadata) of a stream is answered once; lines of one time come in the
+//! order pushed; lines may come at any time and in any order.
 //! Bytes: docs/format/logs.md.
 
 mod cache;

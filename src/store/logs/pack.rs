@@ -77,7 +77,7 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Adds rows of a stream: in order, each line once. A call whose rows begin at or before the
+    /// Adds rows of a stream: in order, each once. A call whose rows begin at or before the
     /// end of the last call's begins a new run.
     ///
     /// # Errors

@@ -163,9 +163,12 @@ impl Rows {
     }
 }
 
-/// Whether telling what is twice needs the lines: some rows have one time and one length.
+/// Whether telling what is twice needs lines and metadata: some rows have one time and one length.
 /// With `known_once`, rows of one source are not compared with each other.
 pub(super) fn needs_text(sources: &[Rows], known_once: bool) -> bool {
+    if known_once && sources.len() < 2 {
+        return false;
+    }
     let order = ordered(sources);
     order.chunk_by(|a, b| a.0 == b.0).any(|same| {
         let one_source = same.windows(2).all(|two| matches!(two, [a, b] if a.1 == b.1));
@@ -189,16 +192,23 @@ fn ordered(sources: &[Rows]) -> Vec<(i64, u32, u32)> {
     order
 }
 
-/// Sorts the rows of all sources by time, equal times in the order they came, and keeps a line
-/// that comes twice at one time once, with the metadata of the first. Without text nothing is
-/// taken for the same; see [`needs_text`].
+/// Sorts the rows of all sources by time, equal times in the order they came, and keeps rows that have
+/// one time, line and metadata once. Needs all columns; see [`needs_text`].
 pub(super) fn merge(sources: Vec<Rows>) -> Rows {
+    sorted(sources, true)
+}
+
+/// Sorts the rows of all sources by time, equal times in the order they came, and keeps all of them.
+pub(super) fn interleave(sources: Vec<Rows>) -> Rows {
+    sorted(sources, false)
+}
+
+fn sorted(sources: Vec<Rows>, once: bool) -> Rows {
     if let [only] = sources.as_slice()
-        && only.is_strictly_ascending()
+        && (only.is_strictly_ascending() || (!once && only.times.is_sorted()))
     {
         return sources.into_iter().next().unwrap_or_default();
     }
-    let has_text = sources.iter().any(|rows| !rows.text.is_empty());
     let has_metadata = sources.iter().any(|rows| !rows.metadata.is_empty());
     let starts: Vec<Vec<usize>> =
         sources.iter().map(|rows| if rows.text.is_empty() { Vec::new() } else { rows.starts() }).collect();
@@ -208,14 +218,18 @@ pub(super) fn merge(sources: Vec<Rows>) -> Rows {
         let bytes = rows.line_bytes.get(row as usize).copied().unwrap_or(0) as usize;
         rows.text.get(start..start + bytes).unwrap_or_default()
     };
-    let all_empty = sources.iter().all(|rows| rows.line_bytes.iter().all(|bytes| *bytes == 0));
+    let metadata = |source: u32, row: u32| -> &str {
+        let own = sources.get(source as usize).and_then(|rows| rows.metadata.get(row as usize));
+        own.map_or("", Labels::key)
+    };
     let order = ordered(&sources);
     let mut merged = Rows { times: Vec::with_capacity(order.len()), ..Rows::default() };
     let mut seen = AHashSet::new();
     for same in order.chunk_by(|a, b| a.0 == b.0) {
         seen.clear();
         for &(t, source, row) in same {
-            if same.len() > 1 && (has_text || all_empty) && !seen.insert(line(source, row)) {
+            let own = line(source, row);
+            if once && same.len() > 1 && !seen.insert((own, metadata(source, row))) {
                 continue;
             }
             let Some(rows) = sources.get(source as usize) else { continue };
@@ -224,7 +238,7 @@ pub(super) fn merge(sources: Vec<Rows>) -> Rows {
             }
             merged.times.push(t);
             merged.line_bytes.push(rows.line_bytes.get(row as usize).copied().unwrap_or(0));
-            merged.text.push_str(line(source, row));
+            merged.text.push_str(own);
         }
     }
     merged
@@ -381,12 +395,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_comes_twice_at_one_time_is_kept_with_the_first_metadata() {
-        let merged =
-            merge(vec![rows(&[(2, "b", "1"), (1, "a", ""), (2, "c", "")]), rows(&[(2, "b", "2"), (2, "a", "")])]);
-        assert_eq!(merged, rows(&[(1, "a", ""), (2, "b", "1"), (2, "c", ""), (2, "a", "")]));
+    fn rows_are_twice_when_time_line_and_metadata_are() {
+        let merged = merge(vec![
+            rows(&[(2, "b", "1"), (1, "a", ""), (2, "c", ""), (2, "b", "1")]),
+            rows(&[(2, "b", "2"), (2, "a", ""), (2, "b", "1"), (2, "c", "")]),
+        ]);
+        assert_eq!(merged, rows(&[(1, "a", ""), (2, "b", "1"), (2, "c", ""), (2, "b", "2"), (2, "a", "")]));
         let empty = merge(vec![rows(&[(1, "", ""), (1, "", "")])]);
         assert_eq!(empty.len(), 1);
+        assert_eq!(merge(vec![rows(&[(1, "", ""), (1, "", "x")])]).len(), 2);
+    }
+
+    #[test]
+    fn rows_without_text_are_all_kept() {
+        let mut two = rows(&[(2, "b", ""), (2, "b", "")]).without_text();
+        two.extend(&rows(&[(1, "a", "")]).without_text());
+        assert_eq!(interleave(vec![two]).times, [1, 2, 2]);
     }
 
     #[test]
@@ -395,6 +419,7 @@ mod tests {
         assert!(!needs_text(&[one(), rows(&[(2, "b", "")])], true));
         assert!(needs_text(&[one(), rows(&[(2, "cc", "")])], true));
         assert!(!needs_text(&[rows(&[(1, "a", ""), (1, "b", "")])], true));
+        assert!(!needs_text(&[one(), rows(&[(3, "a", ""), (3, "b", "")])], true));
         assert!(needs_text(&[rows(&[(1, "a", ""), (1, "b", "")])], false));
     }
 

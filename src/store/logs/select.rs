@@ -2,9 +2,9 @@
 //! Flow: every chunk of a head and every run of a part that can have rows in range is a source;
 //! the sources of a stream that overlap in time form a group, which is cut into windows of time so
 //! that a read stays small; a window reads its sources when it is asked to, and merges them.
-//! Invariants: windows of one stream do not overlap; sources are in the order they came, so the
-//! first metadata of a line that came twice wins. A damaged source counts as empty and is named
-//! in the log, so that the rest of an answer is not lost with it.
+//! Invariants: windows of one stream do not overlap; sources are in the order they came. What was not
+//! asked for is not read, unless it takes lines and metadata to tell what came twice. A damaged source
+//! counts as empty and is named in the log, so that the rest of an answer is not lost with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use super::LogsStore;
 use super::cache::FrameCache;
 use super::kind::{Chunk, LogsKind};
 use super::part::{LogsPart, Run};
-use super::rows::{ROW_BYTES, Rows, merge, needs_text};
+use super::rows::{ROW_BYTES, Rows, interleave, merge, needs_text};
 use crate::base::counters::Cell;
 use crate::base::limits::QueryBudget;
 use crate::model::batch::Signal;
@@ -354,12 +354,14 @@ impl Window {
 
     fn rows(&self, columns: LogColumns, budget: &QueryBudget, charged: &mut usize) -> Result<Rows, StoreError> {
         let mut loaded = self.load(columns.lines, columns.metadata, budget, charged)?;
-        if !columns.lines && needs_text(&loaded, true) {
-            loaded = self.load(true, columns.metadata, budget, charged)?;
+        let mut whole = columns.lines && columns.metadata;
+        if !whole && needs_text(&loaded, true) {
+            loaded = self.load(true, true, budget, charged)?;
+            whole = true;
         }
         budget.charge(if loaded.len() > 1 { loaded.iter().map(Rows::bytes).sum() } else { 0 })?;
         *charged += if loaded.len() > 1 { loaded.iter().map(Rows::bytes).sum() } else { 0 };
-        Ok(merge(loaded))
+        Ok(if whole { merge(loaded) } else { interleave(loaded) })
     }
 }
 

@@ -92,7 +92,7 @@ struct Plain(Vec<(Labels, LogEntry)>);
 impl Plain {
     fn append(&mut self, labels: &Labels, entries: &[LogEntry]) {
         for entry in entries {
-            if !self.0.iter().any(|(own, kept)| own == labels && (kept.t, &kept.line) == (entry.t, &entry.line)) {
+            if !self.0.iter().any(|(own, kept)| (own, kept) == (labels, entry)) {
                 self.0.push((labels.clone(), entry.clone()));
             }
         }
@@ -165,6 +165,9 @@ fn any_sequence_of_appends_flushes_and_reopens_answers_as_a_plain_vector_would()
                 for range in [RangeNs::ALL, RangeNs { start, end: start + 50 }] {
                     let expected = plain.select(range, |entry| Some(entry.clone()));
                     assert_eq!(select(&store, range, &[], ALL), expected, "seed {seed} step {step}");
+                    let bare = plain.select(range, |entry| Some(self::entry(entry.t, &entry.line, "")));
+                    let lines = LogColumns { lines: true, metadata: false };
+                    assert_eq!(select(&store, range, &[], lines), bare, "seed {seed} step {step}");
                     let counted = |entry: &LogEntry| Some(self::entry(entry.t, &entry.line.len().to_string(), ""));
                     let counts = plain.select(range, counted);
                     assert_eq!(select(&store, range, &[], LogColumns::default()), counts, "seed {seed} step {step}");

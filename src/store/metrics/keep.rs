@@ -74,8 +74,13 @@ impl Retention {
         self.rules.iter().map(|rule| rule.keep).chain([self.others]).try_fold(Duration::ZERO, |a, b| Some(a.max(b?)))
     }
 
-    /// The first time of a series that counts.
-    fn start(&self, labels: &Labels, now_ms: i64) -> i64 {
+    /// The shortest that any sample is kept; `None` is forever.
+    pub fn shortest(&self) -> Option<Duration> {
+        self.rules.iter().map(|rule| rule.keep).chain([self.others]).flatten().min()
+    }
+
+    /// The first time of a series that counts, milliseconds since the Unix epoch.
+    pub fn start(&self, labels: &Labels, now_ms: i64) -> i64 {
         let rule = self.rules.iter().find(|rule| all_match(&rule.matchers, labels));
         start(rule.map_or(self.others, |rule| rule.keep), now_ms)
     }

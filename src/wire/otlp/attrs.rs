@@ -86,6 +86,49 @@ fn write_string(value: &str, out: &mut String) {
     out.push_str(&serde_json::Value::from(value).to_string());
 }
 
+/// Most bytes that [`to_text`] makes of a value: escapes and base64 can make it longer than what was sent.
+pub(super) fn text_bytes(value: &AnyValue) -> usize {
+    match &value.value {
+        Some(Value::StringValue(value)) => value.len(),
+        Some(Value::BytesValue(value)) => value.len() / 3 * 4 + 4,
+        Some(Value::ArrayValue(_) | Value::KvlistValue(_)) => json_bytes(value),
+        Some(_) | None => NUMBER_BYTES,
+    }
+}
+
+/// Longest number, in bytes.
+const NUMBER_BYTES: usize = 330;
+
+fn json_bytes(value: &AnyValue) -> usize {
+    match &value.value {
+        Some(Value::StringValue(value)) => string_bytes(value),
+        Some(Value::BytesValue(value)) => value.len() / 3 * 4 + 6,
+        Some(Value::StringValueStrindex(_) | Value::BoolValue(_)) | None => 5,
+        Some(Value::IntValue(_)) => 20,
+        Some(Value::DoubleValue(value)) => {
+            if value.abs() < 1e15 && value.abs() > 1e-5 {
+                24
+            } else {
+                NUMBER_BYTES
+            }
+        }
+        Some(Value::ArrayValue(array)) => 2 + array.values.iter().map(|value| 1 + json_bytes(value)).sum::<usize>(),
+        Some(Value::KvlistValue(list)) => {
+            let pair = |pair: &KeyValue| 2 + string_bytes(&pair.key) + pair.value.as_ref().map_or(4, json_bytes);
+            2 + list.values.iter().map(pair).sum::<usize>()
+        }
+    }
+}
+
+fn string_bytes(text: &str) -> usize {
+    let escape = |byte: u8| match byte {
+        0..0x20 => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    2 + text.bytes().map(escape).sum::<usize>()
+}
+
 /// Adds an attribute to `pairs`; maps flatten to a pair for each value, names joined by `_`. Each
 /// name repeats those above it, so names are metered.
 fn flatten(
@@ -104,6 +147,7 @@ fn flatten(
             list.values.iter().try_for_each(|inner| flatten(&name, inner, pairs, meter))
         }
         Some(value) if !name.is_empty() => {
+            meter.take(text_bytes(value))?;
             pairs.push((name, to_text(value)));
             Ok(())
         }
@@ -118,8 +162,13 @@ pub(super) fn flattened(attributes: &[KeyValue], meter: &mut Meter) -> Result<Ve
     Ok(pairs)
 }
 
+/// An id as text; empty for none, which is zeros or the wrong length.
+pub(super) fn id<const BYTES: usize>(id: &[u8]) -> String {
+    if id.len() == BYTES && id.iter().any(|byte| *byte != 0) { hex(id) } else { String::new() }
+}
+
 /// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

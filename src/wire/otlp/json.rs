@@ -1,6 +1,7 @@
 //! Transcodes OTLP's JSON to protobuf by the tables of `schema.rs`, token by token, without a tree
 //! of values. Follows the JSON encoding of the OTLP specification: ids in hex, 64-bit numbers as
-//! text or number, enums as number (names are taken too), unknown keys left out, null is absent.
+//! text or number, enums as number (names are taken too), unknown keys left out, null is absent. Keys
+//! in snake case are taken too, as an OpenTelemetry Collector takes them.
 //! Nesting is bounded by serde_json's recursion limit of 128.
 //! opentelemetry-proto's own serde support is not used: it fails on unknown keys in attribute values
 //! and on enums by name.
@@ -15,17 +16,64 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::schema::{Field, Kind, Message};
 use crate::wire::error::{WireError, cut};
+use crate::wire::json_text;
+use crate::wire::limits::Meter;
 use crate::wire::protobuf::{put_bytes, put_double, put_fixed32, put_fixed64, put_uint, put_varint, zigzagged};
 
-/// The protobuf form of a JSON body.
-pub(super) fn to_protobuf(body: &[u8], schema: &'static Message) -> Result<Vec<u8>, WireError> {
-    let mut out = Vec::with_capacity(body.len() / 2);
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    Object { schema, out: &mut out }
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end())
-        .map_err(|error| WireError::malformed("OTLP JSON", cut(&error.to_string())))?;
-    Ok(out)
+/// The protobuf form of a JSON body. Bytes that are not UTF-8 and lone surrogates become U+FFFD.
+pub(super) fn to_protobuf(body: &[u8], schema: &'static Message, meter: &mut Meter) -> Result<Vec<u8>, WireError> {
+    let text = json_text::lossy(body, meter)?;
+    match transcode(&text, schema) {
+        Err(error @ WireError::Malformed { .. }) => match json_text::without_lone_surrogates(&text) {
+            Some(mended) => transcode(&mended, schema),
+            None => Err(error),
+        },
+        transcoded => transcoded,
+    }
+}
+
+/// Bytes of protobuf for each of JSON. `0,` is nine in a list of fixed numbers; real bodies shrink.
+const GROWTH_MAX: usize = 3;
+
+fn transcode(text: &str, schema: &'static Message) -> Result<Vec<u8>, WireError> {
+    let mut out = Out { bytes: Vec::with_capacity(text.len() / 2), bytes_max: GROWTH_MAX * text.len() + 4096 };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let read = Object { schema, out: &mut out }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    match read {
+        Ok(()) => Ok(out.bytes),
+        Err(_) if out.is_full() => {
+            Err(WireError::TooLarge { what: "bytes of protobuf for a JSON body", limit: out.bytes_max as u64 })
+        }
+        Err(error) => Err(WireError::malformed("OTLP JSON", cut(&error.to_string()))),
+    }
+}
+
+/// The protobuf while it is written.
+struct Out {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Out {
+    fn is_full(&self) -> bool {
+        self.bytes.len() > self.bytes_max
+    }
+
+    fn check<E: Error>(&self) -> Result<(), E> {
+        if self.is_full() { Err(E::custom("too many numbers")) } else { Ok(()) }
+    }
+}
+
+/// Whether a key names the field of a name in camel case: itself, or in snake case.
+fn names(field: &str, key: &str) -> bool {
+    if field == key || !key.contains('_') {
+        return field == key;
+    }
+    let snake = field.bytes().flat_map(|byte| {
+        let word = byte.is_ascii_uppercase().then_some(b'_');
+        word.into_iter().chain([byte.to_ascii_lowercase()])
+    });
+    snake.eq(key.bytes())
 }
 
 /// Standard base64, with or without its padding.
@@ -41,7 +89,7 @@ const LENGTH_BYTES: usize = 4;
 /// A JSON object that is a message.
 struct Object<'o> {
     schema: &'static Message,
-    out: &'o mut Vec<u8>,
+    out: &'o mut Out,
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
@@ -61,7 +109,7 @@ impl<'de> Visitor<'de> for Object<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            match self.schema.fields.iter().find(|field| field.name == key) {
+            match self.schema.fields.iter().find(|field| names(field.name, &key)) {
                 Some(field) => map.next_value_seed(FieldValue { field, out: self.out, is_element: false })?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -75,7 +123,7 @@ impl<'de> Visitor<'de> for Object<'_> {
 /// The value of a field, or one element of it when it is repeated.
 struct FieldValue<'o> {
     field: &'static Field,
-    out: &'o mut Vec<u8>,
+    out: &'o mut Out,
     is_element: bool,
 }
 
@@ -83,6 +131,7 @@ impl<'de> DeserializeSeed<'de> for FieldValue<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.out.check()?;
         deserializer.deserialize_any(self)
     }
 }
@@ -98,15 +147,17 @@ impl FieldValue<'_> {
         let bits = u64::try_from(value).ok().or_else(|| i64::try_from(value).ok().map(i64::cast_unsigned));
         let Some(bits) = bits else { return Err(self.wrong(value)) };
         match self.field.kind {
-            Kind::Varint | Kind::Enum(_) => put_uint(self.out, number, bits),
-            Kind::Zigzag => put_uint(self.out, number, zigzagged(bits.cast_signed())),
-            Kind::Fixed64 => put_fixed64(self.out, number, bits),
+            Kind::Varint | Kind::Enum(_) => put_uint(&mut self.out.bytes, number, bits),
+            Kind::Zigzag => put_uint(&mut self.out.bytes, number, zigzagged(bits.cast_signed())),
+            Kind::Fixed64 => put_fixed64(&mut self.out.bytes, number, bits),
             Kind::Fixed32 => match u32::try_from(value) {
-                Ok(value) => put_fixed32(self.out, number, value),
+                Ok(value) => put_fixed32(&mut self.out.bytes, number, value),
                 Err(_) => return Err(self.wrong(value)),
             },
-            Kind::Double => put_double(self.out, number, value as f64),
-            Kind::Message(_) | Kind::Text | Kind::Hex | Kind::Base64 | Kind::Bool => return Err(self.wrong(value)),
+            Kind::Double => put_double(&mut self.out.bytes, number, value as f64),
+            Kind::Message(_) | Kind::Text | Kind::Texts | Kind::Hex | Kind::Base64 | Kind::Bool => {
+                return Err(self.wrong(value));
+            }
         }
         Ok(())
     }
@@ -114,23 +165,23 @@ impl FieldValue<'_> {
     fn text<E: Error>(self, value: &str) -> Result<(), E> {
         let number = self.field.number;
         match self.field.kind {
-            Kind::Text => put_bytes(self.out, number, value.as_bytes()),
+            Kind::Text | Kind::Texts => put_bytes(&mut self.out.bytes, number, value.as_bytes()),
             // What is no hex has no length that an id may have: the span is refused, not the body.
-            Kind::Hex => put_bytes(self.out, number, &hex(value).unwrap_or_else(|| vec![0])),
+            Kind::Hex => put_bytes(&mut self.out.bytes, number, &hex(value).unwrap_or_else(|| vec![0])),
             Kind::Base64 => match BASE64.decode(value) {
-                Ok(bytes) => put_bytes(self.out, number, &bytes),
+                Ok(bytes) => put_bytes(&mut self.out.bytes, number, &bytes),
                 Err(error) => return Err(self.wrong(error)),
             },
             Kind::Enum(names) => match names.iter().position(|name| *name == value) {
-                Some(position) => put_uint(self.out, number, position as u64),
+                Some(position) => put_uint(&mut self.out.bytes, number, position as u64),
                 None => return self.number(value),
             },
             Kind::Double => match value {
-                "NaN" => put_double(self.out, number, f64::NAN),
-                "Infinity" => put_double(self.out, number, f64::INFINITY),
-                "-Infinity" => put_double(self.out, number, f64::NEG_INFINITY),
+                "NaN" => put_double(&mut self.out.bytes, number, f64::NAN),
+                "Infinity" => put_double(&mut self.out.bytes, number, f64::INFINITY),
+                "-Infinity" => put_double(&mut self.out.bytes, number, f64::NEG_INFINITY),
                 _ => match value.parse() {
-                    Ok(value) => put_double(self.out, number, value),
+                    Ok(value) => put_double(&mut self.out.bytes, number, value),
                     Err(_) => return Err(self.wrong(value)),
                 },
             },
@@ -162,7 +213,7 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         match self.field.kind {
             Kind::Bool => {
-                put_uint(self.out, self.field.number, u64::from(value));
+                put_uint(&mut self.out.bytes, self.field.number, u64::from(value));
                 Ok(())
             }
             _ => Err(self.wrong(value)),
@@ -180,7 +231,7 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         match self.field.kind {
             Kind::Double => {
-                put_double(self.out, self.field.number, value);
+                put_double(&mut self.out.bytes, self.field.number, value);
                 Ok(())
             }
             // Some writers show whole numbers as 1e3 or 5.0.
@@ -205,15 +256,15 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         let Kind::Message(schema) = self.field.kind else { return Err(self.wrong("an object")) };
-        put_varint(self.out, u64::from(self.field.number) << 3 | 2);
-        let length_at = self.out.len();
-        self.out.extend([0; LENGTH_BYTES]);
+        put_varint(&mut self.out.bytes, u64::from(self.field.number) << 3 | 2);
+        let length_at = self.out.bytes.len();
+        self.out.bytes.extend([0; LENGTH_BYTES]);
         Object { schema, out: &mut *self.out }.visit_map(map)?;
-        let length = self.out.len() - length_at - LENGTH_BYTES;
+        let length = self.out.bytes.len() - length_at - LENGTH_BYTES;
         if length >> (7 * LENGTH_BYTES) != 0 {
             return Err(self.wrong("that long"));
         }
-        for (at, byte) in self.out.iter_mut().skip(length_at).take(LENGTH_BYTES).enumerate() {
+        for (at, byte) in self.out.bytes.iter_mut().skip(length_at).take(LENGTH_BYTES).enumerate() {
             let more = if at + 1 < LENGTH_BYTES { 0x80 } else { 0 };
             *byte = (length >> (7 * at) & 0x7f) as u8 | more;
         }

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ScopeLogs};
 
-use super::attrs::{flattened, hex, time, to_text};
+use super::attrs::{flattened, id, text_bytes, time, to_text};
 use crate::model::batch::LogsBatch;
-use crate::model::log::LogEntry;
+use crate::model::log::{ARRIVAL, LogEntry};
 use crate::wire::Decoded;
 use crate::wire::error::WireError;
 use crate::wire::limits::{Meter, Options};
-use crate::wire::loki::Building;
+use crate::wire::loki::{Building, Pair};
 use crate::wire::loki_labels::clean_name;
 
 /// Resource attributes that become labels; Loki's defaults.
@@ -87,44 +87,52 @@ fn entry(
     building: &mut Building<'_>,
     entries: &mut Vec<LogEntry>,
 ) -> Result<(), WireError> {
-    let observed = record.observed_time_unix_nano;
-    let t = if record.time_unix_nano == 0 { observed } else { record.time_unix_nano };
+    let t = match (record.time_unix_nano, record.observed_time_unix_nano) {
+        (0, 0) => ARRIVAL,
+        (0, t) | (t, _) => time(t),
+    };
+    building.meter.take(record.body.as_ref().map_or(0, text_bytes))?;
     let line = record.body.as_ref().map(to_text).unwrap_or_default();
-    building.meter.take(line.len())?;
-    let mut own = flattened(&record.attributes, &mut building.meter)?;
-    own.extend(fields(&record));
+    let own = flattened(&record.attributes, &mut building.meter)?;
+    let (fields, level) = (fields(&record), level_of(&record));
     // Asked before the pairs are gathered: a resource may have a million of them, for each record.
-    if building.refuses_pairs(own.len() + scope.len() + resource.len()) {
+    if building.refuses_pairs(fields.len() + 1 + own.len() + scope.len() + resource.len()) {
         return Ok(());
     }
-    let pairs = own.iter().chain(scope).chain(resource).filter(|(_, value)| !value.is_empty());
-    let pairs: Vec<(Cow<'_, str>, &str)> =
-        pairs.map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_str())).collect();
-    building.entry(time(t), line, &pairs, entries)
+    // Of equal names the first counts: what a record says of itself is not hidden by an attribute.
+    let fields = fields.iter().map(|(name, value)| (*name, value.as_ref()));
+    let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let shared = scope.iter().chain(resource).map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs = fields.chain(own).chain([("detected_level", level)]).chain(shared);
+    let pairs: Vec<Pair<'_>> =
+        pairs.filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.into(), value.into())).collect();
+    building.entry(t, line, &pairs, entries)
 }
 
-/// The fields of a record that are structured metadata. Attributes of the same name come before them.
-fn fields(record: &LogRecord) -> Pairs {
-    let number = |value: u64| if value == 0 { String::new() } else { value.to_string() };
-    let severity = u64::try_from(record.severity_number).unwrap_or_default();
-    let level = match record.severity_text.as_str() {
-        "" => level(severity).to_owned(),
-        text => text.to_owned(),
-    };
+/// The fields of a record that are structured metadata; those that say nothing are empty.
+fn fields(record: &LogRecord) -> [(&'static str, Cow<'_, str>); 8] {
+    let number = |value: u64| if value == 0 { Cow::Borrowed("") } else { Cow::Owned(value.to_string()) };
     [
-        ("detected_level", level),
-        ("severity_text", record.severity_text.clone()),
-        ("severity_number", number(severity)),
-        ("trace_id", hex(&record.trace_id)),
-        ("span_id", hex(&record.span_id)),
+        ("severity_text", Cow::Borrowed(record.severity_text.as_str())),
+        ("severity_number", number(severity(record))),
+        ("trace_id", id::<16>(&record.trace_id).into()),
+        ("span_id", id::<8>(&record.span_id).into()),
         ("flags", number(u64::from(record.flags))),
         ("observed_timestamp", number(record.observed_time_unix_nano)),
         ("dropped_attributes_count", number(u64::from(record.dropped_attributes_count))),
-        ("event_name", record.event_name.clone()),
+        ("event_name", Cow::Borrowed(record.event_name.as_str())),
     ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+}
+
+fn severity(record: &LogRecord) -> u64 {
+    u64::try_from(record.severity_number).unwrap_or_default()
+}
+
+fn level_of(record: &LogRecord) -> &str {
+    match record.severity_text.as_str() {
+        "" => level(severity(record)),
+        text => text,
+    }
 }
 
 /// The level of a severity number (OpenTelemetry, logs data model); empty when it is not said.

@@ -78,10 +78,20 @@ fn message<M: Message + Default>(
 ) -> Result<M, WireError> {
     let bytes = match format {
         Format::Protobuf => Cow::Borrowed(body),
-        Format::Json => Cow::Owned(json::to_protobuf(body, schema)?),
+        Format::Json => Cow::Owned(json::to_protobuf(body, schema, meter)?),
     };
     scan::scan(&bytes, schema, options, meter)?;
-    M::decode(bytes.as_ref()).map_err(|error| WireError::malformed(FORMAT, error.to_string()))
+    let failed = match M::decode(bytes.as_ref()) {
+        Ok(message) => return Ok(message),
+        Err(error) => WireError::malformed(FORMAT, error.to_string()),
+    };
+    // One bad text must not cost the body. Nothing of the first attempt is left, so that what the
+    // second may take is counted anew.
+    let Some(mended) = scan::mended(&bytes, schema)? else { return Err(failed) };
+    *meter = Meter::new(options, body.len());
+    meter.take(mended.len())?;
+    scan::scan(&mended, schema, options, meter)?;
+    M::decode(mended.as_slice()).map_err(|error| WireError::malformed(FORMAT, error.to_string()))
 }
 
 #[cfg(test)]

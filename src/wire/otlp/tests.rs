@@ -251,7 +251,200 @@ fn log_records_become_lines_as_loki_maps_them() {
     assert_eq!(second.metadata.value("detected_level"), "warn");
 }
 
+/// A protobuf body in which each `needle` is replaced by bytes of the same length that are not UTF-8.
+fn spoiled(mut body: Vec<u8>, needle: &str) -> Vec<u8> {
+    let at: Vec<usize> = (0..body.len()).filter(|at| body[*at..].starts_with(needle.as_bytes())).collect();
+    assert!(!at.is_empty(), "{needle} is not there");
+    at.iter().for_each(|at| body[*at..at + needle.len()].fill(0xe9));
+    body
+}
+
+#[test]
+fn text_that_is_not_utf8_costs_neither_the_request_nor_the_item() {
+    let replaced = "\u{fffd}".repeat(3);
+    let mut sent = span(&[7; 16], &[8; 8], vec![text("k", "BAD"), text("BAD", "v")]);
+    sent.name = "BAD".into();
+    sent.events = vec![trace::span::Event { name: "BAD".into(), ..Default::default() }];
+    let body = spoiled(traces_body(vec![sent, span(&[7; 16], &[9; 8], vec![])]), "BAD");
+    let spans = protobuf_traces(&body).unwrap().batch.spans;
+    assert_eq!((spans.len(), spans[0].name.as_str(), spans[0].events[0].name.as_str()), (2, &*replaced, &*replaced));
+    assert_eq!(
+        spans[0].attrs,
+        [("k".into(), AttrValue::Str(replaced.clone())), (replaced.clone(), AttrValue::Str("v".into()))]
+    );
+
+    let record =
+        logs::LogRecord { body: value(Value::StringValue("BAD".into())), time_unix_nano: 1, ..Default::default() };
+    let decoded = decode_logs(&spoiled(logs_body(vec![record]), "BAD"), Format::Protobuf, &DEFAULT).unwrap();
+    assert_eq!(decoded.batch.streams[0].entries[0].line, replaced);
+
+    let mut point = number(1.0, 0);
+    point.attributes = vec![text("a", "BAD")];
+    let body = spoiled(metrics_body(vec![("load", "", sum(2, true, vec![point]))]), "BAD");
+    let decoded = decode_metrics(&body, Format::Protobuf, &DEFAULT).unwrap();
+    assert_eq!(decoded.batch.batch.series[0].labels.value("a"), replaced);
+}
+
+#[test]
+fn a_mended_body_has_the_allowance_of_the_sent_one() {
+    let name = "BAD".repeat(1 << 20);
+    let mut sent = span(&[7; 16], &[8; 8], vec![]);
+    sent.name = name;
+    let options = Options { decoded_bytes_max: 12 << 20, ..DEFAULT };
+    let error = decode_traces(&spoiled(traces_body(vec![sent]), "BAD"), Format::Protobuf, &options).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::TooLarge);
+}
+
+#[test]
+fn json_with_lone_surrogates_or_other_bytes_is_taken() {
+    let span = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"0102030405060708090a0b0c0d0e0f10",
+        "spanId":"0102030405060708","name":"cut \ud83d@"}]}]}]}"#;
+    let mut body = span.as_bytes().to_vec();
+    *body.iter_mut().find(|byte| **byte == b'@').unwrap() = 0xe9;
+    let decoded = decode_traces(&body, Format::Json, &DEFAULT).unwrap();
+    assert_eq!(decoded.batch.spans[0].name, "cut \u{fffd}\u{fffd}");
+    let broken = span.replace("}]}]}", "");
+    assert_eq!(decode_traces(broken.as_bytes(), Format::Json, &DEFAULT).unwrap_err().class(), ErrorClass::BadData);
+}
+
+#[test]
+fn json_keys_in_snake_case_are_taken() {
+    let camel = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","severityText":"WARN",
+        "body":{"stringValue":"x"},"attributes":[{"key":"a_b","value":{"intValue":"7"}}]}]}]}]}"#;
+    let mut snake = camel.to_owned();
+    for (from, to) in [
+        ("resourceLogs", "resource_logs"),
+        ("scopeLogs", "scope_logs"),
+        ("logRecords", "log_records"),
+        ("timeUnixNano", "time_unix_nano"),
+        ("severityText", "severity_text"),
+        ("stringValue", "string_value"),
+        ("intValue", "int_value"),
+    ] {
+        snake = snake.replace(from, to);
+    }
+    let entry =
+        |body: &str| decode_logs(body.as_bytes(), Format::Json, &DEFAULT).unwrap().batch.streams[0].entries[0].clone();
+    assert_eq!(entry(&snake), entry(camel));
+    assert_eq!(entry(&snake).line, "x");
+}
+
+#[test]
+fn a_json_list_of_numbers_that_grows_in_protobuf_is_too_large() {
+    let zeros = vec!["0"; 1_000_000].join(",");
+    let body = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"x","histogram":{{"dataPoints":[{{"bucketCounts":[{zeros}]}}]}}}}]}}]}}]}}"#
+    );
+    assert_eq!(decode_metrics(body.as_bytes(), Format::Json, &DEFAULT).unwrap_err().class(), ErrorClass::TooLarge);
+}
+
+#[test]
+fn what_prost_builds_beside_what_is_used_is_metered() {
+    use crate::wire::protobuf::put_message;
+    // References to entities, and keys in them, of two bytes each.
+    for (references, keys) in [(2_000_000, 0), (1, 4_000_000)] {
+        let mut body = Vec::new();
+        put_message(&mut body, 1, |out| {
+            put_message(out, 1, |out| {
+                (0..references).for_each(|_| put_message(out, 3, |out| out.extend([0x1a, 0x00].repeat(keys))));
+            });
+        });
+        assert_eq!(protobuf_traces(&body).unwrap_err().class(), ErrorClass::TooLarge, "{references} {keys}");
+    }
+    // Numbers of a list that is not packed.
+    let mut body = Vec::new();
+    let point = |out: &mut Vec<u8>| put_message(out, 8, |out| out.extend([0x10, 0x01].repeat(8_000_000)));
+    let histogram = |out: &mut Vec<u8>| put_message(out, 10, |out| put_message(out, 1, point));
+    put_message(&mut body, 1, |out| put_message(out, 2, |out| put_message(out, 2, histogram)));
+    assert_eq!(decode_metrics(&body, Format::Protobuf, &DEFAULT).unwrap_err().class(), ErrorClass::TooLarge);
+}
+
+#[test]
+fn text_made_of_a_list_is_metered_before_it_is_made() {
+    // A control character is six bytes of JSON.
+    let list = Value::ArrayValue(ArrayValue {
+        values: vec![AnyValue { value: Some(Value::StringValue("\u{1}".repeat(1 << 20))) }],
+    });
+    let options = Options { decoded_bytes_max: 5 << 20, ..DEFAULT };
+    let record = logs::LogRecord { body: value(list.clone()), ..Default::default() };
+    let attributes = logs::LogRecord { attributes: vec![attribute("a", list)], ..Default::default() };
+    for record in [record, attributes] {
+        let error = decode_logs(&logs_body(vec![record]), Format::Protobuf, &options).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::TooLarge);
+    }
+}
+
+#[test]
+fn a_record_without_any_time_asks_for_that_of_its_arrival() {
+    let decoded = decode_logs(&logs_body(vec![logs::LogRecord::default()]), Format::Protobuf, &DEFAULT).unwrap();
+    assert_eq!(decoded.batch.streams[0].entries[0].t, crate::model::log::ARRIVAL);
+}
+
+#[test]
+fn fields_of_a_record_win_over_attributes_and_ids_that_are_none_are_left_out() {
+    let own = vec![text("trace_id", "other"), text("severity_text", "mine"), text("span_id", "kept")];
+    let mut record = logs::LogRecord { severity_text: "WARN".into(), attributes: own, ..Default::default() };
+    record.trace_id = vec![0xab; 16];
+    record.span_id = vec![0; 8];
+    let zero = logs::LogRecord { trace_id: vec![0; 16], span_id: vec![1; 3], ..Default::default() };
+    let decoded = decode_logs(&logs_body(vec![record, zero]), Format::Protobuf, &DEFAULT).unwrap();
+    let entries = &decoded.batch.streams[0].entries;
+    let of = |at: usize, name: &str| entries[at].metadata.value(name).to_owned();
+    assert_eq!(
+        (of(0, "trace_id"), of(0, "severity_text"), of(0, "span_id")),
+        ("ab".repeat(16), "WARN".into(), "kept".into())
+    );
+    assert_eq!((of(1, "trace_id"), of(1, "span_id")), (String::new(), String::new()));
+    let json = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"no hex"}]}]}]}"#;
+    let decoded = decode_logs(json.as_bytes(), Format::Json, &DEFAULT).unwrap();
+    assert_eq!(decoded.batch.streams[0].entries[0].metadata.value("trace_id"), "");
+}
+
+#[test]
+fn attributes_named_like_our_own_labels_do_not_cost_the_point() {
+    let attributes = vec![text("le", "x"), text("quantile", "y"), text("__name__", "z"), text("a", "b")];
+    let point = metrics::HistogramDataPoint {
+        count: 1,
+        bucket_counts: vec![1],
+        attributes: attributes.clone(),
+        ..Default::default()
+    };
+    let histogram =
+        metrics::metric::Data::Histogram(metrics::Histogram { data_points: vec![point], aggregation_temporality: 2 });
+    let quantile_values = vec![metrics::summary_data_point::ValueAtQuantile { quantile: 0.5, value: 4.0 }];
+    let point = metrics::SummaryDataPoint { attributes: attributes.clone(), quantile_values, ..Default::default() };
+    let summary = metrics::metric::Data::Summary(metrics::Summary { data_points: vec![point] });
+    let gauge = metrics::metric::Data::Gauge(metrics::Gauge {
+        data_points: vec![metrics::NumberDataPoint { attributes, ..number(1.0, 0) }],
+    });
+    let decoded = metrics_of(vec![("h", "", histogram), ("s", "", summary), ("g", "", gauge)]);
+    assert!(decoded.rejected.is_empty());
+    let expected = [
+        r#"{__name__="h_bucket", a="b", le="+Inf", quantile="y"} 1"#,
+        r#"{__name__="h_count", a="b", le="x", quantile="y"} 1"#,
+        r#"{__name__="s", a="b", le="x", quantile="0.5"} 4"#,
+        r#"{__name__="s_sum", a="b", le="x", quantile="y"} 0"#,
+        r#"{__name__="s_count", a="b", le="x", quantile="y"} 0"#,
+        r#"{__name__="g", a="b", le="x", quantile="y"} 1"#,
+        r#"{__name__="target_info", host_name="h"} 1"#,
+    ];
+    assert_eq!(shown(&decoded), expected);
+}
+
+#[test]
+fn a_name_or_unit_of_megabytes_refuses_its_metric_only() {
+    let long = "a.".repeat(1 << 20);
+    let data = || sum(2, true, vec![number(3.0, 0)]);
+    let decoded = metrics_of(vec![(&long, "", data()), ("a", &long, data()), ("good", "", data())]);
+    assert_eq!(shown(&decoded)[0], r#"{__name__="good_total", a_b="1"} 3"#);
+    assert_eq!(decoded.rejected.count(), 2);
+}
+
 fn metrics_of(data: Vec<(&str, &str, metrics::metric::Data)>) -> Decoded<MetricsWithDeltas> {
+    decode_metrics(&metrics_body(data), Format::Protobuf, &DEFAULT).unwrap()
+}
+
+fn metrics_body(data: Vec<(&str, &str, metrics::metric::Data)>) -> Vec<u8> {
     let of = |(name, unit, data): (&str, &str, metrics::metric::Data)| metrics::Metric {
         name: name.into(),
         unit: unit.into(),
@@ -263,8 +456,7 @@ fn metrics_of(data: Vec<(&str, &str, metrics::metric::Data)>) -> Decoded<Metrics
     let scope_metrics = vec![metrics::ScopeMetrics { metrics, ..metrics::ScopeMetrics::default() }];
     let resource_metrics =
         vec![metrics::ResourceMetrics { resource: shop(), scope_metrics, ..metrics::ResourceMetrics::default() }];
-    let body = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
-    decode_metrics(&body, Format::Protobuf, &DEFAULT).unwrap()
+    ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
 }
 
 fn shown(decoded: &Decoded<MetricsWithDeltas>) -> Vec<String> {

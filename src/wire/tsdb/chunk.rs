@@ -8,6 +8,7 @@ use super::{Bytes, checked, malformed};
 use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
 use crate::model::sample::{HistogramSample, Sample, is_stale};
 use crate::wire::error::WireError;
+use crate::wire::prometheus_histogram::{SCHEMA_SENT_MAX, coarsen};
 
 /// Longest chunk that is read, in bytes. Prometheus writes about 1 KiB.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -208,7 +209,9 @@ fn layout(bits: &mut Bits<'_>) -> Result<Layout, WireError> {
         255 => bits.float()?,
         power => 2f64.powi(i32::from(power) - 244),
     };
-    let schema = i32::try_from(bits.varbit_int()?).ok().filter(|own| matches!(own, -53 | -4..=8));
+    let schema = i32::try_from(bits.varbit_int()?)
+        .ok()
+        .filter(|own| matches!(*own, CUSTOM_BUCKETS_SCHEMA | -4..=SCHEMA_SENT_MAX));
     let schema = schema.ok_or_else(|| malformed("a histogram has an unknown schema"))?;
     let (positive, negative) = (spans(bits)?, spans(bits)?);
     let bounds = if schema == CUSTOM_BUCKETS_SCHEMA { bounds(bits)? } else { Vec::new() };
@@ -305,6 +308,8 @@ fn histograms<C: Counts>(count: u16, mut bits: Bits<'_>, visit: &mut dyn FnMut(P
                 custom_bounds: layout.bounds.clone(),
             }
         };
+        let mut histogram = histogram;
+        coarsen(&mut histogram).map_err(|refusal| malformed(refusal.text))?;
         visit(Point::Histogram(HistogramSample { t, start: 0, histogram: Arc::new(histogram) }));
     }
     Ok(())

@@ -14,8 +14,8 @@ use super::error::{WireError, cut};
 use super::json_text;
 use super::label_check::Refusal;
 use super::limits::Options;
-use super::loki::{Building, Pair};
 use super::loki_labels;
+use super::loki_streams::{Building, Pair};
 use crate::model::batch::LogsBatch;
 use crate::model::log::{ARRIVAL, LogEntry};
 
@@ -228,6 +228,9 @@ seed!(Entry, deserialize_any, ());
 
 impl Entry<'_, '_> {
     fn add<E: Error>(self, t: i64, line: String, metadata: &[(String, String)]) -> Result<(), E> {
+        if self.state.building.refuses_pairs(metadata.len()) {
+            return Ok(());
+        }
         let metadata: Vec<Pair<'_>> = metadata.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let building = &mut self.state.building;
         let metered = building.meter.take(line.len());

@@ -31,6 +31,9 @@ pub fn clean_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
+/// Pairs after which a text is not read on: a pair of five bytes is one of forty in memory.
+const PAIRS_MAX: usize = 10_000;
+
 /// Parses a label set.
 pub(super) fn parse(text: &str) -> Result<Vec<Pair<'_>>, Refusal> {
     let mut parser = Parser { text, rest: text };
@@ -42,6 +45,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair<'_>>, Refusal> {
             if parser.eat('}') {
                 break;
             }
+        }
+        if pairs.len() == PAIRS_MAX {
+            return Err(Refusal::new("too_many_labels", format!("a stream has over {PAIRS_MAX} labels")));
         }
         pairs.push(parser.pair()?);
     }
@@ -194,6 +200,12 @@ mod tests {
             let refusal = parsed(text).unwrap_err();
             assert!(refusal.text.contains("column"), "{text}: {}", refusal.text);
         }
+    }
+
+    #[test]
+    fn a_text_of_labels_without_end_is_not_read_to_its_end() {
+        let text = format!("{{{}", "a=\"\",".repeat(PAIRS_MAX + 1));
+        assert_eq!(parsed(&text).unwrap_err().reason, "too_many_labels");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::base::error::{Classify, ErrorClass};
+use crate::model::batch::LogsBatch;
+use crate::wire::Decoded;
 use crate::wire::limits::DEFAULT;
 use crate::wire::protobuf::{put_bytes, put_message, put_uint};
 

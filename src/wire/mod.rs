@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod compress;
+mod decoded;
 pub mod decompress;
 pub mod error;
 pub mod exposition;
@@ -14,6 +15,8 @@ pub mod limits;
 pub mod loki;
 mod loki_json;
 pub mod loki_labels;
+mod loki_protobuf;
+mod loki_streams;
 pub mod openmetrics;
 pub mod otlp;
 pub mod otlp_trace_out;
@@ -22,19 +25,12 @@ pub mod prometheus_chunk;
 mod prometheus_histogram;
 pub mod prometheus_out;
 mod prometheus_raw;
+mod prometheus_series;
+mod prometheus_v1;
 mod prometheus_v2;
 pub mod protobuf;
 pub mod remote_read;
 pub mod tempo;
 pub mod tsdb;
 
-use crate::model::batch::Rejections;
-
-/// What a decoder made of one body: the good items, and the refused ones counted.
-#[derive(Clone, Debug, Default)]
-pub struct Decoded<B> {
-    /// The good items.
-    pub batch: B,
-    /// The refused ones.
-    pub rejected: Rejections,
-}
+pub use self::decoded::Decoded;

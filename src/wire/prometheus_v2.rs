@@ -11,7 +11,7 @@ use super::Decoded;
 use super::error::WireError;
 use super::label_check::{RawPair, Refusal, named, raw_labels};
 use super::limits::{Meter, Options};
-use super::prometheus::{Building, kind};
+use super::prometheus_series::{Building, kind};
 use super::protobuf::{Reader, Value};
 use crate::model::batch::{MetricMetadata, MetricsBatch, SeriesBatch};
 use crate::model::exemplar::Exemplar;

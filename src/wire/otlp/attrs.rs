@@ -156,9 +156,12 @@ fn flatten(
 }
 
 /// Flattens attributes to pairs of strings.
-pub(super) fn flattened(attributes: &[KeyValue], meter: &mut Meter) -> Result<Vec<(String, String)>, WireError> {
+pub(super) fn flattened<'a>(
+    attributes: impl IntoIterator<Item = &'a KeyValue>,
+    meter: &mut Meter,
+) -> Result<Vec<(String, String)>, WireError> {
     let mut pairs = Vec::new();
-    attributes.iter().try_for_each(|attribute| flatten("", attribute, &mut pairs, meter))?;
+    attributes.into_iter().try_for_each(|attribute| flatten("", attribute, &mut pairs, meter))?;
     Ok(pairs)
 }
 

@@ -13,8 +13,8 @@ use crate::model::log::{ARRIVAL, LogEntry};
 use crate::wire::Decoded;
 use crate::wire::error::WireError;
 use crate::wire::limits::{Meter, Options};
-use crate::wire::loki::{Building, Pair};
 use crate::wire::loki_labels::clean_name;
+use crate::wire::loki_streams::{Building, Pair};
 
 /// Resource attributes that become labels; Loki's defaults.
 const LABELS: &[&str] = &[

@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as NumberValue;
 
-use super::attrs::{flattened, id, time, to_text};
+use super::attrs::{flattened, id, text_bytes, time, to_text};
 use super::exponential;
 use super::names::{self, Suffix, label_pairs, metric_name};
 use crate::model::batch::{MetricMetadata, MetricsBatch, SeriesBatch};
@@ -48,7 +48,7 @@ pub(super) fn convert(
     let mut building = Building { options, meter, decoded, seen: HashSet::new(), target: Vec::new(), newest: None };
     for resource_metrics in request.resource_metrics {
         let attributes = resource_metrics.resource.map(|resource| resource.attributes).unwrap_or_default();
-        building.target = target_labels(&attributes);
+        building.target = target_labels(&attributes, &mut building.meter)?;
         building.newest = None;
         for metric in resource_metrics.scope_metrics.into_iter().flat_map(|scope| scope.metrics) {
             building.metric(metric)?;
@@ -58,25 +58,27 @@ pub(super) fn convert(
     Ok(building.decoded)
 }
 
-fn text_of(attributes: &[KeyValue], name: &str) -> Option<String> {
-    let attribute = attributes.iter().find(|attribute| attribute.key == name)?;
-    attribute.value.as_ref().map(to_text).filter(|text| !text.is_empty())
+fn text_of(attributes: &[KeyValue], name: &str, meter: &mut Meter) -> Result<Option<String>, WireError> {
+    let attribute = attributes.iter().find(|attribute| attribute.key == name);
+    let Some(value) = attribute.and_then(|attribute| attribute.value.as_ref()) else { return Ok(None) };
+    meter.take(text_bytes(value))?;
+    Ok(Some(to_text(value)).filter(|text| !text.is_empty()))
 }
 
 /// `job` and `instance` of a resource.
-fn target_labels(attributes: &[KeyValue]) -> Pairs {
+fn target_labels(attributes: &[KeyValue], meter: &mut Meter) -> Result<Pairs, WireError> {
     let mut pairs = Pairs::new();
-    if let Some(name) = text_of(attributes, "service.name") {
-        let job = match text_of(attributes, "service.namespace") {
+    if let Some(name) = text_of(attributes, "service.name", meter)? {
+        let job = match text_of(attributes, "service.namespace", meter)? {
             Some(namespace) => format!("{namespace}/{name}"),
             None => name,
         };
         pairs.push(("job".to_owned(), job));
     }
-    if let Some(instance) = text_of(attributes, "service.instance.id") {
+    if let Some(instance) = text_of(attributes, "service.instance.id", meter)? {
         pairs.push(("instance".to_owned(), instance));
     }
-    pairs
+    Ok(pairs)
 }
 
 /// One metric's name, and what its points are.
@@ -233,7 +235,7 @@ impl Building<'_> {
     }
 
     /// Label pairs of attributes, those of the target and what would be a name left out.
-    fn pairs(&mut self, attributes: &[KeyValue]) -> Result<Pairs, Stop> {
+    fn pairs<'a>(&mut self, attributes: impl IntoIterator<Item = &'a KeyValue>) -> Result<Pairs, Stop> {
         let pairs = flattened(attributes, &mut self.meter)?;
         if pairs.len() > self.options.attributes_max {
             let text = format!("{} attributes, over the limit of {}", pairs.len(), self.options.attributes_max);
@@ -381,11 +383,11 @@ impl Building<'_> {
         const IDENTITY: [&str; 3] = ["service.name", "service.namespace", "service.instance.id"];
         let Some(newest) = self.newest.filter(|_| !self.target.is_empty()) else { return Ok(()) };
         let others = attributes.iter().filter(|attribute| !IDENTITY.contains(&attribute.key.as_str()));
-        let others: Vec<KeyValue> = others.cloned().collect();
-        if others.is_empty() {
+        let mut others = others.peekable();
+        if others.peek().is_none() {
             return Ok(());
         }
-        let added = self.pairs(&others).and_then(|pairs| {
+        let added = self.pairs(others).and_then(|pairs| {
             let point = Point { pairs, t: newest, start: 0, is_stale: false };
             self.sample(("target_info", false), &point, None, 1.0, Vec::new())
         });

@@ -6,6 +6,7 @@
 
 mod attrs;
 mod exponential;
+mod format;
 mod json;
 mod logs;
 mod metrics;
@@ -22,22 +23,13 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
+use self::format::FORMAT;
+pub use self::format::Format;
 pub use self::metrics::MetricsWithDeltas;
 use super::Decoded;
 use super::error::WireError;
 use super::limits::{Meter, Options};
 use crate::model::batch::{LogsBatch, TracesBatch};
-
-/// How a body is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Binary protobuf.
-    Protobuf,
-    /// JSON, as OTLP has it: ids in hex, keys in camel case.
-    Json,
-}
-
-const FORMAT: &str = "OTLP request";
 
 /// Decodes an `ExportTraceServiceRequest`.
 ///

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess
 use prost::Message;
 use serde_json::json;
 
-use super::Format;
+use super::format::Format;
 use crate::model::batch::Signal;
 use crate::wire::protobuf::{put_bytes, put_message, put_uint};
 

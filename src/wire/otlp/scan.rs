@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::format::FORMAT;
 use super::schema::{Kind, Message};
 use crate::wire::error::WireError;
 use crate::wire::limits::{Meter, Options};
@@ -31,7 +32,7 @@ fn walk(
 ) -> Result<(), WireError> {
     let Some(depth) = depth.checked_sub(1) else {
         let what = format!("attribute values are nested deeper than {}", options.depth_max);
-        return Err(WireError::malformed(super::FORMAT, what));
+        return Err(WireError::malformed(FORMAT, what));
     };
     meter.take(schema.cost)?;
     let mut reader = Reader::new(bytes);

@@ -1,6 +1,6 @@
 //! Bits from the front, the highest first, and the numbers that chunks write in them.
 
-use super::malformed;
+use super::bytes::malformed;
 use crate::wire::error::WireError;
 use crate::wire::protobuf::zigzag;
 

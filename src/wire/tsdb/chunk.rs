@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::bits::{Bits, Window};
-use super::{Bytes, checked, malformed};
+use super::bytes::{Bytes, checked, malformed};
 use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
 use crate::model::sample::{HistogramSample, Sample, is_stale};
 use crate::wire::error::WireError;

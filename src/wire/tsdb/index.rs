@@ -1,7 +1,7 @@
 //! The index of a block: a table of contents at the end, the strings, and the series with the places
 //! of their chunks. Postings are not needed: whoever imports reads all series in order.
 
-use super::{Bytes, checked, malformed};
+use super::bytes::{Bytes, checked, malformed};
 use crate::wire::error::{WireError, cut};
 
 /// Bytes of the table of contents, at the end of the file.

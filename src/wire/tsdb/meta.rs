@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::{Bytes, malformed};
+use super::bytes::{Bytes, checked, malformed};
 use crate::wire::error::WireError;
 
 /// Most bytes of meta.json or tombstones that are read.
@@ -69,7 +69,7 @@ pub fn tombstones(bytes: &[u8]) -> Result<Tombstones, WireError> {
     if magic != TOMBSTONES_MAGIC || version != 1 {
         return Err(malformed(format!("the tombstones begin with {magic:08x}, version {version}")));
     }
-    let body = super::checked(reader.0, "the tombstones")?;
+    let body = checked(reader.0, "the tombstones")?;
     let mut reader = Bytes(body);
     let mut all = Tombstones::new();
     while !reader.0.is_empty() {

@@ -15,8 +15,7 @@ use trilith::model::labels::Labels;
 use trilith::model::matcher::{MatchOp, Matcher};
 use trilith::model::sample::Sample;
 use trilith::model::time::RangeMs;
-use trilith::store::catalog::Catalog;
-use trilith::store::env::{Env, Gate, Progress};
+use trilith::store::env::Env;
 use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::series_set;
 use trilith::store::{AppendMetrics, SelectMetrics};
@@ -76,18 +75,8 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 }
 
 fn open(dir: &std::path::Path) -> MetricsStore {
-    let counters = Counters::default();
-    let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
-    let env = Env {
-        dir: dir.to_owned(),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(SystemClock),
-        counters,
-        catalog: Arc::new(catalog),
-        catalog_is_new,
-        gate: Arc::new(Gate::default()),
-        progress: Arc::new(Progress::default()),
-    };
+    let env = Env::open(dir, Arc::new(RealDisk), Arc::new(SystemClock), Counters::default(), Arc::default())
+        .expect("a catalog");
     MetricsStore::open(&env, Options::default()).unwrap()
 }
 

@@ -15,8 +15,7 @@ use trilith::model::batch::{LogsBatch, StreamBatch};
 use trilith::model::labels::Labels;
 use trilith::model::log::LogEntry;
 use trilith::model::time::RangeNs;
-use trilith::store::catalog::Catalog;
-use trilith::store::env::{Env, Gate, Progress};
+use trilith::store::env::Env;
 use trilith::store::logs::{LogsStore, Options};
 use trilith::store::{AppendLogs as _, LineHints, LogColumns, SelectLogs as _};
 
@@ -119,18 +118,8 @@ fn main() {
     let mut say = |text: String| drop(writeln!(out, "{text}"));
     let (batches, raw) = batches(lines);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let counters = Counters::default();
-    let (catalog, catalog_is_new) = Catalog::open(&folder.path().join("catalog"), &counters).expect("a catalog");
-    let env = Env {
-        dir: folder.path().to_owned(),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(SystemClock),
-        counters,
-        catalog: Arc::new(catalog),
-        catalog_is_new,
-        gate: Arc::new(Gate::default()),
-        progress: Arc::new(Progress::default()),
-    };
+    let env = Env::open(folder.path(), Arc::new(RealDisk), Arc::new(SystemClock), Counters::default(), Arc::default())
+        .expect("a catalog");
     let store = LogsStore::open(&env, Options::default()).expect("a store");
     let mut before = cpu();
     let mut step = |what: &str| {

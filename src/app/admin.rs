@@ -8,6 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json};
 
 use crate::base::disk::{Disk as _, RealDisk};
+use crate::store::conditions::Condition;
 
 use super::config::{Config, Extra};
 use super::listener::ListenerKind;
@@ -37,7 +38,7 @@ const PAGES: &[Page] = &[
     Page {
         methods: "GET",
         path: "/-/ready",
-        summary: "200 when requests are answered, else 503 and the reason",
+        summary: "200 when requests are answered, with what is wrong with the store, else 503 and the reason",
         everywhere: true,
         route: || get(ready),
     },
@@ -99,14 +100,30 @@ async fn healthy() -> Response<Body> {
 
 async fn ready(State(state): State<ServerState>) -> Response<Body> {
     match state.readiness.phase().reason() {
-        None => reply::text(StatusCode::OK, "ready\n"),
+        None => reply::text(StatusCode::OK, ready_text(&conditions(&state))),
         Some(reason) => reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
+}
+
+/// What is wrong with the store, though it answers.
+fn conditions(state: &ServerState) -> Vec<Condition> {
+    state.services.get().map(|services| services.store.conditions()).unwrap_or_default()
+}
+
+fn ready_text(conditions: &[Condition]) -> String {
+    conditions.iter().fold("ready\n".to_owned(), |text, own| {
+        let signal = own.signal.map(|signal| format!(" ({})", signal.name())).unwrap_or_default();
+        format!("{text}{}{signal}: {}\n", own.name, own.text)
+    })
 }
 
 async fn show_metrics(State(state): State<ServerState>) -> Response<Body> {
     metrics::refresh(&state);
     reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", state.counters.expose())
+}
+
+fn condition_json(own: &Condition) -> Value {
+    json!({"name": own.name, "signal": own.signal.map(|signal| signal.name()), "text": own.text})
 }
 
 async fn status(State(state): State<ServerState>) -> Response<Body> {
@@ -122,6 +139,7 @@ async fn status(State(state): State<ServerState>) -> Response<Body> {
         "version": env!("CARGO_PKG_VERSION"),
         "ready": state.readiness.phase().reason().is_none(),
         "reason": state.readiness.phase().reason(),
+        "conditions": conditions(&state).iter().map(condition_json).collect::<Vec<_>>(),
         "uptime_seconds": state.started.elapsed().as_secs(),
         "listeners": std::iter::once(main).chain(listeners).collect::<serde_json::Map<_, _>>(),
         "retention": {

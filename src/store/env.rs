@@ -1,11 +1,12 @@
 //! What the stores of all signals share: disk, clock, counters, catalog, and the gate that says
 //! whether data is taken at all.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::catalog::Catalog;
+use super::conditions::Conditions;
 use super::error::StoreError;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
@@ -33,8 +34,38 @@ pub struct Env {
     pub catalog_is_new: bool,
     /// Whether data is taken.
     pub gate: Arc<Gate>,
+    /// What is wrong just now.
+    pub conditions: Arc<Conditions>,
     /// How far the start has come.
     pub progress: Arc<Progress>,
+}
+
+impl Env {
+    /// Opens the catalog in `dir`, and begins with everything else as it is when nothing has happened.
+    ///
+    /// # Errors
+    /// [`StoreError`] as of [`Catalog::open`].
+    pub fn open(
+        dir: &Path,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        counters: Counters,
+        progress: Arc<Progress>,
+    ) -> Result<Self, StoreError> {
+        let conditions = Arc::new(Conditions::new(&counters));
+        let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            disk,
+            clock,
+            counters,
+            catalog: Arc::new(catalog),
+            catalog_is_new,
+            gate: Arc::new(Gate::default()),
+            conditions,
+            progress,
+        })
+    }
 }
 
 /// How far replay has come, in bytes of log.

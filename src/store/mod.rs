@@ -10,6 +10,7 @@ pub mod waist;
 
 pub mod catalog;
 pub mod codec;
+pub mod conditions;
 pub mod env;
 pub mod kv;
 pub mod lane;

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::catalog::{self, Catalog};
-use super::env::{Env, Gate, Progress};
+use super::catalog;
+use super::conditions::{Condition, DISK_FULL};
+use super::env::{Env, Progress};
 use super::error::StoreError;
 use super::lane::{LaneOptions, Maintain, Pace, expect_replay};
 use super::logs::{self, LogsStore};
@@ -150,17 +151,7 @@ impl Store {
     /// [`OpenError`].
     pub fn open(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
         migrate::migrate(&options.dir)?;
-        let (catalog, catalog_is_new) = Catalog::open(&options.dir.join("catalog"), &options.counters)?;
-        let env = Env {
-            dir: options.dir,
-            disk: options.disk,
-            clock: options.clock,
-            counters: options.counters,
-            catalog: Arc::new(catalog),
-            catalog_is_new,
-            gate: Arc::new(Gate::default()),
-            progress: options.progress,
-        };
+        let env = Env::open(&options.dir, options.disk, options.clock, options.counters, options.progress)?;
         env.gate.look(&env).map_err(|source| StoreError::Io { action: "look at", path: env.dir.clone(), source })?;
         expect_replay(&env)?;
         let head_bytes = usize::try_from(options.memory_max / HEAD_SHARE).unwrap_or(usize::MAX);
@@ -273,6 +264,12 @@ impl Store {
         if let Err(error) = self.env.gate.look(&self.env) {
             tracing::error!(%error, "cannot see how much room the disk has");
         }
+        let full = self.env.gate.check().err().filter(|error| matches!(error, StoreError::DiskFull { .. }));
+        self.env.conditions.put(
+            DISK_FULL,
+            None,
+            full.map(|error| format!("{error}; free some, or lower --disk-limit")),
+        );
         let log_bytes_max = self.log_bytes_max();
         for lane in self.lanes() {
             if let Err(error) = lane.flush_if_due(log_bytes_max) {
@@ -373,6 +370,11 @@ impl Store {
     /// How long data is kept.
     pub fn retention(&self) -> Retention {
         *self.retention.lock()
+    }
+
+    /// What is wrong just now, in words that say what to do.
+    pub fn conditions(&self) -> Vec<Condition> {
+        self.env.conditions.all()
     }
 
     /// Whether data is taken now.

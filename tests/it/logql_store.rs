@@ -16,8 +16,7 @@ use trilith::model::time::RangeNs;
 use trilith::query::logql::{Direction, Expr, LogQuery, MetricQuery, log_query, metric_query, parse};
 use trilith::store::AppendLogs;
 use trilith::store::SelectLogs;
-use trilith::store::catalog::Catalog;
-use trilith::store::env::{Env, Gate, Progress};
+use trilith::store::env::Env;
 use trilith::store::logs::{LogsStore, Options};
 
 const SECOND: i64 = 1_000_000_000;
@@ -25,18 +24,9 @@ const NOW: i64 = 1_760_000_000 * SECOND;
 const LINES: i64 = 3_000;
 
 fn open(dir: &Path) -> LogsStore {
-    let counters = Counters::default();
-    let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
-    let env = Env {
-        dir: dir.to_owned(),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(ManualClock::at_ns(NOW)),
-        counters,
-        catalog: Arc::new(catalog),
-        catalog_is_new,
-        gate: Arc::new(Gate::default()),
-        progress: Arc::new(Progress::default()),
-    };
+    let env =
+        Env::open(dir, Arc::new(RealDisk), Arc::new(ManualClock::at_ns(NOW)), Counters::default(), Arc::default())
+            .unwrap();
     LogsStore::open(&env, Options { text_bytes_min: 0, ..Options::default() }).unwrap()
 }
 

@@ -16,8 +16,7 @@ use trilith::model::labels::Labels;
 use trilith::model::matcher::{MatchOp, Matcher, all_match};
 use trilith::model::sample::{Columns, HistogramSample, Sample};
 use trilith::model::time::RangeMs;
-use trilith::store::catalog::Catalog;
-use trilith::store::env::{Env, Gate, Progress};
+use trilith::store::env::{Env, Gate};
 use trilith::store::lane::Pace;
 use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::series_set;
@@ -28,18 +27,14 @@ pub(super) const NOW_MS: i64 = 1_760_000_000_000;
 pub(super) const DAY_MS: i64 = 86_400_000;
 
 pub(super) fn env(dir: &Path) -> Env {
-    let counters = Counters::default();
-    let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
-    Env {
-        dir: dir.to_owned(),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(ManualClock::at_ns(NOW_MS * 1_000_000)),
-        counters,
-        catalog: Arc::new(catalog),
-        catalog_is_new,
-        gate: Arc::new(Gate::default()),
-        progress: Arc::new(Progress::default()),
-    }
+    Env::open(
+        dir,
+        Arc::new(RealDisk),
+        Arc::new(ManualClock::at_ns(NOW_MS * 1_000_000)),
+        Counters::default(),
+        Arc::default(),
+    )
+    .unwrap()
 }
 
 pub(super) fn open(dir: &Path) -> MetricsStore {

@@ -24,8 +24,7 @@ use trilith::model::span::{
 use trilith::query::traceql::metric::{Grid, metric};
 use trilith::query::traceql::parse;
 use trilith::query::traceql::search::{SearchRequest, search};
-use trilith::store::catalog::Catalog;
-use trilith::store::env::{Env, Gate, Progress};
+use trilith::store::env::Env;
 use trilith::store::traces::{Options, TracesStore};
 use trilith::store::{AppendTraces, SelectTraces};
 
@@ -173,18 +172,14 @@ fn series(store: &dyn SelectTraces, range: &str, step: &str, query: &str) -> Res
 
 /// The store of the server with these blocks, each but the last one flushed.
 fn real_store(dir: &Path, blocks: &VecTraces) -> TracesStore {
-    let counters = Counters::default();
-    let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
-    let env = Env {
-        dir: dir.to_owned(),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(ManualClock::at_ns(60_000_000_000)),
-        counters,
-        catalog: Arc::new(catalog),
-        catalog_is_new,
-        gate: Arc::new(Gate::default()),
-        progress: Arc::new(Progress::default()),
-    };
+    let env = Env::open(
+        dir,
+        Arc::new(RealDisk),
+        Arc::new(ManualClock::at_ns(60_000_000_000)),
+        Counters::default(),
+        Arc::default(),
+    )
+    .unwrap();
     let store = TracesStore::open(&env, Options::default()).unwrap();
     for (at, spans) in blocks.0.iter().enumerate() {
         if at > 0 {

@@ -14,25 +14,19 @@ use crate::model::labels::Labels;
 use crate::model::log::LogEntry;
 use crate::model::matcher::{MatchOp, Matcher};
 use crate::model::time::RangeNs;
-use crate::store::catalog::Catalog;
-use crate::store::env::{Gate, Progress};
 use crate::store::waist::{LineHints, LogColumns, SelectLogs};
 
 const ALL: LogColumns = LogColumns { lines: true, metadata: true };
 
 fn open_with(dir: &Path, options: Options) -> LogsStore {
-    let counters = Counters::default();
-    let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
-    let env = Env {
-        dir: dir.to_owned(),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(ManualClock::at_ns(20_000 * kind::DAY_NS)),
-        counters,
-        catalog: Arc::new(catalog),
-        catalog_is_new,
-        gate: Arc::new(Gate::default()),
-        progress: Arc::new(Progress::default()),
-    };
+    let env = Env::open(
+        dir,
+        Arc::new(RealDisk),
+        Arc::new(ManualClock::at_ns(20_000 * kind::DAY_NS)),
+        Counters::default(),
+        Arc::default(),
+    )
+    .unwrap();
     LogsStore::open(&env, options).unwrap()
 }
 

@@ -17,8 +17,6 @@ use crate::model::span::{
     AttrValue, Attrs, Resource, Scope, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId,
 };
 use crate::model::time::RangeNs;
-use crate::store::catalog::Catalog;
-use crate::store::env::{Gate, Progress};
 use crate::store::lane::expect_replay;
 use crate::store::waist::SelectTraces;
 use crate::store::waist::SpanHint;
@@ -182,18 +180,7 @@ pub(super) fn open_with(dir: &Path, options: Options) -> TracesStore {
 }
 
 pub(super) fn env(dir: &Path) -> Env {
-    let counters = Counters::default();
-    let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters).unwrap();
-    Env {
-        dir: dir.to_owned(),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(ManualClock::at_ns(NOW)),
-        counters,
-        catalog: Arc::new(catalog),
-        catalog_is_new,
-        gate: Arc::new(Gate::default()),
-        progress: Arc::new(Progress::default()),
-    }
+    Env::open(dir, Arc::new(RealDisk), Arc::new(ManualClock::at_ns(NOW)), Counters::default(), Arc::default()).unwrap()
 }
 
 pub(super) fn append(store: &TracesStore, spans: &[Span]) -> Appended {

@@ -263,6 +263,7 @@ async fn wrong_parameters_are_refused_with_a_line_of_text() {
         "limit=0",
         "limit=x",
         "limit=-1",
+        "limit=1000000000",
         "spss=101",
         "spss=0",
         "start=1",

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
-use trilith::base::disk::sim::SimDisk;
 use trilith::base::disk::{Disk, RealDisk};
 use trilith::base::error::{Classify as _, ErrorClass};
 use trilith::base::limits::QueryBudget;
@@ -25,6 +23,8 @@ use trilith::store::wal::WalOptions;
 use trilith::store::{
     AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectTraces, StoreError,
 };
+
+use super::support::{ManualClock, SimDisk};
 
 pub(super) const NOW_MS: i64 = 1_800_000_000_000;
 /// Rows of each batch; batch `n` has rows `n * ROWS ..`.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use trilith::base::disk::sim::SimDisk;
 use trilith::base::disk::{Disk, RealDisk};
 use trilith::base::limits::QueryBudget;
 use trilith::model::batch::{MetricsBatch, SeriesBatch};
@@ -18,6 +17,7 @@ use trilith::store::stores::Store;
 use trilith::store::{Administer as _, AppendMetrics, StoreError};
 
 use super::power::{NOW_MS, open};
+use super::support::SimDisk;
 
 const ROWS: i64 = 10;
 /// A day that ends before retention does.

@@ -15,12 +15,12 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use trilith::api::{Context, jaeger, routes, tempo};
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::query::Engine;
 use trilith::store::memory::Nothing;
 use trilith::wire::tempo as wire;
 
+use super::support::ManualClock;
 use super::traceql::span;
 use super::vec_traces::VecTraces;
 

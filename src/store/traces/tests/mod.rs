@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::base::disk::RealDisk;
 use crate::base::limits::QueryBudget;
+use crate::base::support::ManualClock;
 use crate::model::span::{
     AttrValue, Attrs, Resource, Scope, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId,
 };

@@ -116,6 +116,7 @@ impl From<StoreError> for LogqlError {
             | StoreError::DiskFull { .. }
             | StoreError::MemoryFull
             | StoreError::NotReady(_)
+            | StoreError::NotOpen { .. }
             | StoreError::Damaged { .. } => Self::Store(error),
         }
     }

@@ -25,6 +25,10 @@ agents:
 crash rounds="500":
     CRASH_ROUNDS={{rounds}} cargo test --release --test it crash -- --nocapture
 
+# Random schedules of failing disks, full disks, deaths and power cuts (the usual test does 150)
+faults schedules="10000":
+    FAULT_SCHEDULES={{schedules}} cargo test --release --test it faults:: -- --nocapture
+
 # Everything that CI does
 ci:
     .ci/run

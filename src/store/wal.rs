@@ -22,7 +22,7 @@ use super::error::{StoreError, io_error};
 use crate::base::disk::{AppendFile, Disk};
 
 /// The folder of segments whose rows could not be written as parts.
-const ASIDE: &str = "aside";
+pub const ASIDE: &str = "aside";
 const FILE_MAGIC: [u8; 8] = *b"TRILWAL\x01";
 const MARKER: [u8; 4] = *b"\xF7TLW";
 const HEAD_BYTES: usize = 12;
@@ -99,6 +99,8 @@ pub struct Wal {
     synced: AtomicU64,
     /// The newest segment that a sync has failed on; 0 when none has, or all they held lies in parts.
     doubted: AtomicU64,
+    /// Segments up to this one are to go and may still be there; 0 when none.
+    leftover: AtomicU64,
 }
 
 fn segment_path(dir: &Path, seq: u64) -> PathBuf {
@@ -199,6 +201,7 @@ impl Wal {
             appended: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             doubted: AtomicU64::new(0),
+            leftover: AtomicU64::new(0),
         }
     }
 
@@ -310,8 +313,9 @@ impl Wal {
     /// [`StoreError::Io`].
     pub fn remove_upto(&self, seq: u64) -> Result<(), StoreError> {
         self.trust_upto(seq);
+        // What was removed before may not be for good.
+        let mut removed = self.leftover.fetch_max(seq, Ordering::AcqRel) > 0;
         let newest = self.newest();
-        let mut removed = false;
         for segment in segments(&*self.disk, &self.dir)?.into_iter().rev() {
             if segment.seq <= seq && segment.seq < newest {
                 let path = segment_path(&self.dir, segment.seq);
@@ -323,7 +327,20 @@ impl Wal {
         if removed {
             self.disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
         }
+        // Nothing else removes segments meanwhile.
+        let _ = self.leftover.fetch_update(Ordering::AcqRel, Ordering::Acquire, |own| (own <= seq).then_some(0));
         Ok(())
+    }
+
+    /// Removes what [`remove_upto`](Self::remove_upto) could not.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove_leftover(&self) -> Result<(), StoreError> {
+        match self.leftover.load(Ordering::Acquire) {
+            0 => Ok(()),
+            seq => self.remove_upto(seq),
+        }
     }
 
     /// Moves the segments up to and with `seq` to a folder of their own, where no replay finds them;

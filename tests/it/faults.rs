@@ -252,7 +252,7 @@ impl Schedule<'_> {
         }
     }
 
-    fn lane<'s>(store: &'s Store, signal: usize) -> &'s dyn Maintain {
+    fn lane(store: &Store, signal: usize) -> &dyn Maintain {
         [store.metrics.lane(), store.logs.lane(), store.traces.lane()][signal]
     }
 

@@ -27,6 +27,7 @@ mod metrics_damage;
 mod metrics_model;
 mod metrics_store;
 mod midway;
+mod passing;
 mod plugins;
 mod power;
 mod power_merge;

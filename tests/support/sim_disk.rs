@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use trilith::base::disk::{AppendFile, Disk, Entry, Metadata, ReadFile, RealDisk, Space};
 
@@ -31,6 +31,8 @@ struct State {
     /// Bytes that a failed sync has dropped.
     dropped: HashMap<PathBuf, Vec<(u64, u64)>>,
     faults: Faults,
+    /// Writes to a path that contains this come out wrong.
+    spoiled: Option<String>,
     changes: Vec<NameChange>,
     room: Option<u64>,
     steps_left: Option<u64>,
@@ -68,15 +70,46 @@ impl State {
     }
 }
 
+/// A write that waits.
+#[derive(Default)]
+struct Hold {
+    /// The path contains it, and so many writes there come before; none holds nothing.
+    next: Mutex<Option<(String, u64)>>,
+    waiting: Mutex<bool>,
+    turn: Condvar,
+}
+
+impl Hold {
+    /// Waits if this is the write to wait.
+    fn pass(&self, path: &Path) {
+        let mut next = self.next.lock();
+        match &mut *next {
+            Some((text, 0)) if path.to_string_lossy().contains(text.as_str()) => *next = None,
+            Some((text, left)) if path.to_string_lossy().contains(text.as_str()) => {
+                *left -= 1;
+                return;
+            }
+            _ => return,
+        }
+        drop(next);
+        let mut waiting = self.waiting.lock();
+        *waiting = true;
+        self.turn.notify_all();
+        while *waiting {
+            self.turn.wait(&mut waiting);
+        }
+    }
+}
+
 /// A disk that tests break.
 #[derive(Clone)]
-pub struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(Arc<Mutex<State>>, Arc<Hold>);
 
 impl SimDisk {
     /// A disk with endless room that never dies; `seed` decides what a power cut leaves.
     pub fn new(seed: u64) -> Self {
         let faults = Faults::new(seed);
-        Self(Arc::new(Mutex::new(State { random: seed | 1, faults, ..State::default() })))
+        Self(Arc::new(Mutex::new(State { random: seed | 1, faults, ..State::default() })), Arc::default())
     }
 
     /// Has a call fail.
@@ -87,6 +120,31 @@ impl SimDisk {
     /// From now on one call in `one_in` fails, by chance.
     pub fn fail_by_chance(&self, one_in: u64) {
         self.0.lock().faults.by_chance(one_in);
+    }
+
+    /// After `writes` more to a path that contains `text` the next one waits for
+    /// [`release`](Self::release).
+    pub fn hold_write(&self, text: &str, writes: u64) {
+        *self.1.next.lock() = Some((text.to_owned(), writes));
+    }
+
+    /// Returns when a write waits.
+    pub fn wait_held(&self) {
+        let mut waiting = self.1.waiting.lock();
+        while !*waiting {
+            self.1.turn.wait(&mut waiting);
+        }
+    }
+
+    /// Lets the write go on.
+    pub fn release(&self) {
+        *self.1.waiting.lock() = false;
+        self.1.turn.notify_all();
+    }
+
+    /// From now on what is written to a path that contains `text` comes out wrong.
+    pub fn spoil(&self, text: &str) {
+        self.0.lock().spoiled = Some(text.to_owned());
     }
 
     /// After so many more calls of any kind one fails, or all that follow.
@@ -109,7 +167,7 @@ impl SimDisk {
     pub fn heal(&self) {
         let mut state = self.0.lock();
         state.faults.heal();
-        (state.room, state.fills_in, state.steps_left) = (None, None, None);
+        (state.room, state.fills_in, state.steps_left, state.spoiled) = (None, None, None, None);
     }
 
     /// How many calls have failed by [`fail`](Self::fail) or by chance.
@@ -218,12 +276,17 @@ struct SimFile {
     path: PathBuf,
     real: Arc<dyn AppendFile>,
     state: Arc<Mutex<State>>,
+    hold: Arc<Hold>,
 }
 
 impl AppendFile for SimFile {
     fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.hold.pass(&self.path);
         let mut state = self.state.lock();
         state.step()?;
+        if state.spoiled.as_ref().is_some_and(|text| self.path.to_string_lossy().contains(text.as_str())) {
+            return self.real.write_all(&bytes.iter().map(|byte| byte ^ 0x55).collect::<Vec<_>>());
+        }
         if let Err(error) = state.faults.meet(Op::Write, &self.path) {
             // Some of it may have been written.
             let some = usize::try_from(state.faults.below(bytes.len() as u64)).unwrap_or(0);
@@ -305,7 +368,12 @@ impl Disk for SimDisk {
             state.changes.push(NameChange::Made(path.to_owned()));
             state.synced.insert(path.to_owned(), 0);
         }
-        Ok(Arc::new(SimFile { path: path.to_owned(), real: RealDisk.append(path)?, state: self.0.clone() }))
+        Ok(Arc::new(SimFile {
+            path: path.to_owned(),
+            real: RealDisk.append(path)?,
+            state: self.0.clone(),
+            hold: self.1.clone(),
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {

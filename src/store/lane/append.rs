@@ -53,6 +53,8 @@ pub struct Lane<K: Kind> {
     pub(super) flush_soon: AtomicBool,
     /// When a flush that has failed is tried again.
     pub(super) retry: Mutex<Retry>,
+    /// Whether the log of rows that could not be written lies in its folder.
+    pub(super) aside: AtomicBool,
     /// How many parts the last flush has begun.
     pub(super) slices_tried: AtomicU32,
     /// Files that count no more and could not be removed.
@@ -133,11 +135,13 @@ impl<K: Kind> Lane<K> {
             // Who died may have had a sync that failed, and the system tells nobody of it twice.
             flush_soon: AtomicBool::new(replayed),
             retry: Mutex::default(),
+            aside: AtomicBool::new(!aside.is_empty()),
             slices_tried: AtomicU32::new(0),
             strays: Mutex::new(opened.strays),
             damaged,
         };
         lane.reconcile_catalog();
+        lane.say();
         Ok(lane)
     }
 

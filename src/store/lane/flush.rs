@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::append::{Lane, wal_dir};
 use super::kind::Kind;
+use super::open::said;
 use crate::store::error::StoreError;
 use crate::store::part::{self, PartInfo, PartReader, PartWriter};
 use crate::store::wal;
@@ -17,16 +18,17 @@ impl<K: Kind> Lane<K> {
     pub(super) fn flush_heads(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock();
         let flushed = self.flush_all();
-        let mut retry = self.retry.lock();
         match &flushed {
-            Ok(()) => retry.succeeded(),
-            Err(_) => retry.failed(),
+            Ok(()) => self.retry.lock().succeeded(),
+            Err(error) => self.retry.lock().failed(said(error)),
         }
+        self.say();
         flushed
     }
 
     fn flush_all(&self) -> Result<(), StoreError> {
         self.remove_strays()?;
+        self.wal.remove_leftover()?;
         // What an earlier flush could not write comes first, so failing flushes freeze no more heads.
         self.write_frozen()?;
         self.freeze()?;
@@ -107,6 +109,7 @@ impl<K: Kind> Lane<K> {
     fn set_aside(&self, seq: u64, error: &StoreError) -> Result<(), StoreError> {
         let folder = self.wal.set_aside_upto(seq)?;
         self.state.write().frozen.remove(0);
+        self.aside.store(true, Ordering::Relaxed);
         let signal = K::SIGNAL.name();
         tracing::error!(
             %error,

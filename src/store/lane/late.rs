@@ -6,12 +6,15 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::append::{Lane, View};
+use super::append::{Lane, View, wal_dir};
 use super::kind::Kind;
 use super::open::{Unopened, remove, said};
+use crate::store::conditions::{FLUSH_FAILED, HEAD_SET_ASIDE, PART_NOT_OPEN, SYNC_FAILED};
 use crate::store::error::StoreError;
 use crate::store::part::PartReader;
+use crate::store::wal;
 
 impl<K: Kind> Lane<K> {
     /// What a query reads: all there is, or an error.
@@ -91,6 +94,29 @@ impl<K: Kind> Lane<K> {
         self.damaged.inc();
         tracing::error!(%error, moved_to = ?aside, "a part cannot be read and is left out");
         self.forget_unopened(part);
+    }
+
+    /// Says what is wrong with the lane, and what is so no more.
+    pub(super) fn say(&self) {
+        let put = |name, text| self.env.conditions.put(name, Some(K::SIGNAL), text);
+        put(PART_NOT_OPEN, self.check_open().err().map(|error| error.to_string()));
+        let doubted = "a sync of the log failed; what it holds is written to parts, and nothing is taken until then; \
+                       look at the disk";
+        put(SYNC_FAILED, self.wal.is_doubted().then(|| doubted.to_owned()));
+        let failed = self.retry.lock().why.clone();
+        let failed = failed.map(|why| format!("{why}; its rows are in the log and in memory, and it is tried again"));
+        put(FLUSH_FAILED, failed);
+        if self.aside.load(Ordering::Relaxed) {
+            let folder = wal_dir(&self.env.dir, K::SIGNAL);
+            let left = wal::segments_aside(&*self.env.disk, &folder).map_or(1, |segments| segments.len());
+            self.aside.store(left > 0, Ordering::Relaxed);
+            let text = format!(
+                "rows could not be written as a part and are not answered; their log is kept in {:?}: open it with \
+                 another version in a data directory of its own, or remove it",
+                folder.join(wal::ASIDE)
+            );
+            put(HEAD_SET_ASIDE, (left > 0).then_some(text));
+        }
     }
 
     /// Notes a file that is to go.

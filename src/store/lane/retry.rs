@@ -12,6 +12,8 @@ pub(super) struct Retry {
     not_before: Option<Instant>,
     /// Failures since the last success.
     pub(super) failures: u32,
+    /// What the last one was.
+    pub(super) why: Option<String>,
 }
 
 impl Retry {
@@ -21,7 +23,8 @@ impl Retry {
     }
 
     /// It has failed.
-    pub(super) fn failed(&mut self) {
+    pub(super) fn failed(&mut self, why: String) {
+        self.why = Some(why);
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         self.not_before = Instant::now().checked_add(self.pause);
         self.failures = self.failures.saturating_add(1);
@@ -43,7 +46,7 @@ mod tests {
         assert!(retry.is_due());
         let pauses: Vec<Duration> = (0..8)
             .map(|_| {
-                retry.failed();
+                retry.failed(String::new());
                 retry.pause
             })
             .collect();

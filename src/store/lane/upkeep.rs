@@ -27,6 +27,7 @@ impl<K: Kind> Maintain for Lane<K> {
 
     fn flush_if_due(&self, log_bytes_max: u64) -> Result<(), StoreError> {
         self.open_late();
+        self.say();
         let now = self.env.clock.now_ms();
         // A clock that was ahead when the head began, and is right now, must not keep it for long.
         let age = now - self.head_since_ms.fetch_min(now, Ordering::Relaxed);
@@ -40,7 +41,11 @@ impl<K: Kind> Maintain for Lane<K> {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.wal.sync()
+        let synced = self.wal.sync();
+        if synced.is_err() {
+            self.say();
+        }
+        synced
     }
 
     fn remove_before(&self, cutoff_ms: i64) -> usize {

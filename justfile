@@ -25,9 +25,9 @@ agents:
 crash rounds="500":
     CRASH_ROUNDS={{rounds}} cargo test --release --test it crash -- --nocapture
 
-# Random schedules of failing disks, full disks, deaths and power cuts (the usual test does 150)
-faults schedules="10000":
-    FAULT_SCHEDULES={{schedules}} cargo test --release --test it faults:: -- --nocapture
+# Attack a server in a memory cgroup of 256 MiB with data of all signals (root; ATTACK_SEED repeats a run)
+attack rounds="1000":
+    ATTACK_ROUNDS={{rounds}} cargo test --release --test it siege -- --nocapture
 
 # Everything that CI does
 ci:

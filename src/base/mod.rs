@@ -7,8 +7,3 @@ pub mod disk;
 pub mod error;
 pub mod limits;
 pub mod memory;
-
-/// Clock and disk of tests. Not in what ships.
-#[cfg(test)]
-#[path = "../../tests/support/mod.rs"]
-pub mod support;

@@ -3,7 +3,6 @@
 
 /// The log query language.
 pub mod logql;
-pub mod pace;
 pub mod promql;
 pub mod traceql;
 

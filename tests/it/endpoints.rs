@@ -15,7 +15,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SELECTOR: &str = "query=%7Bapp%3D%22shop%22%7D";
 
 /// A row, and a call of it: what stands in for the row's `{...}`, the parameters, the status.
-type Call = (&'static str, &'static str, &'static str, u16);
+pub(super) type Call = (&'static str, &'static str, &'static str, u16);
 
 const PROMETHEUS: &[Call] = &[
     ("/api/v1/query", "", "query=up", 200),
@@ -110,7 +110,7 @@ const JAEGER: &[Call] = &[
 ];
 
 /// A dialect's table, where it lies, and the calls.
-const TABLES: &[(&str, &[Endpoint], &[Call])] = &[
+pub(super) const TABLES: &[(&str, &[Endpoint], &[Call])] = &[
     ("", api::prometheus::ENDPOINTS, PROMETHEUS),
     ("", api::loki::ENDPOINTS, LOKI),
     ("/loki", api::loki::ENDPOINTS, LOKI),
@@ -147,7 +147,7 @@ async fn fill(main: SocketAddr) {
 }
 
 /// The row's path with `stand_in` for its `{...}`.
-fn concrete(base: &str, row: &str, stand_in: &str) -> String {
+pub(super) fn concrete(base: &str, row: &str, stand_in: &str) -> String {
     let Some((before, rest)) = row.split_once('{') else { return format!("{base}{row}") };
     let after = rest.split_once('}').unwrap().1;
     format!("{base}{before}{stand_in}{after}")

@@ -1,12 +1,10 @@
 //! The one integration-test binary; a module per subject.
 #![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod admin_api;
 mod agents;
 mod architecture;
+mod attacks;
 mod began;
 mod blocks;
 mod bodies;
@@ -17,7 +15,6 @@ mod docs;
 mod doors;
 mod endpoints;
 mod explorer;
-mod faults;
 mod fixtures;
 mod grafana;
 mod hostile;
@@ -27,7 +24,6 @@ mod metrics_damage;
 mod metrics_model;
 mod metrics_store;
 mod midway;
-mod passing;
 mod plugins;
 mod power;
 mod power_merge;

@@ -19,6 +19,21 @@ pub(super) fn program() -> Command {
     command
 }
 
+/// The program in a cgroup, whose file of process ids is `procs`, from its first instruction on.
+/// `ATTACK_PROGRAM` names another build of it.
+pub(super) fn in_group(procs: &str) -> Command {
+    let mut command = Command::new("sh");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TRILITH_") {
+            command.env_remove(name);
+        }
+    }
+    let script = format!("echo $$ > {procs} && exec \"$0\" \"$@\"");
+    let built = std::env::var("ATTACK_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_trilith").to_owned());
+    command.args(["-c", &script, &built]);
+    command
+}
+
 fn output(args: &[&str]) -> (Output, String) {
     let output = program().args(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -47,7 +62,11 @@ fn listening(log: &mut impl BufRead) -> Option<SocketAddr> {
 impl Process {
     /// Starts the program on a free port and waits until it listens.
     pub(super) fn start(data_dir: &Path, args: &[&str]) -> Self {
-        let mut command = program();
+        Self::spawn(program(), data_dir, args)
+    }
+
+    /// As [`start`](Self::start), by a command that may set something up first.
+    pub(super) fn spawn(mut command: Command, data_dir: &Path, args: &[&str]) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--no-extra-listeners", "--log-format", "json", "--data-dir"]);
         let mut child = command.arg(data_dir).args(args).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());

@@ -5,12 +5,10 @@ use axum::extract::{Request, State};
 use super::search::size;
 use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
-use crate::api::traces::json::Written;
+use crate::api::traces::json::Json;
 use crate::api::traces::params::Params;
 use crate::api::traces::run::run;
-use crate::base::limits::QueryBudget;
 use crate::model::span::AttrValue;
-use crate::query::traceql::QueryError;
 use crate::query::traceql::lexer::duration;
 use crate::query::traceql::metric::{Grid, MetricExemplar, MetricResult, MetricSeries, metric};
 use crate::query::traceql::parse;
@@ -43,15 +41,21 @@ pub(super) struct Asked {
 }
 
 /// `GET, POST /api/metrics/query_range`
-pub(super) async fn range(State(context): State<Context>, request: Request) -> Result<Written, TraceError> {
+pub(super) async fn range(
+    State(context): State<Context>,
+    request: Request,
+) -> Result<Json<QueryRangeResponse>, TraceError> {
     let asked = asked(&context, &Params::read(request).await?)?;
-    range_answer(&context, asked, |answer, budget| Written::of(&answer, budget)).await
+    Ok(Json(range_answer(&context, asked).await?))
 }
 
 /// `GET, POST /api/metrics/query`
-pub(super) async fn instant(State(context): State<Context>, request: Request) -> Result<Written, TraceError> {
+pub(super) async fn instant(
+    State(context): State<Context>,
+    request: Request,
+) -> Result<Json<QueryInstantResponse>, TraceError> {
     let asked = asked(&context, &Params::read(request).await?)?;
-    instant_answer(&context, asked, |answer, budget| Written::of(&answer, budget)).await
+    Ok(Json(instant_answer(&context, asked).await?))
 }
 
 fn asked(context: &Context, params: &Params) -> Result<Asked, TraceError> {
@@ -83,49 +87,30 @@ fn chosen_step(start: i64, end: i64) -> i64 {
     STEPS_S.iter().copied().find(|step| *step >= wanted).unwrap_or(wanted) * 1_000_000_000
 }
 
-/// Runs a query over a range; its answer is written where the query runs.
-pub(super) async fn range_answer<T, F>(context: &Context, asked: Asked, write: F) -> Result<T, TraceError>
-where
-    T: Send + 'static,
-    F: FnOnce(QueryRangeResponse, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
-{
+/// Runs a query over a range.
+pub(super) async fn range_answer(context: &Context, asked: Asked) -> Result<QueryRangeResponse, TraceError> {
     let step = asked.step.unwrap_or_else(|| chosen_step(asked.start, asked.end));
     let grid = Grid::range(asked.start, asked.end, step)?;
-    compute(context, asked, grid, |result, budget| {
-        let series = result.series.iter().map(time_series).collect();
-        write(QueryRangeResponse { series, metrics: Some(took(&result)) }, budget)
-    })
-    .await
+    let result = compute(context, asked, grid).await?;
+    Ok(QueryRangeResponse { series: result.series.iter().map(time_series).collect(), metrics: Some(took(&result)) })
 }
 
 /// Runs a query at an instant: one value over the whole range.
-pub(super) async fn instant_answer<T, F>(context: &Context, asked: Asked, write: F) -> Result<T, TraceError>
-where
-    T: Send + 'static,
-    F: FnOnce(QueryInstantResponse, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
-{
+pub(super) async fn instant_answer(context: &Context, asked: Asked) -> Result<QueryInstantResponse, TraceError> {
     let grid = Grid::instant(asked.start, asked.end)?;
-    compute(context, Asked { exemplars: 0, ..asked }, grid, |result, budget| {
-        let series = result.series.iter().filter_map(|own| {
-            let (_, value) = own.samples.first()?;
-            Some(InstantSeries { labels: key_values(&own.labels), value: *value })
-        });
-        write(QueryInstantResponse { series: series.collect(), metrics: Some(took(&result)) }, budget)
-    })
-    .await
+    let result = compute(context, Asked { exemplars: 0, ..asked }, grid).await?;
+    let series = result.series.iter().filter_map(|own| {
+        let (_, value) = own.samples.first()?;
+        Some(InstantSeries { labels: key_values(&own.labels), value: *value })
+    });
+    Ok(QueryInstantResponse { series: series.collect(), metrics: Some(took(&result)) })
 }
 
-async fn compute<T, F>(context: &Context, asked: Asked, grid: Grid, write: F) -> Result<T, TraceError>
-where
-    T: Send + 'static,
-    F: FnOnce(MetricResult, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
-{
+async fn compute(context: &Context, asked: Asked, grid: Grid) -> Result<MetricResult, TraceError> {
     let exemplars = size(asked.exemplars.min(EXEMPLARS));
     run(context, move |context, budget| {
         let query = parse(&asked.query)?;
-        let result = metric(&*context.traces, &query, grid, exemplars, budget)?;
-        budget.check()?;
-        write(result, budget)
+        metric(&*context.traces, &query, grid, exemplars, budget)
     })
     .await
 }

@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
-use crate::query::pace::Pace;
 use crate::store::SelectLogs;
 
 use super::LogqlError;
@@ -103,11 +102,9 @@ pub fn metric_query(
         Value::Scalar(value) => (vec![Vector { labels: Labels::default(), values: vec![value; steps] }], true),
         Value::Vectors(vectors) => (vectors, false),
     };
-    budget.charge(vectors.iter().map(|vector| vector.values.len() * size_of::<(i64, f64)>() + 64).sum())?;
-    let pace = Pace::new(budget);
+    budget.charge(vectors.iter().map(|vector| vector.values.len() * size_of::<(i64, f64)>()).sum())?;
     let mut series = Vec::with_capacity(vectors.len());
     for Vector { labels, values } in vectors {
-        pace.go(64 + 8 * values.len())?;
         let points: Vec<(i64, f64)> = values
             .into_iter()
             .enumerate()
@@ -121,19 +118,19 @@ pub fn metric_query(
     if series.len() as u64 > query.series_max {
         return Err(LogqlError::TooManySeries { limit: query.series_max });
     }
-    order(expr, &mut series, steps, &pace)?;
+    order(expr, &mut series, steps);
     Ok(MetricAnswer { series, scalar, stats })
 }
 
 /// By labels, but by value where `sort` asks for it at one instant.
-fn order(expr: &MetricExpr, series: &mut [Series], steps: usize, pace: &Pace<'_>) -> Result<(), LogqlError> {
-    pace.sort(series, |a, b| a.labels.cmp(&b.labels))?;
-    let MetricExpr::Vector { op: op @ (VectorOp::Sort | VectorOp::SortDesc), .. } = expr else { return Ok(()) };
+fn order(expr: &MetricExpr, series: &mut [Series], steps: usize) {
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let MetricExpr::Vector { op: op @ (VectorOp::Sort | VectorOp::SortDesc), .. } = expr else { return };
     if steps != 1 {
-        return Ok(());
+        return;
     }
     let value = |series: &Series| series.points.first().map_or(f64::NAN, |(_, value)| *value);
-    let by_value = |a: &Series, b: &Series| {
+    series.sort_by(|a, b| {
         let (a, b) = (value(a), value(b));
         let ascending = a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
         if *op == VectorOp::Sort || ascending == Ordering::Equal || a.is_nan() || b.is_nan() {
@@ -141,8 +138,7 @@ fn order(expr: &MetricExpr, series: &mut [Series], steps: usize, pace: &Pace<'_>
         } else {
             ascending.reverse()
         }
-    };
-    Ok(pace.sort(series, by_value)?)
+    });
 }
 
 impl Context<'_> {
@@ -184,21 +180,15 @@ impl Context<'_> {
                 let Value::Vectors(mut vectors) = self.eval(inner, stats)? else {
                     return Err(LogqlError::Matching("label_replace needs series, not a number".to_owned()));
                 };
-                let pace = Pace::new(self.budget);
                 for vector in &mut vectors {
-                    pace.go(64 + vector.labels.bytes())?;
                     if let Some(captures) = regex.captures(vector.labels.value(source)) {
-                        // A group may be as long as the value, and be named as often as there is a sign for it.
-                        let groups = replacement.matches('$').count();
-                        let whole = captures.get(0).map_or(0, |whole| whole.len());
-                        let most = replacement.len().saturating_add(groups.saturating_mul(whole));
-                        self.budget.charge(vector.labels.bytes().saturating_add(most))?;
                         let mut value = String::new();
                         captures.expand(replacement, &mut value);
+                        self.budget.charge(value.len())?;
                         vector.labels = vector.labels.with(target, &value);
                     }
                 }
-                vector::unique(&vectors, &pace)?;
+                vector::unique(&vectors)?;
                 Value::Vectors(vectors)
             }
         };

@@ -28,26 +28,22 @@ pub struct PartNames {
 
 impl PartNames {
     /// The series of these numbers, or all.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn new(part: Arc<Part>, wanted: Option<RoaringBitmap>) -> Result<Self, StoreError> {
+    pub fn new(part: Arc<Part>, wanted: Option<RoaringBitmap>) -> Self {
         let mut names = Self { part, wanted, next: 0, frame: Keys::default(), at: 0 };
-        names.enter()?;
-        Ok(names)
+        names.enter();
+        names
     }
 
     /// Goes on to the next frame that has a series.
-    fn enter(&mut self) -> Result<(), StoreError> {
+    fn enter(&mut self) {
         while self.at >= self.frame.len() {
             self.frame.clear();
             self.at = 0;
-            if !self.part.keys_at(self.next, self.wanted.as_ref(), &mut self.frame)? {
-                return Ok(());
+            if !self.part.keys_at(self.next, self.wanted.as_ref(), &mut self.frame) {
+                return;
             }
             self.next += 1;
         }
-        Ok(())
     }
 
     /// Key and number of the series; none behind the last.
@@ -56,15 +52,11 @@ impl PartNames {
     }
 
     /// Goes to the next series.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn advance(&mut self) -> Result<(), StoreError> {
+    pub fn advance(&mut self) {
         self.at += 1;
         if self.at >= self.frame.len() {
-            self.enter()?;
+            self.enter();
         }
-        Ok(())
     }
 }
 
@@ -91,12 +83,11 @@ impl Names {
         }
     }
 
-    fn advance(&mut self) -> Result<(), StoreError> {
+    fn advance(&mut self) {
         match self {
-            Self::Part(names) => names.advance()?,
+            Self::Part(names) => names.advance(),
             Self::Head(_, at) => *at += 1,
         }
-        Ok(())
     }
 }
 
@@ -106,7 +97,7 @@ pub type VisitNames<'a> = dyn FnMut(Labels, &[(u32, u32)]) -> Result<(), StoreEr
 /// Hands out each label set with the sources that have it, by place, and its number in each.
 ///
 /// # Errors
-/// [`StoreError::Limit`], [`StoreError::Io`], or what `visit` returns.
+/// [`StoreError::Limit`], or what `visit` returns.
 pub fn merge(mut sources: Vec<Names>, budget: &QueryBudget, visit: &mut VisitNames<'_>) -> Result<(), StoreError> {
     let (mut same, mut count) = (Vec::new(), 0usize);
     loop {
@@ -131,7 +122,7 @@ pub fn merge(mut sources: Vec<Names>, budget: &QueryBudget, visit: &mut VisitNam
         }
         for (source, _) in &same {
             if let Some(names) = sources.get_mut(*source as usize) {
-                names.advance()?;
+                names.advance();
             }
         }
         count += 1;

@@ -57,16 +57,12 @@ impl<'a> SetBuilder<'a> {
     }
 
     /// Adds series of a part, but for what the sieve leaves out.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn part(&mut self, part: Arc<Part>, numbers: RoaringBitmap, sieve: Sieve) -> Result<(), StoreError> {
+    pub fn part(&mut self, part: Arc<Part>, numbers: RoaringBitmap, sieve: Sieve) {
         if !numbers.is_empty() {
-            self.names.push(Names::Part(PartNames::new(part.clone(), Some(numbers))?));
+            self.names.push(Names::Part(PartNames::new(part.clone(), Some(numbers))));
             self.sources.push(Source::Part(part));
             self.sieves.push(sieve);
         }
-        Ok(())
     }
 
     /// Adds series of a head, likewise.

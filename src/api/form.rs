@@ -1,24 +1,31 @@
 //! Parameters of requests as browsers and Grafana write them: of the URL and of a form in the body of
 //! a POST, which add up.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::base::error::{Classify, ErrorClass};
+use crate::base::in_flight::BodyError;
 
 /// Names and values in the order they came, the URL's first.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// Why a form was not read.
+/// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FormError {
     /// It is too large.
-    #[error("the form is longer than {0} bytes; ask for less at once")]
+    #[error("the request is longer than {0} bytes; ask for less at once")]
     TooLarge(usize),
+    /// It did not arrive in time, or there was no room for it.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// Its text is not UTF-8; a query that was changed on the way would be answered as if it were another.
+    #[error("{0} is not UTF-8")]
+    Text(String),
     /// The connection broke off.
-    #[error("read the form: {0}")]
+    #[error("read the request: {0}")]
     Read(String),
 }
 
@@ -26,7 +33,8 @@ impl Classify for FormError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::TooLarge(_) => ErrorClass::TooLarge,
-            Self::Read(_) => ErrorClass::BadData,
+            Self::Body(error) => error.class(),
+            Self::Text(_) | Self::Read(_) => ErrorClass::BadData,
         }
     }
 }
@@ -37,34 +45,56 @@ impl Classify for FormError {
 /// [`FormError`].
 pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Pairs, FormError> {
     let mut pairs = Pairs::new();
-    decode(request.uri().query().unwrap_or_default(), &mut pairs);
+    decode(request.uri().query().unwrap_or_default().as_bytes(), &mut pairs)?;
     let is_form = request
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded"));
     if is_form {
-        let body: Bytes = match Limited::new(request.into_body(), bytes_max).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err(FormError::TooLarge(bytes_max)),
-            Err(error) => return Err(FormError::Read(error.to_string())),
-        };
-        decode(&String::from_utf8_lossy(&body), &mut pairs);
+        let body = whole(request.into_body(), bytes_max).await?;
+        decode(&body, &mut pairs)?;
     }
     Ok(pairs)
 }
 
-/// Adds the pairs of `application/x-www-form-urlencoded`.
-pub(super) fn decode(text: &str, pairs: &mut Pairs) {
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        pairs.push((unescape(name), unescape(value)));
+/// A whole body of up to `bytes_max` bytes. How fast it must come, and whether there is room, is the connection's work.
+///
+/// # Errors
+/// [`FormError`].
+pub(super) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, FormError> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(FormError::TooLarge(bytes_max)),
+        Err(error) => {
+            let lost = BodyError::among(&*error).cloned();
+            Err(lost.map_or_else(|| FormError::Read(error.to_string()), FormError::Body))
+        }
     }
 }
 
+/// Adds the pairs of `application/x-www-form-urlencoded`.
+///
+/// # Errors
+/// [`FormError::Text`].
+pub(super) fn decode(text: &[u8], pairs: &mut Pairs) -> Result<(), FormError> {
+    for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+        let (name, value) = pair.split_at(end);
+        let name = unescape(name).map_err(|_| FormError::Text("a parameter's name".to_owned()))?;
+        match unescape(value.get(1..).unwrap_or_default()) {
+            Ok(value) => pairs.push((name, value)),
+            Err(_) => {
+                return Err(FormError::Text(format!("parameter {:?}", name.chars().take(100).collect::<String>())));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Percent escapes and `+`; a broken escape stays as it is.
-fn unescape(text: &str) -> String {
+fn unescape(text: &[u8]) -> Result<String, std::string::FromUtf8Error> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
         rest = tail;
         match (first, escaped(tail)) {
@@ -76,7 +106,7 @@ fn unescape(text: &str) -> String {
             (other, _) => bytes.push(*other),
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes)
 }
 
 /// The byte that two hexadecimal digits stand for.
@@ -100,8 +130,16 @@ mod tests {
         ];
         for (text, (name, value)) in cases {
             let mut pairs = Pairs::new();
-            decode(text, &mut pairs);
+            decode(text.as_bytes(), &mut pairs).unwrap();
             assert_eq!(pairs, [(name.to_owned(), value.to_owned())], "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_named() {
+        let error = |text: &[u8]| decode(text, &mut Pairs::new()).unwrap_err().to_string();
+        assert_eq!(error(b"query=up%ff"), "parameter \"query\" is not UTF-8");
+        assert_eq!(error(b"query=a&match[]=\xc3"), "parameter \"match[]\" is not UTF-8");
+        assert_eq!(error(b"%fe=a"), "a parameter's name is not UTF-8");
     }
 }

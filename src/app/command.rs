@@ -58,6 +58,10 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+fn say_warning(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}
+
 fn say_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
 }
@@ -77,6 +81,9 @@ fn check_config(config: &Config) -> ExitCode {
     let rows = SETTINGS.iter().filter_map(|setting| Some((setting.name, config.effective.get(setting.name)?)));
     for (name, (text, origin)) in rows {
         say(&format!("{name:<20} {text:<22} {origin}"));
+    }
+    for warning in &config.warnings {
+        say_warning(&format!("{warning}; it is left out"));
     }
     ExitCode::SUCCESS
 }
@@ -108,6 +115,9 @@ impl StopSignals {
 
 fn serve(config: Config) -> ExitCode {
     let telemetry = Telemetry::start(&config);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}; it is left out");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

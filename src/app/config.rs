@@ -2,7 +2,7 @@
 //! Flow: `sources` collects (name, text, origin) from each source; the highest origin of a name
 //! wins (flag, then variable, then file, then default); its row in `SETTINGS` reads the text.
 //! Invariants: an unknown name or a bad value in any source is an error, also when another source
-//! overrides it; nothing is guessed.
+//! overrides it; nothing is guessed. Only an unknown variable is no more than a warning.
 
 mod file;
 mod invocation;

@@ -7,30 +7,30 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::base::counters::{Cell, Counters};
+use crate::base::in_flight::{self, BodyError, InFlight, Room, Sender};
 
+use super::body::{Answered, Watched};
+use super::connections::{Connection, Connections};
 use super::listener::ListenerKind;
 use super::readiness::Readiness;
 use super::reply::{self, Refusal};
 use super::router::BASES;
 use super::stall::Impatient;
-
-/// Connections of all listeners together; more wait in the kernel's queue.
-const CONNECTIONS_MAX: u64 = 4_096;
 
 /// How long a connection may stay without sending the head of its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,7 +39,22 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const HEAD_BYTES_MAX: usize = 128 << 10;
 
 /// What one client may have in flight on one HTTP/2 connection before somebody reads it.
-const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
+const HTTP2_WINDOW_BYTES: u32 = 256 << 10;
+
+/// Streams that a client may have open on one HTTP/2 connection.
+const HTTP2_STREAMS_MAX: u32 = 128;
+
+/// Streams that a client may have reset on one HTTP/2 connection before they were looked at; with more it is closed.
+const HTTP2_RESETS_MAX: usize = 20;
+
+/// Streams that we may have reset for a client's errors on one HTTP/2 connection; with more it is closed.
+const HTTP2_ERRORS_MAX: usize = 256;
+
+/// What waits to be sent on one stream.
+const HTTP2_SEND_BYTES: usize = 256 << 10;
+
+/// A head of up to this size is not charged.
+const HEAD_BYTES_FREE: u64 = 8 << 10;
 
 /// How long open connections may take to end their last request when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,10 +62,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// What all listeners share.
 pub(super) struct Front {
     readiness: Arc<Readiness>,
-    places: Arc<Semaphore>,
     counters: Counters,
     panics: Cell,
-    connections: Cell,
+    connections: Connections,
+    in_flight: Arc<InFlight>,
     http: auto::Builder<TokioExecutor>,
     /// How long a client may take nothing.
     patience: Duration,
@@ -59,27 +74,48 @@ pub(super) struct Front {
 impl Front {
     /// `open_files` is how many files this process may open; connections get half of it at most. A
     /// connection is closed when its client takes nothing for `patience`.
-    pub(super) fn new(readiness: Arc<Readiness>, counters: &Counters, open_files: u64, patience: Duration) -> Self {
-        let places = usize::try_from(CONNECTIONS_MAX.min(open_files / 2)).unwrap_or(usize::MAX).max(16);
+    pub(super) fn new(
+        readiness: Arc<Readiness>,
+        counters: &Counters,
+        open_files: u64,
+        in_flight: Arc<InFlight>,
+        patience: Duration,
+    ) -> Self {
         Self {
             readiness,
-            places: Arc::new(Semaphore::new(places)),
             panics: counters.counter("trilith_panics_total", "Requests that met a defect of ours.", &[]),
-            connections: counters.gauge("trilith_connections", "Open connections of all listeners.", &[]),
+            connections: Connections::new(counters, open_files, in_flight.limit() / 4),
+            in_flight,
             counters: counters.clone(),
             http: protocol(),
             patience,
         }
     }
 
-    async fn answer(&self, kind: ListenerKind, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, kind: ListenerKind, request: Request<Incoming>, sender: Sender) -> Response<Body> {
         let started = Instant::now();
-        let mut request = request.map(Body::new);
-        if let Some(uri) = tidy(request.uri()) {
-            *request.uri_mut() = uri;
-        }
+        // Kept until the answer begins, so that what handlers make of a body is charged, too.
+        let account = self.in_flight.begin(sender);
+        let (method, path) = (request.method().clone(), tidy(request.uri()).unwrap_or_else(|| request.uri().clone()));
+        let response = match charge_head(&account, &request) {
+            Ok(()) => {
+                let mut request = watch(request, &account);
+                *request.uri_mut() = path.clone();
+                self.route(kind, request).await
+            }
+            Err(error) => reply::refuse(Refusal::Unavailable, reply::is_grpc(request.headers()), &error.to_string()),
+        };
+        self.count(kind, response.status());
+        let (path, status) = (path.path(), response.status().as_u16());
+        let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(listener = kind.name(), %method, path, status, elapsed_us, "request");
+        response
+    }
+
+    /// What the router of this phase answers, or that it met a defect of ours.
+    async fn route(&self, kind: ListenerKind, request: Request<Body>) -> Response<Body> {
         let grpc = reply::is_grpc(request.headers());
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         let mut work = Box::pin(self.readiness.router(kind).oneshot(request));
         let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,
@@ -87,15 +123,11 @@ impl Front {
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(_) => Poll::Ready(None),
         });
-        let response = caught.await.unwrap_or_else(|| {
+        caught.await.unwrap_or_else(|| {
             self.panics.inc();
-            tracing::error!(%method, path, "a request met a defect of ours; it was answered with 500");
+            tracing::error!(%method, path = uri.path(), "a request met a defect of ours; it was answered with 500");
             reply::refuse(Refusal::Internal, grpc, "the server met a defect of its own; its log says more")
-        });
-        self.count(kind, response.status());
-        let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(listener = kind.name(), %method, path, status = response.status().as_u16(), elapsed_us, "request");
-        response
+        })
     }
 
     fn count(&self, kind: ListenerKind, status: StatusCode) {
@@ -113,12 +145,40 @@ impl Front {
     }
 }
 
+/// A request whose body, if it has one, is charged and watched over.
+fn watch(request: Request<Incoming>, account: &Arc<in_flight::Body>) -> Request<Body> {
+    if request.body().is_end_stream() {
+        return request.map(Body::new);
+    }
+    let mut request = request.map(|body| Body::new(Watched::new(body, account.clone())));
+    request.extensions_mut().insert(account.clone());
+    request
+}
+
+/// Charges the head of a request that is longer than usual.
+fn charge_head(account: &in_flight::Body, request: &Request<Incoming>) -> Result<(), BodyError> {
+    let uri = request.uri();
+    let uri_bytes = uri.path().len() + uri.query().map_or(0, str::len);
+    let header_bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let bytes = (uri_bytes + header_bytes) as u64;
+    if bytes <= HEAD_BYTES_FREE {
+        return Ok(());
+    }
+    match account.grow(bytes, Waker::noop())? {
+        Room::Taken => Ok(()),
+        Room::Wait => Err(BodyError::Busy),
+    }
+}
+
 fn protocol() -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_pending_accept_reset_streams(HTTP2_RESETS_MAX)
+        .max_local_error_reset_streams(HTTP2_ERRORS_MAX)
+        .max_send_buf_size(HTTP2_SEND_BYTES)
         .initial_stream_window_size(HTTP2_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_WINDOW_BYTES)
         .max_header_list_size(HEAD_BYTES_MAX as u32)
@@ -141,13 +201,11 @@ pub(super) async fn serve(
             Some(_) = open.join_next(), if !open.is_empty() => continue,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let Some((stream, place)) = accepted else { break };
+        let (stream, sender, place) = accepted;
         let (front, stop) = (front.clone(), stop.clone());
         open.spawn(async move {
-            front.connections.add(1);
-            connection(stream, kind, &front, stop).await;
-            front.connections.sub(1);
-            drop(place);
+            let open = front.connections.open(sender, place);
+            serve_connection(stream, kind, &front, &open.connection, stop).await;
         });
     }
     drop(listener);
@@ -155,11 +213,11 @@ pub(super) async fn serve(
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
 }
 
-async fn accept(listener: &TcpListener, front: &Front) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = front.places.clone().acquire_owned().await.ok()?;
+/// The next connection, once there is a place for it.
+async fn accept(listener: &TcpListener, front: &Front) -> (TcpStream, Sender, OwnedSemaphorePermit) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Some((stream, place)),
+            Ok((stream, peer)) => return (stream, peer.ip().into(), front.connections.place().await),
             Err(error) => {
                 // Out of files, or a client that left before we came: neither ends the listener.
                 tracing::debug!(%error, "accept");
@@ -169,15 +227,25 @@ async fn accept(listener: &TcpListener, front: &Front) -> Option<(TcpStream, tok
     }
 }
 
-async fn connection(stream: TcpStream, kind: ListenerKind, front: &Arc<Front>, mut stop: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: TcpStream,
+    kind: ListenerKind,
+    front: &Arc<Front>,
+    connection: &Arc<Connection>,
+    mut stop: watch::Receiver<bool>,
+) {
     let _ = stream.set_nodelay(true);
     let spoke = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         spoke.store(true, Ordering::Relaxed);
-        let front = front.clone();
-        async move { Ok::<_, Infallible>(front.answer(kind, request).await) }
+        let (front, active, sender) = (front.clone(), connection.begin(), connection.sender);
+        async move {
+            let response = front.answer(kind, request, sender).await;
+            // An answer that flows is being answered still.
+            Ok::<_, Infallible>(response.map(|body| Body::new(Answered::new(body, active))))
+        }
     });
-    let stream = Impatient::new(stream, front.patience);
+    let stream = Impatient::new(stream, front.patience, connection.clone());
     let served = front.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);
     // Until it is known which protocol a client speaks, hyper sets it no time limit.
@@ -199,6 +267,7 @@ async fn connection(stream: TcpStream, kind: ListenerKind, front: &Arc<Front>, m
                 }
                 listening = false;
             }
+            () = connection.given_up() => return,
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
                 served.as_mut().graceful_shutdown();
@@ -228,25 +297,5 @@ fn tidy(uri: &Uri) -> Option<Uri> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mended(path: &str) -> String {
-        let uri: Uri = path.parse().unwrap();
-        tidy(&uri).unwrap_or(uri).to_string()
-    }
-
-    #[test]
-    fn a_trailing_slash_in_a_base_url_does_no_harm() {
-        assert_eq!(mended("//api/v1/query?query=a//b"), "/api/v1/query?query=a//b");
-        assert_eq!(mended("/tempo//api/echo"), "/tempo/api/echo");
-        assert_eq!(mended("//jaeger///api/services"), "/jaeger/api/services");
-        assert_eq!(mended("/api/v1/query"), "/api/v1/query");
-    }
-
-    #[test]
-    fn slashes_within_a_name_stay() {
-        let path = "/jaeger/api/services/http://shop/operations";
-        assert_eq!(mended(path), path);
-    }
-}
+#[path = "listen_tests.rs"]
+mod tests;

@@ -18,6 +18,8 @@ pub(super) fn refresh(state: &ServerState) {
     let cpu = counters.nanoseconds("process_cpu_seconds_total", "CPU time of the process.", &[]);
     cpu.set(host::cpu_ns());
     set("trilith_memory_limit_bytes", "What --memory-limit comes to.", state.memory_limit);
+    let help = "Bytes of requests that are being received or worked on.";
+    set("trilith_requests_in_flight_bytes", help, state.in_flight.bytes());
     let ready = u64::from(state.readiness.phase().reason().is_none());
     set("trilith_ready", "1 when requests are answered.", ready);
     let version = [("version", env!("CARGO_PKG_VERSION"))];

@@ -4,8 +4,10 @@
 //! Locks: none of its own; `Readiness` is atomics and once-cells.
 
 mod admin;
+mod body;
 mod command;
 pub mod config;
+mod connections;
 mod data_dir;
 mod host;
 mod listen;

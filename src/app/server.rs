@@ -19,6 +19,8 @@ use crate::api::server_info::ServerInfo;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::counters::Counters;
 use crate::base::disk::{Disk as _, RealDisk};
+use crate::base::in_flight::InFlight;
+use crate::base::memory::MemoryBudget;
 use crate::query;
 use crate::store::Administer;
 use crate::store::env::Progress;
@@ -63,6 +65,8 @@ pub struct Addresses {
     pub extra: HashMap<Extra, SocketAddr>,
 }
 
+/// Share of the memory limit that bodies that are being received have together.
+const BODIES_SHARE: u64 = 8;
 /// How long open requests may take to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// How long stopping may take in all: the last flush has what open requests leave of it. What is
@@ -101,17 +105,21 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
     let progress = Arc::new(Progress::default());
     let readiness = Arc::new(Readiness::new(progress.clone()));
     let services = Arc::new(OnceLock::new());
+    let memory_limit = config.memory_limit.of(host::memory_total());
+    let room = config.bodies.bytes_max.min(memory_limit / BODIES_SHARE);
+    let in_flight = InFlight::new(config.bodies.clone(), MemoryBudget::new(room));
     let state = ServerState {
+        in_flight: in_flight.clone(),
         readiness: readiness.clone(),
         services: services.clone(),
         counters: counters.clone(),
         telemetry,
         started: Instant::now(),
         started_at: u64::try_from(SystemClock.now_ns() / 1_000_000_000).unwrap_or(0),
-        memory_limit: config.memory_limit.of(host::memory_total()),
+        memory_limit,
         config: Arc::new(Mutex::new(config)),
     };
-    let front = Arc::new(Front::new(readiness.clone(), &counters, open_files, patience));
+    let front = Arc::new(Front::new(readiness.clone(), &counters, open_files, in_flight, patience));
     let kinds: Vec<ListenerKind> = sockets.iter().map(|(kind, _)| *kind).collect();
     readiness.set_waiting(routers(&kinds, |kind| router::waiting(&state, kind)));
     let (stop, stopped) = watch::channel(false);

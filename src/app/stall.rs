@@ -1,26 +1,31 @@
 //! A connection whose client takes nothing for too long is closed; what waits for the client, in
-//! buffers and in whoever writes to it, goes with it.
+//! buffers and in whoever writes to it, goes with it. So is one that sends heads without end when all
+//! heads that are not whole hold too much.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::connections::Connection;
+
 /// A stream that fails when nothing could be written to it for too long.
 pub(super) struct Impatient<S> {
     stream: S,
     patience: Duration,
+    connection: Arc<Connection>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
     /// A client of `stream` may take nothing for so long.
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+    pub(super) fn new(stream: S, patience: Duration, connection: Arc<Connection>) -> Self {
+        Self { stream, patience, connection, stalled: None }
     }
 
     fn watch(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -41,7 +46,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.connection.came((buffer.filled().len() - before) as u64) {
+            return Poll::Ready(Ok(()));
+        }
+        tracing::debug!("a head that does not end was cut off: all heads hold too much");
+        Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()))
     }
 }
 
@@ -82,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_given_up() {
         let (ours, _theirs) = tokio::io::duplex(10);
-        let mut stream = Impatient::new(ours, Duration::from_millis(20));
+        let mut stream = Impatient::new(ours, Duration::from_millis(20), Connection::for_tests());
         let error = stream.write_all(&[7; 50]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -90,7 +101,7 @@ mod tests {
     #[tokio::test]
     async fn time_counts_anew_when_a_client_takes_something() {
         let (ours, mut theirs) = tokio::io::duplex(10);
-        let mut stream = Impatient::new(ours, Duration::from_secs(3_600));
+        let mut stream = Impatient::new(ours, Duration::from_secs(3_600), Connection::for_tests());
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut write = |stream: &mut Impatient<_>| Pin::new(stream).poll_write(&mut context, &[7; 10]);
         assert!(write(&mut stream).is_ready() && stream.stalled.is_none());

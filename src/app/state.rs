@@ -6,6 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::base::counters::Counters;
+use crate::base::in_flight::InFlight;
 
 use super::config::Config;
 use super::readiness::Readiness;
@@ -26,6 +27,8 @@ pub(super) struct ServerState {
     pub(super) started: Instant,
     /// When the process started, in seconds since the Unix epoch.
     pub(super) started_at: u64,
+    /// Bodies that are being received.
+    pub(super) in_flight: Arc<InFlight>,
     /// Bytes that `--memory-limit` comes to.
     pub(super) memory_limit: u64,
 }

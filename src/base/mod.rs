@@ -1,9 +1,10 @@
-//! What knows nothing of telemetry: errors and their classes, clock, disk, limits, counters, bits.
+//! What knows nothing of telemetry: errors and their classes, clock, disk, limits, bodies in flight, counters, bits.
 
 pub mod bits;
 pub mod clock;
 pub mod counters;
 pub mod disk;
 pub mod error;
+pub mod in_flight;
 pub mod limits;
 pub mod memory;

@@ -1,11 +1,15 @@
 //! Why a push was not taken, and the one mapping of that to HTTP statuses.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 
 use super::receiver::DecodeError;
 use crate::base::error::{Classify, ErrorClass, chain};
+use crate::base::in_flight::BodyError;
 use crate::ingest::IngestError;
 use crate::wire::decompress::DecompressError;
+use crate::wire::grpc::{Code, FrameError};
 
 /// Why a whole push was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -19,13 +23,19 @@ pub enum Failure {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The body did not arrive in time.
-    #[error("the body did not arrive within {0} s")]
-    Slow(u64),
+    /// The body did not arrive in time, or there was no room for it.
+    #[error(transparent)]
+    Body(#[from] BodyError),
     /// The connection broke, or the framing of the body is wrong.
     #[error("the body was cut short: {0}")]
     Cut(String),
-    /// Too many bodies are being read or decoded.
+    /// The body is not one message of gRPC.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The caller of a gRPC call waits no longer.
+    #[error("the call was not done within its {} s (grpc-timeout); it may be stored all the same", .0.as_secs_f64())]
+    CallersTime(Duration),
+    /// Too many bodies are being decoded.
     #[error("too much is being received at once; retry")]
     Busy,
     /// The body does not inflate.
@@ -58,7 +68,9 @@ impl Classify for Failure {
         match self {
             Self::UnsupportedEncoding(_) | Self::Cut(_) => ErrorClass::BadData,
             Self::TooLarge { .. } => ErrorClass::TooLarge,
-            Self::Slow(_) => ErrorClass::Timeout,
+            Self::Body(error) => error.class(),
+            Self::Frame(error) => error.class(),
+            Self::CallersTime(_) => ErrorClass::Timeout,
             Self::Busy => ErrorClass::Unavailable,
             Self::Decompress(error) => error.class(),
             Self::Decode(error) => error.class(),
@@ -70,6 +82,11 @@ impl Classify for Failure {
 }
 
 impl Failure {
+    /// Why a body could not be read to its end.
+    pub(super) fn of_body(error: axum::Error) -> Self {
+        BodyError::among(&error).cloned().map_or_else(|| Self::Cut(error.to_string()), Self::Body)
+    }
+
     /// The HTTP status of it.
     pub fn status(&self) -> StatusCode {
         if matches!(self, Self::UnsupportedEncoding(_) | Self::Decode(DecodeError::UnsupportedType { .. })) {
@@ -87,20 +104,12 @@ impl Failure {
         }
     }
 
-    /// The gRPC status of it. OTLP senders retry on 8 only when told when, on 14 always.
-    pub fn grpc_code(&self) -> u32 {
+    /// The gRPC status of it.
+    pub fn grpc_code(&self) -> Code {
         if matches!(self, Self::UnsupportedEncoding(_) | Self::Decode(DecodeError::UnsupportedType { .. })) {
-            return 12;
+            return Code::Unimplemented;
         }
-        match self.class() {
-            ErrorClass::Canceled => 1,
-            ErrorClass::BadData | ErrorClass::Execution => 3,
-            ErrorClass::Timeout => 4,
-            ErrorClass::NotFound => 5,
-            ErrorClass::TooLarge | ErrorClass::Throttled => 8,
-            ErrorClass::Internal => 13,
-            ErrorClass::Unavailable => 14,
-        }
+        self.class().into()
     }
 
     /// Seconds after which a sender should try again; `None` when it should not.

@@ -3,15 +3,17 @@
 //! that an import holds the memory of one batch, and the sender is as fast as the store.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use super::receiver::{self, Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
 use super::work::State;
+use crate::base::in_flight::{self, BodyError};
 use crate::model::batch::{Appended, MetricsBatch, Signal};
 use crate::wire::decompress::{self, DecompressError, Encoding};
 use crate::wire::limits;
@@ -61,8 +63,10 @@ fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeErro
 
 /// A body as the thread that parses it reads it.
 struct Pieces {
-    pieces: mpsc::Receiver<Result<Bytes, String>>,
+    pieces: mpsc::Receiver<Result<Bytes, axum::Error>>,
     piece: Bytes,
+    /// Where the bytes are charged until they have been read.
+    account: Option<Arc<in_flight::Body>>,
 }
 
 impl Read for Pieces {
@@ -70,27 +74,34 @@ impl Read for Pieces {
         while self.piece.is_empty() {
             match self.pieces.blocking_recv() {
                 Some(Ok(piece)) => self.piece = piece,
-                Some(Err(what)) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, what)),
+                Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
                 None => return Ok(0),
             }
         }
         let piece = self.piece.split_to(buffer.len().min(self.piece.len()));
         buffer.iter_mut().zip(&piece).for_each(|(to, from)| *to = *from);
+        if let Some(account) = &self.account {
+            account.shrink(piece.len() as u64);
+        }
         Ok(piece.len())
     }
 }
 
-/// Stores a body piece by piece.
+/// Stores a body piece by piece. It may take as long as it comes and is stored, but not trickle.
 pub(super) async fn take(
     receiver: &'static Receiver,
     state: &State,
     encoding: Encoding,
     parser: Parser,
     mut body: Body,
+    account: Option<Arc<in_flight::Body>>,
 ) -> Result<Appended, Failure> {
+    if let Some(account) = &account {
+        account.set_open_ended();
+    }
     let place = state.import_place().await?;
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
-    let (own, source) = (state.clone(), Pieces { pieces, piece: Bytes::new() });
+    let (own, source) = (state.clone(), Pieces { pieces, piece: Bytes::new(), account });
     let work = tokio::task::spawn_blocking(move || {
         let mut import = Import { state: own, receiver, parser, total: Appended::default() };
         let outcome = import.run(encoding, source);
@@ -102,10 +113,15 @@ pub(super) async fn take(
             Err(cause) => Err(Failure::Partly { stored, lines, cause: Box::new(cause) }),
         }
     });
-    let patience = state.body_deadline();
-    while let Some(piece) = next(&mut body, patience).await {
+    while let Some(frame) = body.frame().await {
+        let piece = match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => Ok(data),
+            Ok(Err(_)) => continue,
+            Err(error) => Err(error),
+        };
         // The thread has ended when nobody takes the piece; its outcome says why.
-        if sender.send(piece).await.is_err() {
+        let last = piece.is_err();
+        if sender.send(piece).await.is_err() || last {
             break;
         }
     }
@@ -115,22 +131,6 @@ pub(super) async fn take(
         Err(error) => {
             tracing::error!(receiver = receiver.name, %error, "an import ended early");
             Err(Failure::Defect)
-        }
-    }
-}
-
-/// The next piece of a body, or why there is none.
-async fn next(body: &mut Body, patience: Duration) -> Option<Result<Bytes, String>> {
-    loop {
-        match tokio::time::timeout(patience, body.frame()).await {
-            Err(_) => return Some(Err(format!("nothing came for {} s", patience.as_secs()))),
-            Ok(None) => return None,
-            Ok(Some(Err(error))) => return Some(Err(error.to_string())),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Some(Ok(data));
-                }
-            }
         }
     }
 }
@@ -176,8 +176,15 @@ impl Import {
 
 /// A body that ends early, or one that does not inflate.
 fn failed(error: io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::ConnectionAborted {
-        return Failure::Cut(error.to_string());
+    let kind = error.kind();
+    match error.into_inner() {
+        Some(inner) if kind == io::ErrorKind::ConnectionAborted => {
+            let lost = BodyError::among(&*inner).cloned();
+            lost.map_or_else(|| Failure::Cut(inner.to_string()), Failure::Body)
+        }
+        inner => {
+            let what = inner.map_or_else(|| kind.to_string(), |inner| inner.to_string());
+            Failure::Decompress(DecompressError::BadData { format: "compression", what })
+        }
     }
-    Failure::Decompress(DecompressError::BadData { format: "compression", what: error.to_string() })
 }

@@ -1,9 +1,13 @@
 //! A push protocol as a row: its names, and the pure functions that read its headers and its bytes.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use axum::http::request::Parts;
 
 use crate::base::error::{Classify, ErrorClass};
+use crate::base::in_flight;
 use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, Signal, TracesBatch};
 use crate::model::labels::Labels;
 use crate::model::raw::{BadLabels, RawMetrics};
@@ -108,6 +112,11 @@ impl Classify for DecodeError {
             Self::Wire(error) => error.class(),
         }
     }
+}
+
+/// What the body of a request is charged to; `None` where no connection watches over it.
+pub(super) fn account(request: &Parts) -> Option<Arc<in_flight::Body>> {
+    request.extensions.get().cloned()
 }
 
 /// A header as text; `None` when it is missing or no text.

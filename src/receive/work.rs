@@ -1,5 +1,5 @@
 //! Reads bodies and runs decoders within bounds. What all requests together may hold is bounded:
-//! bytes of bodies by a budget, charged as they arrive (a slow sender holds only what it has sent);
+//! bytes of bodies by the account that comes with a request, kept until they are worked off;
 //! inflated and decoded data by places: many for small bodies, few for large ones, so that hostile
 //! bodies cannot add up. Inflating, decoding and storing run on blocking threads.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +17,7 @@ use super::failure::Failure;
 use super::receiver::{self, Batch, Decoded, Headers, Receiver};
 use crate::base::counters::Counters;
 use crate::base::error::{Classify as _, ErrorClass};
-use crate::base::limits::MemoryBudget;
+use crate::base::in_flight;
 use crate::ingest::Ingestor;
 use crate::model::batch::Appended;
 use crate::wire::decompress::{DecompressError, Encoding, decompress_into};
@@ -27,10 +28,6 @@ use crate::wire::limits;
 pub struct Options {
     /// Most bytes of one body as it comes over the wire.
     pub body_bytes_max: usize,
-    /// Most bytes of all bodies that are being read or worked on; over it senders are told to retry.
-    pub in_flight_bytes_max: u64,
-    /// How long a sender may take to send a body.
-    pub body_deadline: Duration,
     /// How long a body waits for its place before the sender is told to retry.
     pub place_deadline: Duration,
     /// Bodies of at most 512 KiB, inflated, that are worked on at the same time.
@@ -52,8 +49,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             body_bytes_max: 16 << 20,
-            in_flight_bytes_max: 64 << 20,
-            body_deadline: Duration::from_secs(30),
             place_deadline: Duration::from_secs(10),
             small_places: 16,
             large_places: 2,
@@ -70,7 +65,6 @@ struct Inner {
     options: Options,
     ingestor: Arc<Ingestor>,
     counters: Counters,
-    in_flight: Arc<MemoryBudget>,
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
     imports: Arc<Semaphore>,
@@ -81,46 +75,24 @@ struct Inner {
 /// A body that has arrived; its bytes are charged until it is dropped.
 pub(super) struct Arrived {
     pub(super) bytes: Bytes,
-    charge: Arc<Charge>,
+    account: Option<Arc<in_flight::Body>>,
 }
 
 impl Arrived {
     /// The same charge for a part of the bytes.
     pub(super) fn part(&self, bytes: Bytes) -> Self {
-        Self { bytes, charge: self.charge.clone() }
-    }
-}
-
-struct Charge {
-    budget: Arc<MemoryBudget>,
-    bytes: usize,
-}
-
-impl Charge {
-    fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
-        if !self.budget.try_charge(bytes) {
-            return Err(Failure::Busy);
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.budget.release(self.bytes);
+        Self { bytes, account: self.account.clone() }
     }
 }
 
 impl State {
     /// Receivers that push into `ingestor`.
     pub fn new(options: Options, ingestor: Arc<Ingestor>, counters: &Counters) -> Self {
-        let in_flight = MemoryBudget::new(options.in_flight_bytes_max);
         let small = Arc::new(Semaphore::new(options.small_places.max(1)));
         let large = Arc::new(Semaphore::new(options.large_places.max(1)));
         let imports = Arc::new(Semaphore::new(options.import_places.max(1)));
         let (counters, buffers) = (counters.clone(), Mutex::default());
-        Self(Arc::new(Inner { options, ingestor, counters, in_flight, small, large, imports, buffers }))
+        Self(Arc::new(Inner { options, ingestor, counters, small, large, imports, buffers }))
     }
 
     /// The time, in milliseconds.
@@ -128,43 +100,27 @@ impl State {
         self.0.ingestor.now_ms()
     }
 
-    /// How long a sender may send nothing.
-    pub(super) fn body_deadline(&self) -> Duration {
-        self.0.options.body_deadline
-    }
-
     /// A place among the bodies that are stored piece by piece.
     pub(super) async fn import_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
         self.place(&self.0.imports).await
     }
 
-    /// Reads a body within its cap and its deadline.
-    pub(super) async fn read(&self, request: &Headers, body: Body) -> Result<Arrived, Failure> {
+    /// Reads a body within its cap. How fast it must come, and whether there is room, is the connection's work.
+    pub(super) async fn read(&self, request: &Parts, mut body: Body) -> Result<Arrived, Failure> {
         let limit = self.0.options.body_bytes_max;
-        let declared = receiver::text(request, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let declared = receiver::text(&request.headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limit as u64) {
             return Err(Failure::TooLarge { limit });
         }
-        let deadline = self.0.options.body_deadline;
-        match tokio::time::timeout(deadline, self.collect(body, limit)).await {
-            Ok(arrived) => arrived,
-            Err(_) => Err(Failure::Slow(deadline.as_secs())),
-        }
-    }
-
-    async fn collect(&self, mut body: Body, limit: usize) -> Result<Arrived, Failure> {
-        let mut charge = Charge { budget: self.0.in_flight.clone(), bytes: 0 };
         let mut first = Bytes::new();
         let mut rest = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Failure::Cut(error.to_string()))?;
-            let Ok(data) = frame.into_data() else { continue };
-            charge.grow(data.len())?;
-            if charge.bytes > limit {
+            let Ok(data) = frame.map_err(Failure::of_body)?.into_data() else { continue };
+            if first.len().max(rest.len()) + data.len() > limit {
                 return Err(Failure::TooLarge { limit });
             }
             // A body that comes in one piece is not copied.
-            if charge.bytes == data.len() {
+            if first.is_empty() {
                 first = data;
                 continue;
             }
@@ -174,7 +130,7 @@ impl State {
             rest.extend_from_slice(&data);
         }
         let bytes = if rest.is_empty() { first } else { Bytes::from(rest) };
-        Ok(Arrived { bytes, charge: Arc::new(charge) })
+        Ok(Arrived { bytes, account: receiver::account(request) })
     }
 
     /// Inflates, decodes and stores a body on a blocking thread: in one of many places first, and in one of few when it

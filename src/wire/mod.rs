@@ -8,6 +8,7 @@ mod decoded;
 pub mod decompress;
 pub mod error;
 pub mod exposition;
+pub mod grpc;
 pub mod jaeger_out;
 mod json_text;
 mod label_check;

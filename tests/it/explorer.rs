@@ -131,7 +131,7 @@ async fn over_a_limit_the_metrics_that_are_refused_are_named_and_those_there_go_
     }
     // However many names are refused, few are told in /metrics.
     for number in 0..40 {
-        assert_eq!(send_all(&format!("new_{number}"), 0..1).await.status, 400);
+        assert_eq!(send_all(&format!("new_{number}"), 0..1).await.status, 429);
     }
     let metrics = get(main, "/metrics").await.text().to_owned();
     assert_eq!(metrics.lines().filter(|line| line.starts_with("trilith_refused_metric_samples_total{")).count(), 20);

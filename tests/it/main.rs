@@ -33,6 +33,7 @@ mod receive;
 mod remote_read;
 mod shapes;
 mod shop;
+mod slow_bodies;
 mod slow_query;
 mod smoke;
 mod smoke_bases;

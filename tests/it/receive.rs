@@ -8,7 +8,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -388,25 +387,6 @@ async fn otlp_errors_are_status_messages_in_the_format_of_the_request() {
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     let nested = format!("{{\"resourceLogs\":{}", "[".repeat(10_000));
     assert_eq!(door.post("/v1/logs", JSON, nested).await.status, 400);
-}
-
-#[tokio::test]
-async fn a_slow_sender_is_cut_off_and_others_notice_nothing() {
-    let options = Options { body_deadline: Duration::from_millis(50), ..Options::default() };
-    let door = door_with(options, Listener::Main);
-    let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
-    let slow = door.post("/api/v1/write", PROTOBUF, Body::from_stream(never));
-    let (slow, other) = tokio::join!(slow, door.post("/api/v1/write", PROTOBUF, good_write()));
-    assert_eq!((slow.status, other.status), (503, 204));
-}
-
-#[tokio::test]
-async fn over_the_bytes_in_flight_senders_are_asked_to_retry() {
-    let options = Options { in_flight_bytes_max: 1_000, ..Options::default() };
-    let door = door_with(options, Listener::Main);
-    let answer = door.post("/api/v1/write", PROTOBUF, vec![0; 1_001]).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
-    assert_eq!(door.post("/api/v1/write", PROTOBUF, good_write()).await.status, 204, "nothing stays charged");
 }
 
 /// The five bytes before a message, and the message.

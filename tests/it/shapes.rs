@@ -62,5 +62,11 @@ async fn a_page_of_another_origin_may_ask_before_it_asks() {
         assert!(answer.head.contains("access-control-allow-methods: get, post, options\r\n"), "{path}");
     }
     assert_eq!(send(server.addresses.main, "PUT", "/api/v1/query", "", b"").await.status, 405);
+    // But not what changes the store, with or without asking before.
+    for method in ["OPTIONS", "POST"] {
+        let answer = send(server.addresses.main, method, "/api/v1/admin/tsdb/delete_series", asks, b"").await;
+        assert!(matches!(answer.status, 403 | 405), "{method}: {}", answer.text());
+        assert!(!answer.head.contains("access-control-allow"), "{method}: {}", answer.head);
+    }
     server.stop().await;
 }

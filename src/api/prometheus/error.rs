@@ -40,11 +40,6 @@ impl ApiError {
         Self { class: error.class(), message: String::new() }.kind()
     }
 
-    /// A request over a limit.
-    pub(super) fn too_large(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::TooLarge, message: message.into() }
-    }
-
     /// Something that is off, or not there now.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::Unavailable, message: message.into() }

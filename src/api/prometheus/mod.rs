@@ -88,13 +88,21 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("GET", "/api/v1/status/active_queries", "queries that run or wait", || get(status::active_queries)),
 ];
 
+/// What endpoints that change the store begin with.
+const ADMIN: &str = "/api/v1/admin/";
+
 /// A router of all endpoints, with paths below `base`, that pages of other origins may ask.
 pub fn router(base: &str) -> Router<Context> {
     // Every route has an answer to OPTIONS of its own: what others say of a wrong method is not for it.
     let row = |router: Router<Context>, row: &Endpoint| {
-        router.route(&format!("{base}{}", row.path), (row.route)().options(cors::ask_before))
+        let path = format!("{base}{}", row.path);
+        match row.path.starts_with(ADMIN) {
+            true => router.route(&path, (row.route)().layer(axum::middleware::from_fn(cors::refuse))),
+            false => router
+                .route(&path, (row.route)().options(cors::ask_before).layer(axum::middleware::from_fn(cors::answer))),
+        }
     };
-    ENDPOINTS.iter().fold(Router::new(), row).layer(axum::middleware::from_fn(cors::answer))
+    ENDPOINTS.iter().fold(Router::new(), row)
 }
 
 #[cfg(test)]

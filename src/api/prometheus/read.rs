@@ -7,12 +7,12 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::CONTENT_ENCODING;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::answer::{counted, read_each};
 use super::error::ApiError;
 use super::params;
 use crate::api::context::Context;
+use crate::api::form;
 use crate::api::stream::{Sink, StreamError};
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
@@ -31,12 +31,9 @@ const REQUEST_BYTES_MAX: usize = 8 << 20;
 const CHARGE_BYTES: usize = 1 << 20;
 
 pub(super) async fn read(State(context): State<Context>, request: Request) -> Response {
-    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return ApiError::too_large(format!("the request is longer than {BODY_BYTES_MAX} bytes")).into_response();
-        }
-        Err(error) => return ApiError::bad_data(format!("read the request: {error}")).into_response(),
+    let body = match form::whole(request.into_body(), BODY_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => return ApiError::from(error).into_response(),
     };
     let asked = match asked(&body) {
         Ok(asked) => asked,

@@ -1,14 +1,13 @@
-//! Tempo's streaming queries over gRPC, framed by hand: Grafana uses them where streaming is on.
+//! Tempo's streaming queries over gRPC: Grafana uses them where streaming is on. Frames and statuses are `wire::grpc`.
 //! Flow: one request message, some answer messages, trailers. Large answers are cut into messages,
-//! for a client takes 4 MiB at once.
-//! Spec: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+//! for a client takes 4 MiB at once. A call ends when its caller's time is over.
 
 use std::convert::Infallible;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use axum::routing::post;
 use http_body_util::{BodyExt as _, Full};
@@ -18,20 +17,20 @@ use super::search::{self, LIMIT, SPANS_PER_SET, checked, size};
 use super::tags;
 use crate::api::context::Context;
 use crate::api::endpoint::Endpoint;
+use crate::api::form;
 use crate::api::traces::error::{TraceError, log};
-use crate::base::error::{Classify, ErrorClass};
+use crate::base::error::Classify as _;
 use crate::query::traceql::legacy::query_of_tags;
 use crate::query::traceql::parse;
 use crate::query::traceql::search::SearchRequest;
+use crate::wire::decompress::{Encoding, decompress};
+use crate::wire::grpc;
 use crate::wire::tempo as wire;
 
 /// Largest request message, in bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// About the size at which an answer is cut into messages, in bytes.
 const MESSAGE_BYTES: usize = 1 << 20;
-
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Paths at the root of a listener: gRPC clients drop the prefix of a base URL.
 pub const GRPC_ENDPOINTS: &[Endpoint] = &[
@@ -80,7 +79,8 @@ pub const GRPC_ENDPOINTS: &[Endpoint] = &[
 ];
 
 async fn search(State(context): State<Context>, request: Request) -> Response {
-    finish(search_frames(&context, request).await)
+    let headers = request.headers().clone();
+    finish(&headers, search_frames(&context, request)).await
 }
 
 async fn search_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
@@ -108,7 +108,8 @@ async fn search_frames(context: &Context, request: Request) -> Result<Vec<u8>, T
 }
 
 async fn metrics_range(State(context): State<Context>, request: Request) -> Response {
-    finish(metrics_range_frames(&context, request).await)
+    let headers = request.headers().clone();
+    finish(&headers, metrics_range_frames(&context, request)).await
 }
 
 async fn metrics_range_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
@@ -121,7 +122,8 @@ async fn metrics_range_frames(context: &Context, request: Request) -> Result<Vec
 }
 
 async fn metrics_instant(State(context): State<Context>, request: Request) -> Response {
-    finish(metrics_instant_frames(&context, request).await)
+    let headers = request.headers().clone();
+    finish(&headers, metrics_instant_frames(&context, request)).await
 }
 
 async fn metrics_instant_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
@@ -143,29 +145,33 @@ async fn asked_metrics(request: Request) -> Result<metrics::Asked, TraceError> {
 }
 
 async fn tag_names_v1(State(context): State<Context>, request: Request) -> Response {
+    let headers = request.headers().clone();
     let answer = async { Ok(one_frame(&tags::names_v1_answer(&context, asked_names(request).await?).await?)) };
-    finish(answer.await)
+    finish(&headers, answer).await
 }
 
 async fn tag_names_v2(State(context): State<Context>, request: Request) -> Response {
+    let headers = request.headers().clone();
     let answer = async { Ok(one_frame(&tags::names_v2_answer(&context, asked_names(request).await?).await?)) };
-    finish(answer.await)
+    finish(&headers, answer).await
 }
 
 async fn tag_values_v1(State(context): State<Context>, request: Request) -> Response {
+    let headers = request.headers().clone();
     let answer = async {
         let (tag, asked) = asked_values(request).await?;
         Ok(one_frame(&tags::values_v1_answer(&context, &tag, asked).await?))
     };
-    finish(answer.await)
+    finish(&headers, answer).await
 }
 
 async fn tag_values_v2(State(context): State<Context>, request: Request) -> Response {
+    let headers = request.headers().clone();
     let answer = async {
         let (tag, asked) = asked_values(request).await?;
         Ok(one_frame(&tags::values_v2_answer(&context, &tag, asked).await?))
     };
-    finish(answer.await)
+    finish(&headers, answer).await
 }
 
 async fn asked_names(request: Request) -> Result<tags::Asked, TraceError> {
@@ -188,22 +194,17 @@ fn range(start: u32, end: u32) -> Result<Option<(i64, i64)>, TraceError> {
     }
 }
 
-/// The one message of a request: a flag, its length in four bytes, itself.
+/// The one message of a request.
 async fn message<M: wire::Decode>(request: Request) -> Result<M, TraceError> {
-    let body = to_bytes(request.into_body(), REQUEST_BYTES_MAX).await;
-    let body = body.map_err(|_| TraceError::TooLarge(REQUEST_BYTES_MAX))?;
-    let Some((head, rest)) = body.split_first_chunk::<5>() else {
-        return Err(TraceError::Bad("the request has no message".to_owned()));
-    };
-    let [compressed, length @ ..] = *head;
-    if compressed != 0 {
-        return Err(TraceError::Bad("compressed messages are not supported".to_owned()));
-    }
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    let Some(bytes) = rest.get(..length) else {
-        return Err(TraceError::Bad("the message is cut off".to_owned()));
-    };
-    wire::decode(bytes).map_err(|error| TraceError::Bad(format!("the message is no protobuf: {error}")))
+    let (head, body) = request.into_parts();
+    let body = form::whole(body, REQUEST_BYTES_MAX).await?;
+    let frame = grpc::only_frame(&body, REQUEST_BYTES_MAX)?;
+    let name = head.headers.get(grpc::ENCODING).and_then(|name| name.to_str().ok()).unwrap_or_default();
+    let encoding = if frame.packed { Encoding::from_header(name) } else { Some(Encoding::Identity) };
+    let encoding =
+        encoding.ok_or_else(|| TraceError::Bad(format!("messages packed as {name:?} are not taken here")))?;
+    let bytes = decompress(encoding, frame.message, REQUEST_BYTES_MAX)?;
+    wire::decode(&bytes).map_err(|error| TraceError::Bad(format!("the message is no protobuf: {error}")))
 }
 
 fn one_frame(message: &impl wire::Encode) -> Vec<u8> {
@@ -213,10 +214,7 @@ fn one_frame(message: &impl wire::Encode) -> Vec<u8> {
 }
 
 fn frame(frames: &mut Vec<u8>, message: &impl wire::Encode) {
-    let bytes = wire::encode(message);
-    frames.push(0);
-    frames.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-    frames.extend(bytes);
+    grpc::put_frame(frames, &wire::encode(message));
 }
 
 /// Items in runs of about [`MESSAGE_BYTES`]; one empty run when there are none.
@@ -237,47 +235,33 @@ fn cut<M: wire::Encode>(items: Vec<M>) -> Vec<Vec<M>> {
     runs
 }
 
-fn finish(result: Result<Vec<u8>, TraceError>) -> Response {
+/// Answers within the time that the caller waits; a query that is not done by then is canceled.
+async fn finish(headers: &HeaderMap, answer: impl Future<Output = Result<Vec<u8>, TraceError>>) -> Response {
+    let timeout = headers.get(grpc::TIMEOUT).and_then(|text| grpc::timeout(text.to_str().ok()?));
+    let result = match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or(Err(TraceError::CallersTime(timeout))),
+        None => answer.await,
+    };
     let mut response = match result {
         Ok(frames) => {
             let mut trailers = HeaderMap::new();
-            trailers.insert(STATUS, HeaderValue::from_static("0"));
+            trailers.insert(grpc::STATUS, HeaderValue::from(0));
             let trailers = async move { Some(Ok::<_, Infallible>(trailers)) };
             Response::new(Body::new(Full::new(Bytes::from(frames)).with_trailers(trailers)))
         }
         Err(problem) => {
             log(&problem);
             let mut response = Response::new(Body::empty());
-            response.headers_mut().insert(STATUS, HeaderValue::from_static(code(problem.class())));
-            response.headers_mut().insert(MESSAGE, escaped(&problem.to_string()));
+            for (name, value) in grpc::refusal(problem.class().into(), &problem.to_string(), None) {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
             response
         }
     };
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
+    headers.insert(grpc::ACCEPT_ENCODING, HeaderValue::from_static(grpc::ENCODINGS));
     response
-}
-
-/// The gRPC status of a class.
-fn code(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::Canceled => "1",
-        ErrorClass::BadData => "3",
-        ErrorClass::Timeout => "4",
-        ErrorClass::NotFound => "5",
-        ErrorClass::TooLarge | ErrorClass::Execution | ErrorClass::Throttled => "8",
-        ErrorClass::Internal => "13",
-        ErrorClass::Unavailable => "14",
-    }
-}
-
-/// Percent-encoded, as the message of a status must be.
-fn escaped(text: &str) -> HeaderValue {
-    let mut out = String::new();
-    for byte in text.bytes().take(4_096) {
-        match byte {
-            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    HeaderValue::from_str(&out).unwrap_or_else(|_| HeaderValue::from_static("error"))
 }

@@ -108,7 +108,7 @@ mod tests {
 
     fn params(text: &str) -> Params {
         let mut pairs = Pairs::new();
-        form::decode(text, &mut pairs);
+        form::decode(text.as_bytes(), &mut pairs).unwrap();
         Params(pairs)
     }
 

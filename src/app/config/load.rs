@@ -12,6 +12,7 @@ use super::settings::{SETTINGS, Setting};
 use super::sources;
 use super::value::Amount;
 use super::values::{Config, LogFormat};
+use crate::base::in_flight;
 use crate::query;
 use crate::store::metrics;
 use crate::store::stores::Retention;
@@ -35,6 +36,7 @@ impl Default for Config {
             query_memory_max: Amount::Bytes(query::Options::default().memory_max),
             slow_query: Some(Duration::from_secs(5)),
             type_and_unit_labels: false,
+            bodies: in_flight::Options::default(),
             run_as: None,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -43,6 +45,7 @@ impl Default for Config {
                 .map(|setting| (setting.name, (setting.default.to_owned(), Origin::Default)))
                 .collect(),
             invocation: Invocation::default(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -76,9 +79,9 @@ impl Config {
     /// # Errors
     /// Every problem of every source, in the order file, variables, flags.
     pub fn load(invocation: Invocation) -> Result<Self, Vec<ConfigError>> {
-        let mut problems = Vec::new();
+        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let mut config = Self::default();
-        for found in sources::collect(&invocation, &mut problems) {
+        for found in sources::collect(&invocation, &mut problems, &mut warnings) {
             match (found.setting.set)(&mut config, &found.text) {
                 Ok(()) => drop(config.effective.insert(found.setting.name, (found.text, found.origin))),
                 Err(problem) => {
@@ -88,6 +91,7 @@ impl Config {
             }
         }
         config.invocation = invocation;
+        config.warnings = warnings.iter().map(ToString::to_string).collect();
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 

@@ -144,8 +144,13 @@ fn variable(name: &str) -> String {
     format!("{PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
 }
 
-/// Everything that is set, the weakest source first.
-pub(super) fn collect(invocation: &Invocation, problems: &mut Vec<ConfigError>) -> Vec<Found> {
+/// Everything that is set, the weakest source first. A variable of a name that no setting has is a warning, for it
+/// need not be meant for us: Kubernetes gives every container `TRILITH_PORT` and others for a Service named trilith.
+pub(super) fn collect(
+    invocation: &Invocation,
+    problems: &mut Vec<ConfigError>,
+    warnings: &mut Vec<ConfigError>,
+) -> Vec<Found> {
     let mut all = Vec::new();
     let from_variable = || {
         let mut named = invocation.variables.iter().filter(|(name, _)| *name == variable(CONFIG));
@@ -154,7 +159,7 @@ pub(super) fn collect(invocation: &Invocation, problems: &mut Vec<ConfigError>) 
     if let Some(path) = invocation.file.clone().or_else(from_variable) {
         from_file(path, &mut all, problems);
     }
-    from_variables(&invocation.variables, &mut all, problems);
+    from_variables(&invocation.variables, &mut all, warnings);
     for (name, text) in &invocation.flags {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else { continue };
         all.push(Found { setting, text: text.clone(), origin: Origin::Flag(name.clone()) });
@@ -184,7 +189,7 @@ fn from_file(path: PathBuf, all: &mut Vec<Found>, problems: &mut Vec<ConfigError
     }
 }
 
-fn from_variables(variables: &[(String, String)], all: &mut Vec<Found>, problems: &mut Vec<ConfigError>) {
+fn from_variables(variables: &[(String, String)], all: &mut Vec<Found>, warnings: &mut Vec<ConfigError>) {
     for (name, text) in variables {
         if *name == variable(CONFIG) {
             continue;
@@ -195,7 +200,7 @@ fn from_variables(variables: &[(String, String)], all: &mut Vec<Found>, problems
             None => {
                 let names = SETTINGS.iter().map(|setting| variable(setting.name)).chain([variable(CONFIG)]);
                 let nearest = nearest(name, names);
-                problems.push(ConfigError::UnknownKey { origin, key: name.clone(), nearest });
+                warnings.push(ConfigError::UnknownKey { origin, key: name.clone(), nearest });
             }
         }
     }

@@ -69,10 +69,32 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
     let (_folder, path) = yaml("listen: 127.0.0.1:1\nretention-metric: 30d\n");
     let error = load(&["--config", &path], &[]).unwrap_err();
     assert_eq!(error, format!("{path}, line 2: unknown key \"retention-metric\"; did you mean \"retention-metrics\"?"));
-    let error = load(&[], &[("TRILITH_DATADIR", "x")]).unwrap_err();
-    assert!(error.contains("unknown key \"TRILITH_DATADIR\"; did you mean \"TRILITH_DATA_DIR\"?"), "{error}");
     let error = load(&["--retention-metric", "30d"], &[]).unwrap_err();
     assert!(error.contains("--retention-metric'") && error.contains("'--retention-metrics'"), "{error}");
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_with_the_nearest_right_name() {
+    let config = load(&[], &[("TRILITH_DATADIR", "x"), ("TRILITH_LISTEN", "127.0.0.1:4")]).unwrap();
+    assert_eq!(config.listen.port(), 4);
+    let expected = "variable TRILITH_DATADIR: unknown key \"TRILITH_DATADIR\"; did you mean \"TRILITH_DATA_DIR\"?";
+    assert_eq!(config.warnings, [expected]);
+}
+
+#[test]
+fn what_kubernetes_says_of_a_service_named_trilith_ends_no_start() {
+    let injected = [
+        ("TRILITH_SERVICE_HOST", "10.96.0.1"),
+        ("TRILITH_SERVICE_PORT", "9090"),
+        ("TRILITH_SERVICE_PORT_HTTP", "9090"),
+        ("TRILITH_PORT", "tcp://10.96.0.1:9090"),
+        ("TRILITH_PORT_9090_TCP", "tcp://10.96.0.1:9090"),
+        ("TRILITH_PORT_9090_TCP_ADDR", "10.96.0.1"),
+    ];
+    assert_eq!(load(&[], &injected).unwrap().warnings.len(), injected.len());
+    // A name that we know must be meant for us.
+    let error = load(&[], &[("TRILITH_LISTEN", "tcp://10.96.0.1:9090")]).unwrap_err();
+    assert!(error.starts_with("variable TRILITH_LISTEN: "), "{error}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::listeners::{Extra, Place};
 use super::origin::Origin;
 use super::value::Amount;
 use crate::app::user::RunAs;
+use crate::base::in_flight;
 use crate::query;
 use crate::store::metrics;
 use crate::store::metrics::keep::Rule;
@@ -58,6 +59,8 @@ pub struct Config {
     pub slow_query: Option<Duration>,
     /// Whether series get `__type__` and `__unit__` labels.
     pub type_and_unit_labels: bool,
+    /// Bounds of bodies that are being received; they cannot be set from outside.
+    pub bodies: in_flight::Options,
     /// Who to become when root started the server.
     pub run_as: Option<RunAs>,
     /// A level (`info`) or filter (`info,trilith::store=debug`).
@@ -66,6 +69,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// For each setting: the text that was read and where it came from.
     pub effective: BTreeMap<&'static str, (String, Origin)>,
+    /// What was set and has no meaning here, for people.
+    pub warnings: Vec<String>,
     /// What to read again at a reload.
     pub invocation: Invocation,
 }

@@ -1,0 +1,243 @@
+//! Open connections of all listeners: how many there may be, and which has to go when there is no place for one that
+//! comes: the one that says nothing for longest, of the sender that has most. One that is being answered stays.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::base::counters::{Cell, Counters};
+use crate::base::in_flight::Sender;
+
+/// Connections of all listeners together, where memory and open files allow it.
+const CONNECTIONS_MAX: u64 = 4_096;
+
+/// A connection may be silent for so long, whoever waits.
+const SILENT_MIN: Duration = Duration::from_secs(1);
+
+/// How often one that waits for a place asks for it again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Bytes of the heads of requests, not yet whole, that a connection may hold without being counted.
+const HEAD_BYTES_FREE: u64 = 8 << 10;
+
+/// All open connections.
+pub(super) struct Connections {
+    places: Arc<Semaphore>,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    /// Bytes of heads that are not whole.
+    heads: Arc<AtomicU64>,
+    heads_max: u64,
+    gauge: Cell,
+    given_up: Cell,
+}
+
+/// One of them.
+pub(super) struct Connection {
+    /// Who is at the other end.
+    pub(super) sender: Sender,
+    /// Requests that are being answered.
+    active: AtomicU64,
+    quiet_since: Mutex<Instant>,
+    /// Bytes of a head that is not whole.
+    head: AtomicU64,
+    heads: Arc<AtomicU64>,
+    heads_max: u64,
+    close: Notify,
+}
+
+/// A connection as long as it is open.
+pub(super) struct Open<'a> {
+    all: &'a Connections,
+    id: u64,
+    /// The connection.
+    pub(super) connection: Arc<Connection>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A request that is being answered.
+pub(super) struct Active(Arc<Connection>);
+
+impl Connections {
+    /// Of this process, which may open `open_files` files, of which connections get half at most; heads of requests
+    /// that are not whole may hold `heads_max` bytes in all.
+    pub(super) fn new(counters: &Counters, open_files: u64, heads_max: u64) -> Self {
+        let places = usize::try_from(CONNECTIONS_MAX.min(open_files / 2)).unwrap_or(usize::MAX).max(16);
+        let help = "Connections that were closed for others, because they said nothing for longest.";
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            heads: Arc::default(),
+            heads_max,
+            gauge: counters.gauge("trilith_connections", "Open connections of all listeners.", &[]),
+            given_up: counters.counter("trilith_connections_given_up_total", help, &[]),
+        }
+    }
+
+    /// A place for one more; a silent one goes if there is none.
+    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(place) = self.places.clone().try_acquire_owned() {
+                return place;
+            }
+            self.give_up_one();
+            // The semaphore is never closed.
+            if let Ok(Ok(place)) = tokio::time::timeout(ASK_AGAIN, self.places.clone().acquire_owned()).await {
+                return place;
+            }
+        }
+    }
+
+    /// Notes a connection of `sender` as open.
+    pub(super) fn open(&self, sender: Sender, place: OwnedSemaphorePermit) -> Open<'_> {
+        let connection = Arc::new(Connection {
+            sender,
+            active: AtomicU64::new(0),
+            quiet_since: Mutex::new(Instant::now()),
+            head: AtomicU64::new(0),
+            heads: self.heads.clone(),
+            heads_max: self.heads_max,
+            close: Notify::new(),
+        });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open.lock().insert(id, connection.clone());
+        self.gauge.add(1);
+        Open { all: self, id, connection, _place: place }
+    }
+
+    fn give_up_one(&self) {
+        let open = self.open.lock();
+        let mut senders: HashMap<Sender, u64> = HashMap::new();
+        for connection in open.values() {
+            *senders.entry(connection.sender).or_default() += 1;
+        }
+        let silent = open.values().filter_map(|connection| {
+            let silent = connection.silent()?;
+            (silent >= SILENT_MIN).then_some((senders.get(&connection.sender), silent, connection))
+        });
+        if let Some((.., connection)) = silent.max_by_key(|(count, silent, _)| (*count, *silent)) {
+            connection.close.notify_one();
+            self.given_up.inc();
+        }
+    }
+}
+
+impl Connection {
+    /// One of nobody.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Arc<Self> {
+        let all = Connections::new(&Counters::default(), 0, 0);
+        let place = all.places.clone().try_acquire_owned().unwrap();
+        all.open(std::net::IpAddr::from([127, 0, 0, 1]).into(), place).connection.clone()
+    }
+
+    /// A request begins to be answered.
+    pub(super) fn begin(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        self.heads.fetch_sub(self.head.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        Active(self.clone())
+    }
+
+    /// How long nothing has been asked; `None` while something is answered.
+    fn silent(&self) -> Option<Duration> {
+        (self.active.load(Ordering::Acquire) == 0).then(|| self.quiet_since.lock().elapsed())
+    }
+
+    /// Returns when the connection has to go.
+    pub(super) async fn given_up(&self) {
+        loop {
+            self.close.notified().await;
+            if self.silent().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Counts bytes that came; says whether there is room for them.
+    pub(super) fn came(&self, bytes: u64) -> bool {
+        if self.active.load(Ordering::Acquire) > 0 {
+            return true;
+        }
+        let head = self.head.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let all = self.heads.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        head <= HEAD_BYTES_FREE || all <= self.heads_max
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        *self.0.quiet_since.lock() = Instant::now();
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.all.open.lock().remove(&self.id);
+        self.all.gauge.sub(1);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.heads.fetch_sub(*self.head.get_mut(), Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn sender(last: u8) -> Sender {
+        IpAddr::from([10, 0, 0, last]).into()
+    }
+
+    fn age(connection: &Connection, by: u64) {
+        let mut since = connection.quiet_since.lock();
+        *since = since.checked_sub(Duration::from_secs(by)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_silent_one_of_the_sender_with_most_makes_room() {
+        let all = Connections::new(&Counters::default(), 0, 0);
+        let mut open = Vec::new();
+        for n in 0..16 {
+            let connection = all.open(sender(u8::from(n > 0)), all.place().await);
+            age(&connection.connection, 100 - n);
+            open.push(connection);
+        }
+        let busy = open[1].connection.begin();
+        let gone = tokio::time::timeout(Duration::from_secs(60), async {
+            tokio::join!(all.place(), async {
+                open[2].connection.given_up().await;
+                drop(open.remove(2));
+            })
+        });
+        let _ = gone.await.expect("the longest silent one that is not busy goes, and the other sender's stays");
+        drop(busy);
+        assert_eq!(all.open.lock().len(), 15);
+    }
+
+    #[test]
+    fn heads_share_their_room_and_give_it_back() {
+        let all = Connections::new(&Counters::default(), 100, 20_000);
+        let place = || all.places.clone().try_acquire_owned().unwrap();
+        let (one, two) = (all.open(sender(1), place()), all.open(sender(2), place()));
+        assert!(one.connection.came(15_000));
+        assert!(two.connection.came(8_000), "a short head always has room");
+        assert!(!two.connection.came(1_000));
+        let request = one.connection.begin();
+        assert!(one.connection.came(1 << 20), "bodies are counted elsewhere");
+        assert!(two.connection.came(1_000));
+        drop(request);
+        drop((one, two));
+        assert_eq!(all.heads.load(Ordering::Relaxed), 0);
+    }
+}

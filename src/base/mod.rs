@@ -8,3 +8,5 @@ pub mod error;
 pub mod in_flight;
 pub mod limits;
 pub mod memory;
+#[cfg(test)]
+pub(crate) mod mutate;

@@ -35,3 +35,6 @@ pub mod tempo;
 pub mod tsdb;
 
 pub use self::decoded::Decoded;
+
+#[cfg(test)]
+mod tests;

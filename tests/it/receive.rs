@@ -295,11 +295,18 @@ async fn a_listener_serves_its_own_paths_only() {
 async fn loki_answers_as_loki_does() {
     let door = door();
     let push = |body: &'static str| door.post("/loki/api/v1/push", JSON, body);
-    assert_eq!(push(r#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#).await.status, 204);
+    assert_eq!(push(r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]}]}"#).await.status, 204);
+    for unlabelled in [
+        r#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#,
+        r#"{"streams":[{"stream":{"a":""},"values":[["1","x"]]}]}"#,
+        r#"{"streams":[{"labels":"","entries":[{"ts":"2026-01-01T00:00:00Z","line":"x"}]}]}"#,
+    ] {
+        assert_eq!(push(unlabelled).await.status, 400, "{unlabelled}");
+    }
     assert_eq!(push(r#"{"streams":[{"stream":{"a":"b"},"values":[]}]}"#).await.status, 204);
     assert_eq!(push(r#"{"streams":[]}"#).await.status, 422);
     assert_eq!(push("").await.status, 400);
-    assert_eq!(push(r#"{"streams":[{"stream":{},"values":[[1,"x"]]}]}"#).await.status, 400);
+    assert_eq!(push(r#"{"streams":[{"stream":{"a":"b"},"values":[[1,"x"]]}]}"#).await.status, 400);
     assert_eq!(door.ask("POST", "/loki/api/v1/push", &[], "x").await.status, 400);
     let mixed =
         push(r#"{"streams":[{"stream":{"a":"b"},"values":[["1","good"],["9223372036854775807","ahead"]]}]}"#).await;
@@ -358,7 +365,7 @@ async fn a_full_store_and_a_closed_door_ask_to_retry() {
     *door.memory.full.lock().unwrap() = true;
     for (path, content_type, body) in [
         ("/api/v1/write", PROTOBUF, good_write()),
-        ("/loki/api/v1/push", JSON, br#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#.to_vec()),
+        ("/loki/api/v1/push", JSON, br#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]}]}"#.to_vec()),
     ] {
         let answer = door.post(path, content_type, body).await;
         assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{}", answer.text());

@@ -16,6 +16,8 @@ mod rows;
 mod select;
 
 #[cfg(test)]
+mod mutated_tests;
+#[cfg(test)]
 mod tests;
 
 use ahash::AHashSet;

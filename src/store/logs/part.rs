@@ -125,6 +125,9 @@ impl LogsPart {
         if text {
             let frame = pack.lines.ok_or_else(|| self.reader.damaged("the lines of a pack are missing"))?;
             rows.text = run.text(pack, &cache.read(&self.reader, frame)?, &rows).map_err(damaged)?;
+            if !rows.cuts_no_character() {
+                return Err(damaged(Malformed("a line ends inside a character")));
+            }
         }
         if let Some(at) = metadata_at.filter(|_| metadata) {
             let frame = pack.metadata.ok_or_else(|| self.reader.damaged("the metadata of a pack is missing"))?;

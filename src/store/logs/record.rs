@@ -65,7 +65,7 @@ pub(super) fn decode(record: &[u8]) -> Result<Vec<Item>, Malformed> {
         let bytes = line_bytes.iter().map(|bytes| *bytes as usize).sum();
         let text = std::str::from_utf8(reader.take(bytes)?).map_err(|_| Malformed("text is not UTF-8"))?;
         let rows = Rows { times, line_bytes, text: text.to_owned(), metadata };
-        if rows.starts().iter().any(|start| !rows.text.is_char_boundary(*start)) {
+        if !rows.cuts_no_character() {
             return Err(Malformed("a line ends inside a character"));
         }
         items.push((labels, rows));

@@ -95,6 +95,15 @@ impl Rows {
             .collect()
     }
 
+    /// Whether every line begins and ends between characters; needs the text.
+    pub(super) fn cuts_no_character(&self) -> bool {
+        let mut end = 0;
+        self.line_bytes.iter().all(|bytes| {
+            end += *bytes as usize;
+            self.text.is_char_boundary(end)
+        })
+    }
+
     /// The lines; needs the text.
     pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
         let mut at = 0;
@@ -327,6 +336,10 @@ pub(super) fn put_metadata(out: &mut Vec<u8>, metadata: &[Labels]) {
     }
 }
 
+/// Most bytes of metadata that are built for the rows of one stream; writers stay below a quarter. A name is
+/// stored once and built for each row that has it.
+const METADATA_BYTES_MAX: usize = 128 << 20;
+
 /// Reads what [`put_metadata`] wrote for `rows` rows; empty when none has any.
 ///
 /// # Errors
@@ -337,9 +350,14 @@ pub(super) fn read_metadata(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<
         return Ok(Vec::new());
     }
     let mut pairs: Vec<Vec<(&str, &str)>> = vec![Vec::new(); rows];
+    let mut bytes = 0usize;
     for _ in 0..columns {
         let name = reader.str()?;
         let count = reader.count(reader.rest().len())?;
+        bytes = bytes.saturating_add(name.len().saturating_mul(count));
+        if bytes > METADATA_BYTES_MAX {
+            return Err(Malformed("too much metadata"));
+        }
         let mut places = Vec::with_capacity(count);
         let mut next = 0usize;
         for _ in 0..count {
@@ -356,7 +374,9 @@ pub(super) fn read_metadata(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<
             pairs.get_mut(row).ok_or(Malformed("metadata of a row that is not there"))?.push((name, value));
         }
     }
-    pairs.into_iter().map(|pairs| Labels::from_pairs(pairs).map_err(|_| Malformed("not a label set"))).collect()
+    let read = pairs.into_iter().map(|pairs| Labels::from_pairs(pairs).map_err(|_| Malformed("not a label set")));
+    let metadata: Vec<Labels> = read.collect::<Result<_, _>>()?;
+    Ok(if metadata.iter().all(Labels::is_empty) { Vec::new() } else { metadata })
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ crash rounds="500":
 attack rounds="1000":
     ATTACK_ROUNDS={{rounds}} cargo test --release --test it siege -- --nocapture
 
+# Random schedules of failing disks, full disks, deaths and power cuts (the usual test does 150)
+faults schedules="10000":
+    FAULT_SCHEDULES={{schedules}} cargo test --release --test it faults:: -- --nocapture
+
 # Everything that CI does
 ci:
     .ci/run

@@ -1,6 +1,10 @@
 //! Trilith: metrics, logs and traces in one binary. The modules follow the data:
 //! senders → `receive` → `ingest` → `store` → `query` → `api` → Grafana.
 
+// So that what tests share can name this library as integration tests do.
+#[cfg(test)]
+extern crate self as trilith;
+
 /// What clients see, one folder per dialect.
 pub mod api;
 /// Wiring: configuration, router, tasks, shutdown.

@@ -7,8 +7,8 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::api::context::Context;
-use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
+use crate::base::support::ManualClock;
 use crate::query::Engine;
 use crate::store::memory::{Memory, Nothing};
 use crate::wire::decompress::{Encoding, decompress};

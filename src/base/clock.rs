@@ -1,7 +1,5 @@
 //! The wall clock, behind a trait so that tests can stop and turn it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where "now" comes from.
@@ -26,27 +24,5 @@ impl Clock for SystemClock {
             Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
         }
-    }
-}
-
-/// A clock that stands still until a test turns it.
-#[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicI64>);
-
-impl ManualClock {
-    /// A clock that shows `now_ns`.
-    pub fn at_ns(now_ns: i64) -> Self {
-        Self(Arc::new(AtomicI64::new(now_ns)))
-    }
-
-    /// Turns it.
-    pub fn set_ns(&self, now_ns: i64) {
-        self.0.store(now_ns, Ordering::SeqCst);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now_ns(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
     }
 }

@@ -10,3 +10,8 @@ pub mod limits;
 pub mod memory;
 #[cfg(test)]
 pub(crate) mod mutate;
+
+/// Clock and disk of tests. Not in what ships.
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+pub mod support;

@@ -1,7 +1,7 @@
 //! What passes the door, by a store that remembers.
 
 use super::*;
-use crate::base::clock::ManualClock;
+use crate::base::support::ManualClock;
 use crate::model::batch::{SeriesBatch, StreamBatch};
 use crate::model::labels::Labels;
 use crate::model::log::{ARRIVAL, LogEntry};

@@ -53,6 +53,45 @@ pub enum AttrValue {
     Map(Attrs),
 }
 
+impl AttrValue {
+    /// Bytes of memory beside the value itself. Values nest no deeper than receivers and the store allow.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Empty | Self::Int(_) | Self::Double(_) | Self::Bool(_) => 0,
+            Self::Str(text) => text.capacity(),
+            Self::Bytes(bytes) => bytes.capacity(),
+            Self::Array(values) => {
+                values.capacity() * size_of::<Self>() + values.iter().map(Self::bytes).sum::<usize>()
+            }
+            Self::Map(attrs) => attrs_bytes(attrs),
+        }
+    }
+}
+
+/// Bytes of memory that attributes take.
+pub fn attrs_bytes(attrs: &Attrs) -> usize {
+    let texts: usize = attrs.iter().map(|(name, value)| name.capacity() + value.bytes()).sum();
+    attrs.capacity() * size_of::<(String, AttrValue)>() + texts
+}
+
+/// Bytes of memory that spans take, with what they share; neighbours share most.
+pub fn spans_bytes(spans: &[Span]) -> usize {
+    let mut last: Option<&Span> = None;
+    let mut bytes = 0;
+    for span in spans {
+        bytes += size_of::<Span>() + span.heap_bytes();
+        if !last.is_some_and(|last| Arc::ptr_eq(&last.resource, &span.resource)) {
+            bytes += attrs_bytes(&span.resource.attrs) + span.resource.schema_url.capacity();
+        }
+        if !last.is_some_and(|last| Arc::ptr_eq(&last.scope, &span.scope)) {
+            let scope = &span.scope;
+            bytes += attrs_bytes(&scope.attrs) + scope.name.capacity() + scope.version.capacity();
+        }
+        last = Some(span);
+    }
+    bytes
+}
+
 /// Attributes in the order sent.
 pub type Attrs = Vec<(String, AttrValue)>;
 
@@ -257,8 +296,39 @@ pub struct Span {
 }
 
 impl Span {
+    /// Bytes of memory beside the span itself, without what it shares with others.
+    pub fn heap_bytes(&self) -> usize {
+        let events = self.events.iter().map(|event| event.name.capacity() + attrs_bytes(&event.attrs));
+        let links = self.links.iter().map(|link| link.trace_state.capacity() + attrs_bytes(&link.attrs));
+        attrs_bytes(&self.attrs)
+            + self.name.capacity()
+            + self.status_message.capacity()
+            + self.trace_state.capacity()
+            + self.events.capacity() * size_of::<SpanEvent>()
+            + self.links.capacity() * size_of::<SpanLink>()
+            + events.chain(links).sum::<usize>()
+    }
+
     /// Nanoseconds from start to end; 0 when it ended before it began.
     pub fn duration_ns(&self) -> i64 {
         self.end.saturating_sub(self.start).max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_counted_by_byte_and_what_spans_share_once() {
+        let text = || AttrValue::Str("x".repeat(1_000));
+        let attrs: Attrs =
+            vec![("a".to_owned(), AttrValue::Array(vec![text(), AttrValue::Map(vec![("b".to_owned(), text())])]))];
+        let resource = Arc::new(Resource { attrs: attrs.clone(), ..Resource::default() });
+        let event = SpanEvent { attrs: attrs.clone(), ..SpanEvent::default() };
+        let span = Span { attrs, events: vec![event], resource, ..Span::default() };
+        let (one, ten) = (spans_bytes(std::slice::from_ref(&span)), spans_bytes(&vec![span.clone(); 10]));
+        assert!(one > 6_000 + size_of::<Span>() && one < 9_000, "{one}");
+        assert!(ten > 10 * (4_000 + size_of::<Span>()) && ten < 10 * one - 9 * 2_000, "{ten}");
     }
 }

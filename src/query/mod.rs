@@ -3,6 +3,7 @@
 
 /// The log query language.
 pub mod logql;
+pub mod pace;
 pub mod promql;
 pub mod traceql;
 

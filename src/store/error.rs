@@ -44,15 +44,35 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
+    /// A part that a query may need cannot be opened now, though nothing says that it is damaged.
+    #[error(
+        "{path:?} cannot be opened now ({why}); it is tried again, and nothing is answered without it; move the file away to do without"
+    )]
+    NotOpen {
+        /// The part.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
     /// The query's budget is used up.
     #[error(transparent)]
     Limit(#[from] LimitError),
 }
 
+impl StoreError {
+    /// Whether bytes are not what was written. Everything else may pass: the same can succeed later, so
+    /// nothing is given up for it.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+}
+
 impl Classify for StoreError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Io { .. } | Self::DiskFull { .. } | Self::MemoryFull | Self::NotReady(_) => ErrorClass::Unavailable,
+            Self::Io { .. } | Self::DiskFull { .. } | Self::MemoryFull | Self::NotReady(_) | Self::NotOpen { .. } => {
+                ErrorClass::Unavailable
+            }
             Self::Damaged { .. } => ErrorClass::Internal,
             Self::Limit(limit) => limit.class(),
         }

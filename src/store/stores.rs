@@ -242,7 +242,7 @@ impl Store {
     fn merge_slowly(&self) {
         for lane in self.lanes() {
             match lane.merge(&mut Pace::quarter(&self.env.gate)) {
-                Ok(_) | Err(StoreError::NotReady(_)) => {}
+                Ok(_) | Err(StoreError::NotReady(_) | StoreError::NotOpen { .. }) => {}
                 // It goes on when there is room; that there is none is said elsewhere.
                 Err(error @ StoreError::DiskFull { .. }) => tracing::debug!(%error, "no merge"),
                 Err(error) => self.failed("merge", lane.signal(), &error),

@@ -3,10 +3,14 @@
 //! [`Wal::sync`], called by the lane's thread, makes it survive a power cut; [`Wal::rotate`] starts
 //! a new segment so that the old ones can be removed once their records lie in parts.
 //! Invariants: a record is whole or absent; after a failed write the next record begins a new segment;
-//! a torn tail or a damaged record costs that record alone, since each begins with a marker.
+//! a torn tail or a damaged record costs that record alone, since each begins with a marker. A sync that
+//! has failed is never tried again on the same segment: the system may have dropped the pages and call
+//! the next sync a success. The segment is sealed and *doubted*: nothing is appended until what it holds
+//! lies in parts, and its owner, who has it in memory, writes it there at once.
 //! Locks: `writer`, then `syncing`; `syncing` is never held while `writer` is wanted.
 //! Bytes: docs/format/wal.md.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +21,13 @@ use super::codec::Reader;
 use super::error::{StoreError, io_error};
 use crate::base::disk::{AppendFile, Disk};
 
+/// The folder of segments whose rows could not be written as parts.
+pub const ASIDE: &str = "aside";
 const FILE_MAGIC: [u8; 8] = *b"TRILWAL\x01";
 const MARKER: [u8; 4] = *b"\xF7TLW";
 const HEAD_BYTES: usize = 12;
+/// What the store is doing while a segment is doubted, as in "the store is ...; retry".
+const WRITING_ANEW: &str = "writing anew what the disk failed to sync";
 /// Largest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 
@@ -69,7 +77,8 @@ pub struct Replayed {
 }
 
 struct Writer {
-    file: Arc<dyn AppendFile>,
+    /// None while it could not be made.
+    file: Option<Arc<dyn AppendFile>>,
     seq: u64,
     /// Bytes of whole records in the file.
     good: u64,
@@ -88,6 +97,10 @@ pub struct Wal {
     /// Bytes appended and bytes synced since the log was opened, over all segments.
     appended: AtomicU64,
     synced: AtomicU64,
+    /// The newest segment that a sync has failed on; 0 when none has, or all they held lies in parts.
+    doubted: AtomicU64,
+    /// Segments up to this one are to go and may still be there; 0 when none.
+    leftover: AtomicU64,
 }
 
 fn segment_path(dir: &Path, seq: u64) -> PathBuf {
@@ -109,23 +122,44 @@ pub fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>, StoreError>
         .collect())
 }
 
-/// Hands every readable record of a segment to `visit`, in the order written.
+/// The segments that were [set aside](Wal::set_aside_upto), oldest first.
 ///
 /// # Errors
-/// [`StoreError::Io`], or the error of `visit`.
-pub fn replay(
-    disk: &dyn Disk,
-    dir: &Path,
-    segment: &Segment,
-    mut visit: impl FnMut(&[u8]) -> Result<(), StoreError>,
-) -> Result<Replayed, StoreError> {
+/// [`StoreError::Io`].
+pub fn segments_aside(disk: &dyn Disk, dir: &Path) -> Result<Vec<Segment>, StoreError> {
+    let aside = dir.join(ASIDE);
+    match disk.exists(&aside) {
+        Ok(true) => segments(disk, &aside),
+        Ok(false) => Ok(Vec::new()),
+        Err(error) => Err(io_error("look at", &aside)(error)),
+    }
+}
+
+/// The bytes of a segment.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn read(disk: &dyn Disk, dir: &Path, segment: &Segment) -> Result<Vec<u8>, StoreError> {
     let path = segment_path(dir, segment.seq);
-    let bytes = disk.read(&path).map_err(io_error("read", &path))?;
+    disk.read(&path).map_err(io_error("read", &path))
+}
+
+/// Waits until a segment that was found at start is on the medium.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn sync_segment(disk: &dyn Disk, dir: &Path, segment: &Segment) -> Result<(), StoreError> {
+    let path = segment_path(dir, segment.seq);
+    disk.append(&path).and_then(|file| file.sync()).map_err(io_error("sync", &path))
+}
+
+/// Hands every readable record in the bytes of a segment to `visit`, in the order written.
+pub fn replay(bytes: &[u8], mut visit: impl FnMut(&[u8])) -> Replayed {
     let mut report = Replayed { bytes: bytes.len() as u64, ..Replayed::default() };
-    let mut rest = bytes.strip_prefix(&FILE_MAGIC).unwrap_or(&bytes);
+    let mut rest = bytes.strip_prefix(&FILE_MAGIC).unwrap_or(bytes);
     while !rest.is_empty() {
         if let Some(payload) = record(rest) {
-            visit(payload)?;
+            visit(payload);
             report.records += 1;
             rest = rest.get(HEAD_BYTES + payload.len()..).unwrap_or_default();
         } else {
@@ -135,7 +169,7 @@ pub fn replay(
             rest = rest.get(skip..).unwrap_or_default();
         }
     }
-    Ok(report)
+    report
 }
 
 /// The payload of the record that `bytes` begin with, if it is whole.
@@ -151,13 +185,14 @@ fn record(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 impl Wal {
-    /// Starts segment `seq` in `dir`; it must be newer than any there and than any part.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] or [`StoreError::DiskFull`].
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: WalOptions, seq: u64) -> Result<Self, StoreError> {
-        let writer = start_segment(&*disk, dir, seq, Vec::new())?;
-        Ok(Self {
+    /// Starts segment `seq` in `dir`; it must be newer than any there and than any part. When that
+    /// fails, on a full disk for one, the next append tries again.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: WalOptions, seq: u64) -> Self {
+        let writer = start_segment(&*disk, dir, seq, Vec::new()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the log takes nothing until its segment can be made");
+            Writer { file: None, seq, good: 0, closed: true, buffer: Vec::new() }
+        });
+        Self {
             disk,
             dir: dir.to_owned(),
             options,
@@ -165,7 +200,9 @@ impl Wal {
             syncing: Mutex::new(()),
             appended: AtomicU64::new(0),
             synced: AtomicU64::new(0),
-        })
+            doubted: AtomicU64::new(0),
+            leftover: AtomicU64::new(0),
+        }
     }
 
     /// Appends the record that `encode` writes. `encode` is called under the log's lock with the
@@ -174,9 +211,11 @@ impl Wal {
     /// returned and a position for [`sync_through`](Self::sync_through).
     ///
     /// # Errors
-    /// [`StoreError::Io`], [`StoreError::DiskFull`]: the record is not in the log.
+    /// [`StoreError::Io`], [`StoreError::DiskFull`], [`StoreError::NotReady`] while a segment is doubted:
+    /// the record is not in the log.
     pub fn append<R>(&self, encode: impl FnOnce(&mut Vec<u8>, u64) -> R) -> Result<(R, u64), StoreError> {
         let mut writer = self.writer.lock();
+        self.check()?;
         if writer.closed || writer.good >= self.options.segment_bytes_max {
             self.start_next(&mut writer)?;
         }
@@ -195,16 +234,18 @@ impl Wal {
     fn write(&self, writer: &mut Writer, buffer: &mut [u8], len: usize) -> Result<(), StoreError> {
         let path = segment_path(&self.dir, writer.seq);
         let Some(size) = u32::try_from(len).ok().filter(|_| len <= RECORD_BYTES_MAX) else {
+            writer.closed = true;
             return Err(StoreError::Damaged { path, what: format!("a record of {len} bytes is too large") });
         };
         let payload = buffer.get(HEAD_BYTES..).unwrap_or_default();
         let crc = crc32c::crc32c_append(crc32c::crc32c(&size.to_le_bytes()), payload);
         let parts = MARKER.iter().chain(&size.to_le_bytes()).chain(&crc.to_le_bytes()).copied().collect::<Vec<_>>();
         buffer.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
-        if let Err(error) = writer.file.write_all(buffer) {
+        let Some(file) = writer.file.clone() else { return Err(StoreError::NotReady("without a log")) };
+        if let Err(error) = file.write_all(buffer) {
             writer.closed = true;
             // Gives the room back; where that fails too, replay skips the torn tail.
-            if let Err(error) = writer.file.truncate(writer.good) {
+            if let Err(error) = file.truncate(writer.good) {
                 tracing::warn!(%error, ?path, "cannot cut off a record that was written in part");
             }
             return Err(io_error("append to", &path)(error));
@@ -215,8 +256,13 @@ impl Wal {
     }
 
     fn start_next(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        let path = segment_path(&self.dir, writer.seq);
-        writer.file.sync().map_err(io_error("sync", &path))?;
+        if let Some(file) = &writer.file
+            && self.doubted.load(Ordering::Acquire) < writer.seq
+            && let Err(error) = file.sync()
+        {
+            tracing::error!(error = %self.doubt(writer.seq, error), "a sync failed");
+        }
+        // Also when the last one could not be made: what is sealed now has a number of its own.
         let next = start_segment(&*self.disk, &self.dir, writer.seq + 1, std::mem::take(&mut writer.buffer))?;
         *writer = next;
         self.synced.fetch_max(self.appended.load(Ordering::Acquire), Ordering::Release);
@@ -234,14 +280,43 @@ impl Wal {
         Ok(sealed)
     }
 
-    /// Removes segments up to and with `seq`, whose records lie in parts.
+    /// Says that nothing in the segments up to and with `seq` is needed any more: it lies in parts.
+    pub fn trust_upto(&self, seq: u64) {
+        // Whoever has doubted a later one meanwhile is right.
+        let _ = self.doubted.fetch_update(Ordering::AcqRel, Ordering::Acquire, |doubted| (doubted <= seq).then_some(0));
+    }
+
+    /// The number of the newest segment, which takes records.
+    pub fn newest(&self) -> u64 {
+        self.writer.lock().seq
+    }
+
+    /// Whether a sync has failed on what does not lie in parts yet.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Acquire) > 0
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.is_doubted() { Err(StoreError::NotReady(WRITING_ANEW)) } else { Ok(()) }
+    }
+
+    /// A sync of `seq` has failed.
+    fn doubt(&self, seq: u64, error: io::Error) -> StoreError {
+        self.doubted.fetch_max(seq, Ordering::AcqRel);
+        io_error("sync", &segment_path(&self.dir, seq))(error)
+    }
+
+    /// Removes segments up to and with `seq`, whose records lie in parts; the newest first, so that
+    /// while the last segment of a flush is there all of its log is.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn remove_upto(&self, seq: u64) -> Result<(), StoreError> {
-        let newest = self.writer.lock().seq;
-        let mut removed = false;
-        for segment in segments(&*self.disk, &self.dir)? {
+        self.trust_upto(seq);
+        // What was removed before may not be for good.
+        let mut removed = self.leftover.fetch_max(seq, Ordering::AcqRel) > 0;
+        let newest = self.newest();
+        for segment in segments(&*self.disk, &self.dir)?.into_iter().rev() {
             if segment.seq <= seq && segment.seq < newest {
                 let path = segment_path(&self.dir, segment.seq);
                 self.disk.remove(&path).map_err(io_error("remove", &path))?;
@@ -252,13 +327,45 @@ impl Wal {
         if removed {
             self.disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
         }
+        // Nothing else removes segments meanwhile.
+        let _ = self.leftover.fetch_update(Ordering::AcqRel, Ordering::Acquire, |own| (own <= seq).then_some(0));
         Ok(())
+    }
+
+    /// Removes what [`remove_upto`](Self::remove_upto) could not.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove_leftover(&self) -> Result<(), StoreError> {
+        match self.leftover.load(Ordering::Acquire) {
+            0 => Ok(()),
+            seq => self.remove_upto(seq),
+        }
+    }
+
+    /// Moves the segments up to and with `seq` to a folder of their own, where no replay finds them;
+    /// returns that folder.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: some of them may have been moved.
+    pub fn set_aside_upto(&self, seq: u64) -> Result<PathBuf, StoreError> {
+        let aside = self.dir.join(ASIDE);
+        self.disk.create_dir_all(&aside).map_err(io_error("create", &aside))?;
+        for segment in segments(&*self.disk, &self.dir)?.iter().filter(|segment| segment.seq <= seq) {
+            let path = segment_path(&self.dir, segment.seq);
+            self.disk.rename(&path, &segment_path(&aside, segment.seq)).map_err(io_error("rename", &path))?;
+        }
+        for dir in [&aside, &self.dir] {
+            self.disk.sync_dir(dir).map_err(io_error("sync", dir))?;
+        }
+        self.trust_upto(seq);
+        Ok(aside)
     }
 
     /// Waits until everything appended so far is on the medium.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// As [`sync_through`](Self::sync_through).
     pub fn sync(&self) -> Result<(), StoreError> {
         self.sync_through(self.appended.load(Ordering::Acquire))
     }
@@ -267,12 +374,14 @@ impl Wal {
     /// while another syncs share the next sync.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Io`]: from then on the segment is doubted; [`StoreError::NotReady`] while one is.
     pub fn sync_through(&self, position: u64) -> Result<(), StoreError> {
+        self.check()?;
         if self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
         let _one_at_a_time = self.syncing.lock();
+        self.check()?;
         if self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
@@ -280,7 +389,9 @@ impl Wal {
             let writer = self.writer.lock();
             (writer.file.clone(), writer.seq, self.appended.load(Ordering::Acquire))
         };
-        file.sync().map_err(io_error("sync", &segment_path(&self.dir, seq)))?;
+        if let Some(file) = file {
+            file.sync().map_err(|error| self.doubt(seq, error))?;
+        }
         self.synced.fetch_max(upto, Ordering::Release);
         Ok(())
     }
@@ -301,7 +412,7 @@ fn start_segment(disk: &dyn Disk, dir: &Path, seq: u64, buffer: Vec<u8>) -> Resu
     let file = disk.append(&path).map_err(io_error("create", &path))?;
     let started = file.truncate(0).and_then(|()| file.write_all(&FILE_MAGIC)).and_then(|()| disk.sync_dir(dir));
     started.map_err(io_error("start", &path))?;
-    Ok(Writer { file, seq, good: FILE_MAGIC.len() as u64, closed: false, buffer })
+    Ok(Writer { file: Some(file), seq, good: FILE_MAGIC.len() as u64, closed: false, buffer })
 }
 
 #[cfg(test)]
@@ -312,11 +423,7 @@ mod tests {
     fn records(dir: &Path) -> (Vec<Vec<u8>>, Replayed) {
         let (mut found, mut sum) = (Vec::new(), Replayed::default());
         for segment in segments(&RealDisk, dir).unwrap() {
-            let report = replay(&RealDisk, dir, &segment, |payload| {
-                found.push(payload.to_vec());
-                Ok(())
-            })
-            .unwrap();
+            let report = replay(&read(&RealDisk, dir, &segment).unwrap(), |payload| found.push(payload.to_vec()));
             sum.records += report.records;
             sum.bytes_lost += report.bytes_lost;
         }
@@ -324,7 +431,7 @@ mod tests {
     }
 
     fn write(dir: &Path, payloads: &[&[u8]], options: WalOptions) -> Wal {
-        let wal = Wal::open(Arc::new(RealDisk), dir, options, 1).unwrap();
+        let wal = Wal::open(Arc::new(RealDisk), dir, options, 1);
         for payload in payloads {
             wal.append(|out, _| out.extend_from_slice(payload)).unwrap();
         }

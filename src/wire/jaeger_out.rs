@@ -1,12 +1,13 @@
 //! Traces in Jaeger's JSON (its query API): integer microseconds, one process per resource, parents
 //! as `CHILD_OF` references.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::otlp_trace_out::double_json;
+use super::otlp_trace_out::{Distinct, double_json};
 use crate::model::span::{AttrValue, Attrs, Resource, Span, SpanKind, StatusCode, attr};
 
 /// A trace.
@@ -73,16 +74,16 @@ struct Log {
 /// The spans of one trace; `None` without spans.
 pub fn trace(spans: &[Span]) -> Option<Trace> {
     let first = spans.first()?;
-    let mut resources: Vec<&Arc<Resource>> = Vec::new();
+    let mut resources: Distinct<&Resource> = Distinct::default();
+    let mut by_address: HashMap<*const Resource, usize> = HashMap::new();
     let mut processes = Map::new();
     let mut out = Vec::with_capacity(spans.len());
     for span in spans {
-        let known = resources.iter().position(|own| Arc::ptr_eq(own, &span.resource) || **own == span.resource);
-        let at = known.unwrap_or_else(|| {
-            resources.push(&span.resource);
-            processes.insert(format!("p{}", resources.len()), process(&span.resource));
-            resources.len() - 1
-        });
+        let place = || resources.place(&span.resource);
+        let at = *by_address.entry(Arc::as_ptr(&span.resource)).or_insert_with(place);
+        if at == processes.len() {
+            processes.insert(format!("p{}", at + 1), process(&span.resource));
+        }
         out.push(jaeger_span(span, format!("p{}", at + 1)));
     }
     Some(Trace { trace_id: first.trace_id.to_string(), spans: out, processes, warnings: None })

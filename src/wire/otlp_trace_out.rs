@@ -3,6 +3,8 @@
 //! attribute: Grafana's readers do without none of them.
 
 use std::collections::HashMap;
+use std::fmt::{self, Debug, Write as _};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -12,6 +14,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource as OtlpResource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as OtlpSpan, Status, TracesData};
 use prost::Message as _;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::model::span::{AttrValue, Attrs, Resource, Scope, Span, SpanId, StatusCode};
@@ -27,36 +31,85 @@ pub enum JsonStyle {
 
 /// Spans of one trace grouped by resource and scope.
 pub fn traces_data(spans: &[Span]) -> TracesData {
-    let mut data = TracesData::default();
-    let mut resources: Vec<&Arc<Resource>> = Vec::new();
-    let mut scopes: Vec<Vec<&Arc<Scope>>> = Vec::new();
+    let of_scope = |(scope, spans): (&Scope, Vec<&Span>)| {
+        let spans = spans.into_iter().map(otlp_span).collect();
+        ScopeSpans { spans, ..scope_spans(scope) }
+    };
+    let of_resource = |(resource, scopes): (&Resource, Vec<(&Scope, Vec<&Span>)>)| ResourceSpans {
+        scope_spans: scopes.into_iter().map(of_scope).collect(),
+        ..resource_spans(resource)
+    };
+    TracesData { resource_spans: grouped(spans).into_iter().map(of_resource).collect() }
+}
+
+/// The resources of spans in the order they come, with their scopes, with their spans.
+type Grouped<'s> = Vec<(&'s Resource, Vec<(&'s Scope, Vec<&'s Span>)>)>;
+
+fn grouped(spans: &[Span]) -> Grouped<'_> {
+    let mut groups: Grouped<'_> = Vec::new();
+    let mut resources: Distinct<&Resource> = Distinct::default();
+    let mut scopes: Distinct<(usize, &Scope)> = Distinct::default();
+    // The place of each scope within its resource.
+    let mut places: Vec<usize> = Vec::new();
     // By address first: spans of one message share both.
     let mut by_address: HashMap<(*const Resource, *const Scope), (usize, usize)> = HashMap::new();
     for span in spans {
         let address = (Arc::as_ptr(&span.resource), Arc::as_ptr(&span.scope));
         let (at, scope_at) = *by_address.entry(address).or_insert_with(|| {
-            let at = resources.iter().position(|own| **own == span.resource).unwrap_or_else(|| {
-                resources.push(&span.resource);
-                scopes.push(Vec::new());
-                data.resource_spans.push(resource_spans(&span.resource));
-                resources.len() - 1
-            });
-            let scope_at = scopes.get(at).and_then(|own| own.iter().position(|own| **own == span.scope));
-            let scope_at = scope_at.unwrap_or_else(|| {
-                if let (Some(own), Some(group)) = (scopes.get_mut(at), data.resource_spans.get_mut(at)) {
-                    own.push(&span.scope);
-                    group.scope_spans.push(scope_spans(&span.scope));
-                }
-                scopes.get(at).map_or(0, |own| own.len().saturating_sub(1))
-            });
-            (at, scope_at)
+            let at = resources.place(&span.resource);
+            if at == groups.len() {
+                groups.push((&span.resource, Vec::new()));
+            }
+            let number = scopes.place((at, &span.scope));
+            if let Some((_, own)) = groups.get_mut(at).filter(|_| number == places.len()) {
+                places.push(own.len());
+                own.push((&span.scope, Vec::new()));
+            }
+            (at, places.get(number).copied().unwrap_or(0))
         });
-        let group = data.resource_spans.get_mut(at).and_then(|group| group.scope_spans.get_mut(scope_at));
-        if let Some(group) = group {
-            group.spans.push(otlp_span(span));
+        if let Some((_, own)) = groups.get_mut(at).and_then(|(_, scopes)| scopes.get_mut(scope_at)) {
+            own.push(span);
         }
     }
-    data
+    groups
+}
+
+/// Different values, numbered in the order they come. Looking for one takes the same time however many
+/// there are: whoever sends traces decides how many resources they have.
+pub(super) struct Distinct<T> {
+    by_hash: HashMap<u64, Vec<usize>>,
+    values: Vec<T>,
+}
+
+impl<T> Default for Distinct<T> {
+    fn default() -> Self {
+        Self { by_hash: HashMap::new(), values: Vec::new() }
+    }
+}
+
+impl<T: Debug + PartialEq> Distinct<T> {
+    /// The number of a value; a new one gets the next.
+    pub(super) fn place(&mut self, value: T) -> usize {
+        let mut hash = Hash(DefaultHasher::new());
+        let _ = write!(hash, "{value:?}");
+        let same = self.by_hash.entry(hash.0.finish()).or_default();
+        if let Some(known) = same.iter().find(|at| self.values.get(**at) == Some(&value)) {
+            return *known;
+        }
+        same.push(self.values.len());
+        self.values.push(value);
+        self.values.len() - 1
+    }
+}
+
+/// Hashes what is written to it.
+struct Hash(DefaultHasher);
+
+impl fmt::Write for Hash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
 }
 
 /// Protobuf of a bare trace, as `/api/traces/{id}` answers it.
@@ -169,37 +222,70 @@ fn any(value: &AttrValue) -> AnyValue {
     AnyValue { value }
 }
 
-/// The value of `resourceSpans` (Tempo's v1 calls it `batches`) in JSON.
-pub fn json(spans: &[Span], style: JsonStyle) -> Value {
-    let data = traces_data(spans);
-    Value::Array(data.resource_spans.iter().map(|group| resource_json(group, style)).collect())
+/// Spans in JSON, as the value of `resourceSpans` (Tempo's v1 calls it `batches`). It is made span by
+/// span while it is written, so that a large trace takes no more memory than its text.
+pub struct TraceJson<'s> {
+    /// The spans.
+    pub spans: &'s [Span],
+    /// How ids and enums look.
+    pub style: JsonStyle,
 }
 
-fn resource_json(group: &ResourceSpans, style: JsonStyle) -> Value {
-    let mut resource = Map::new();
-    if let Some(own) = &group.resource {
-        put_attributes(&mut resource, &own.attributes, own.dropped_attributes_count);
+impl Serialize for TraceJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(grouped(self.spans).into_iter().map(|group| ResourceJson(group, self.style)))
     }
-    let mut out = Map::new();
-    out.insert("resource".to_owned(), Value::Object(resource));
-    let scopes = group.scope_spans.iter().map(|scope| scope_json(scope, style)).collect();
-    out.insert("scopeSpans".to_owned(), Value::Array(scopes));
-    put_text(&mut out, "schemaUrl", &group.schema_url);
-    Value::Object(out)
 }
 
-fn scope_json(group: &ScopeSpans, style: JsonStyle) -> Value {
-    let mut scope = Map::new();
-    if let Some(own) = &group.scope {
-        put_text(&mut scope, "name", &own.name);
-        put_text(&mut scope, "version", &own.version);
-        put_attributes(&mut scope, &own.attributes, own.dropped_attributes_count);
+struct ResourceJson<'s>((&'s Resource, Vec<(&'s Scope, Vec<&'s Span>)>), JsonStyle);
+
+impl Serialize for ResourceJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self((resource, scopes), style) = self;
+        let own = resource_spans(resource);
+        let mut about = Map::new();
+        if let Some(own) = &own.resource {
+            put_attributes(&mut about, &own.attributes, own.dropped_attributes_count);
+        }
+        let mut out = serializer.serialize_map(None)?;
+        out.serialize_entry("resource", &about)?;
+        let scopes: Vec<_> = scopes.iter().map(|(scope, spans)| ScopeJson(scope, spans, *style)).collect();
+        out.serialize_entry("scopeSpans", &scopes)?;
+        if !own.schema_url.is_empty() {
+            out.serialize_entry("schemaUrl", &own.schema_url)?;
+        }
+        out.end()
     }
-    let mut out = Map::new();
-    out.insert("scope".to_owned(), Value::Object(scope));
-    out.insert("spans".to_owned(), Value::Array(group.spans.iter().map(|span| span_json(span, style)).collect()));
-    put_text(&mut out, "schemaUrl", &group.schema_url);
-    Value::Object(out)
+}
+
+struct ScopeJson<'s>(&'s Scope, &'s [&'s Span], JsonStyle);
+
+impl Serialize for ScopeJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(scope, spans, style) = self;
+        let own = scope_spans(scope);
+        let mut about = Map::new();
+        if let Some(own) = &own.scope {
+            put_text(&mut about, "name", &own.name);
+            put_text(&mut about, "version", &own.version);
+            put_attributes(&mut about, &own.attributes, own.dropped_attributes_count);
+        }
+        let mut out = serializer.serialize_map(None)?;
+        out.serialize_entry("scope", &about)?;
+        out.serialize_entry("spans", &SpansJson(spans, *style))?;
+        if !own.schema_url.is_empty() {
+            out.serialize_entry("schemaUrl", &own.schema_url)?;
+        }
+        out.end()
+    }
+}
+
+struct SpansJson<'s>(&'s [&'s Span], JsonStyle);
+
+impl Serialize for SpansJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|span| span_json(&otlp_span(span), self.1)))
+    }
 }
 
 fn span_json(span: &OtlpSpan, style: JsonStyle) -> Value {
@@ -358,12 +444,42 @@ mod tests {
     }
 
     #[test]
+    fn as_many_resources_as_spans_are_grouped_without_comparing_each_with_each() {
+        struct Counted<'c>(usize, &'c std::cell::Cell<usize>);
+        impl PartialEq for Counted<'_> {
+            fn eq(&self, other: &Self) -> bool {
+                self.1.set(self.1.get() + 1);
+                self.0 == other.0
+            }
+        }
+        let compared = std::cell::Cell::new(0);
+        // What is debugged is what is hashed: the count would make two out of one.
+        struct Plain<'c>(Counted<'c>);
+        impl Debug for Plain<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.0.fmt(f)
+            }
+        }
+        impl PartialEq for Plain<'_> {
+            fn eq(&self, other: &Self) -> bool {
+                self.0 == other.0
+            }
+        }
+        let mut distinct = Distinct::default();
+        for at in (0..5_000).chain(0..5_000) {
+            assert_eq!(distinct.place(Plain(Counted(at, &compared))), at);
+        }
+        assert!(compared.get() < 6_000, "{}", compared.get());
+    }
+
+    #[test]
     fn tempo_writes_base64_ids_and_names_otlp_hex_and_numbers() {
         let spans = [span(1, &Arc::default())];
-        let tempo = &json(&spans, JsonStyle::Tempo)[0]["scopeSpans"][0]["spans"][0];
+        let json = |style| serde_json::to_value(TraceJson { spans: &spans, style }).unwrap();
+        let tempo = &json(JsonStyle::Tempo)[0]["scopeSpans"][0]["spans"][0];
         assert_eq!((&tempo["spanId"], &tempo["kind"]), (&json!("AQEBAQEBAQE="), &json!("SPAN_KIND_UNSPECIFIED")));
         assert_eq!((&tempo["status"], &tempo["startTimeUnixNano"]), (&json!({}), &json!("0")));
-        let otlp = &json(&spans, JsonStyle::Otlp)[0]["scopeSpans"][0]["spans"][0];
+        let otlp = &json(JsonStyle::Otlp)[0]["scopeSpans"][0]["spans"][0];
         assert_eq!((&otlp["spanId"], &otlp["kind"]), (&json!("0101010101010101"), &json!(0)));
     }
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::base::disk::RealDisk;
 use trilith::base::limits::QueryBudget;
@@ -30,6 +29,7 @@ use trilith::store::{
 };
 use trilith::store::{logs, metrics, traces};
 
+use super::support::ManualClock;
 use super::traceql::span;
 
 /// When the directories were written, in milliseconds since the Unix epoch.

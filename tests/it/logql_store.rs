@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::base::disk::RealDisk;
 use trilith::base::limits::QueryBudget;
@@ -18,6 +17,8 @@ use trilith::store::AppendLogs;
 use trilith::store::SelectLogs;
 use trilith::store::env::Env;
 use trilith::store::logs::{LogsStore, Options};
+
+use super::support::ManualClock;
 
 const SECOND: i64 = 1_000_000_000;
 const NOW: i64 = 1_760_000_000 * SECOND;

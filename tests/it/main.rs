@@ -1,6 +1,9 @@
 //! The one integration-test binary; a module per subject.
 #![expect(clippy::unwrap_used, reason = "a test that fails to unwrap has failed")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod admin_api;
 mod agents;
 mod architecture;
@@ -15,6 +18,7 @@ mod docs;
 mod doors;
 mod endpoints;
 mod explorer;
+mod faults;
 mod fixtures;
 mod grafana;
 mod hostile;
@@ -24,6 +28,7 @@ mod metrics_damage;
 mod metrics_model;
 mod metrics_store;
 mod midway;
+mod passing;
 mod plugins;
 mod power;
 mod power_merge;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::base::disk::RealDisk;
 use trilith::base::limits::QueryBudget;
@@ -22,6 +21,8 @@ use trilith::store::metrics::{MetricsStore, Options};
 use trilith::store::series_set;
 use trilith::store::waist;
 use trilith::store::{AppendMetrics, SelectMetrics};
+
+use super::support::ManualClock;
 
 pub(super) const NOW_MS: i64 = 1_760_000_000_000;
 pub(super) const DAY_MS: i64 = 86_400_000;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use trilith::base::clock::ManualClock;
 use trilith::base::limits::QueryBudget;
 use trilith::model::batch::{MetricMetadata, MetricsBatch, SeriesBatch};
 use trilith::model::exemplar::Exemplar;
@@ -20,6 +19,7 @@ use super::metrics_model::{
     DAY_MS, Model, NOW_MS, Random, check, compare, env, everything, labels, one_series, open, options, pace, parts,
     random_batch, random_matchers, select,
 };
+use super::support::ManualClock;
 
 #[test]
 fn any_sequence_of_appends_flushes_merges_deletes_and_reopens_answers_as_a_plain_list_would() {

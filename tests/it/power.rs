@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
-use trilith::base::disk::sim::SimDisk;
 use trilith::base::disk::{Disk, RealDisk};
 use trilith::base::error::{Classify as _, ErrorClass};
 use trilith::base::limits::QueryBudget;
@@ -26,6 +24,8 @@ use trilith::store::{
     AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectTraces, StoreError,
 };
 
+use super::support::{ManualClock, SimDisk};
+
 pub(super) const NOW_MS: i64 = 1_800_000_000_000;
 /// Rows of each batch; batch `n` has rows `n * ROWS ..`.
 const ROWS: i64 = 10;
@@ -39,14 +39,22 @@ fn open_within(
     disk: Arc<dyn Disk>,
     disk_max: u64,
 ) -> Result<Arc<Store>, trilith::store::stores::OpenError> {
-    Store::open(StoreOptions {
+    open_with(StoreOptions { disk_max: Some(disk_max), ..options(dir, disk, Counters::default()) })
+}
+
+pub(super) fn open_with(options: StoreOptions) -> Result<Arc<Store>, trilith::store::stores::OpenError> {
+    Store::open(options)
+}
+
+pub(super) fn options(dir: &Path, disk: Arc<dyn Disk>, counters: Counters) -> StoreOptions {
+    StoreOptions {
         dir: dir.to_owned(),
         disk,
         clock: Arc::new(ManualClock::at_ns(NOW_MS * 1_000_000)),
-        counters: Counters::default(),
+        counters,
         progress: Arc::default(),
         memory_max: 1 << 30,
-        disk_max: Some(disk_max),
+        disk_max: Some(u64::MAX),
         retention: Retention { metrics: None, logs: None, traces: None },
         rules: Vec::new(),
         wal: WalOptions { segment_bytes_max: 2000, ..WalOptions::default() },
@@ -54,10 +62,10 @@ fn open_within(
         metrics: Default::default(),
         logs: Default::default(),
         traces: Default::default(),
-    })
+    }
 }
 
-fn labels(name: &str) -> Labels {
+pub(super) fn labels(name: &str) -> Labels {
     Labels::from_pairs([("__name__", name), ("job", "power")]).unwrap()
 }
 
@@ -65,13 +73,13 @@ fn rows(batch: i64) -> std::ops::Range<i64> {
     batch * ROWS..(batch + 1) * ROWS
 }
 
-fn metrics(batch: i64) -> MetricsBatch {
+pub(super) fn metrics(batch: i64) -> MetricsBatch {
     let samples = rows(batch).map(|row| Sample { t: NOW_MS - 100_000 + row, value: row as f64 }).collect();
     let series = SeriesBatch { labels: labels("power"), samples, ..SeriesBatch::default() };
     MetricsBatch { series: vec![series], metadata: Vec::new() }
 }
 
-fn logs(batch: i64) -> LogsBatch {
+pub(super) fn logs(batch: i64) -> LogsBatch {
     let entry = |row| LogEntry {
         t: NOW_MS * 1_000_000 - 100_000 + row,
         line: format!("line {row}"),
@@ -80,7 +88,7 @@ fn logs(batch: i64) -> LogsBatch {
     LogsBatch { streams: vec![StreamBatch { labels: labels("power"), entries: rows(batch).map(entry).collect() }] }
 }
 
-fn spans(batch: i64) -> TracesBatch {
+pub(super) fn spans(batch: i64) -> TracesBatch {
     let span = |row: i64| Span {
         trace_id: TraceId([7; 16]),
         span_id: SpanId((row + 1).to_be_bytes()),
@@ -93,9 +101,9 @@ fn spans(batch: i64) -> TracesBatch {
 }
 
 /// How often each row is found, by signal. Rows that no batch has fail at once.
-type Found = [BTreeMap<i64, u32>; 3];
+pub(super) type Found = [BTreeMap<i64, u32>; 3];
 
-fn found(store: &Store) -> Found {
+pub(super) fn found(store: &Store) -> Found {
     let budget = QueryBudget::unlimited();
     let mut found = Found::default();
     for (own, series) in series_set::select(&*store.metrics, &[], RangeMs::ALL, &budget).unwrap() {
@@ -124,9 +132,9 @@ fn found(store: &Store) -> Found {
 }
 
 /// Which batches of each signal were acknowledged.
-type Acknowledged = [Vec<i64>; 3];
+pub(super) type Acknowledged = [Vec<i64>; 3];
 
-fn append(store: &Store, batch: i64, acknowledged: &mut Acknowledged) {
+pub(super) fn append(store: &Store, batch: i64, acknowledged: &mut Acknowledged) {
     let results =
         [store.metrics.append(&metrics(batch)), store.logs.append(&logs(batch)), store.traces.append(&spans(batch))];
     for (signal, result) in results.into_iter().enumerate() {
@@ -140,7 +148,7 @@ fn append(store: &Store, batch: i64, acknowledged: &mut Acknowledged) {
     }
 }
 
-fn check(when: &str, found: &Found, acknowledged: &Acknowledged) {
+pub(super) fn check(when: &str, found: &Found, acknowledged: &Acknowledged) {
     for (signal, (found, acknowledged)) in found.iter().zip(acknowledged).enumerate() {
         for row in acknowledged.iter().flat_map(|batch| rows(*batch)) {
             assert_eq!(found.get(&row), Some(&1), "{when}: signal {signal}, acknowledged row {row}");
@@ -150,7 +158,7 @@ fn check(when: &str, found: &Found, acknowledged: &Acknowledged) {
 }
 
 /// Appends, flushes and retention-free life; stops early when the disk is dead.
-fn live(store: &Store, acknowledged: &mut Acknowledged) {
+pub(super) fn live(store: &Store, acknowledged: &mut Acknowledged) {
     for batch in 0..6 {
         append(store, batch, acknowledged);
         if batch % 2 == 1 {
@@ -184,6 +192,38 @@ fn death_at_any_write_loses_and_doubles_nothing() {
         drop(store);
         let store = open(dir.path(), Arc::new(RealDisk)).unwrap();
         check(&format!("reopened, death at write {step}"), &found(&store), &acknowledged);
+    }
+}
+
+#[test]
+fn a_call_that_fails_loses_and_doubles_nothing_whichever_it_is() {
+    let whole = {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(1);
+        live(&open(dir.path(), Arc::new(disk.clone())).unwrap(), &mut Acknowledged::default());
+        disk.calls()
+    };
+    assert!(whole > 150, "only {whole} calls");
+    for call in 0..=whole {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(call);
+        // Once, or from then on until the disk is well again.
+        disk.fail_after(call, call % 3 == 0);
+        let mut acknowledged = Acknowledged::default();
+        let store = open(dir.path(), Arc::new(disk.clone())).unwrap_or_else(|_| {
+            disk.heal();
+            open(dir.path(), Arc::new(disk.clone())).unwrap()
+        });
+        live(&store, &mut acknowledged);
+        disk.heal();
+        store.tick();
+        check(&format!("call {call} failed"), &found(&store), &acknowledged);
+        store.flush().unwrap();
+        live(&store, &mut acknowledged);
+        check(&format!("after repeating, call {call} failed"), &found(&store), &acknowledged);
+        drop(store);
+        let store = open(dir.path(), Arc::new(RealDisk)).unwrap();
+        check(&format!("reopened, call {call} failed"), &found(&store), &acknowledged);
     }
 }
 
@@ -307,7 +347,7 @@ fn a_log_over_its_share_of_the_budget_is_flushed_and_the_newest_rows_stay() {
     assert!(kept.len() > 25, "only {} of {batches} batches are left", kept.len());
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use trilith::base::disk::sim::SimDisk;
 use trilith::base::disk::{Disk, RealDisk};
 use trilith::base::limits::QueryBudget;
 use trilith::model::batch::{MetricsBatch, SeriesBatch};
@@ -18,6 +17,7 @@ use trilith::store::stores::Store;
 use trilith::store::{Administer as _, AppendMetrics, StoreError};
 
 use super::power::{NOW_MS, open};
+use super::support::SimDisk;
 
 const ROWS: i64 = 10;
 /// A day that ends before retention does.
@@ -161,6 +161,69 @@ fn death_at_any_write_of_a_merge_or_deletion_loses_doubles_and_revives_nothing()
         drop(store);
         assert_eq!(found(&open(dir.path(), Arc::new(RealDisk)).unwrap()), before, "{when}: reopened");
     }
+}
+
+#[test]
+fn a_call_that_fails_during_a_merge_or_deletion_loses_doubles_and_revives_nothing() {
+    let whole = {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(1);
+        live(&open(dir.path(), Arc::new(disk.clone())).unwrap(), false, &mut Promised::default());
+        disk.calls()
+    };
+    for call in (0..=whole).step_by(2) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimDisk::new(call);
+        disk.fail_after(call, call % 3 == 0);
+        let mut promised = Promised::default();
+        let store = open(dir.path(), Arc::new(disk.clone())).unwrap_or_else(|_| {
+            disk.heal();
+            open(dir.path(), Arc::new(disk.clone())).unwrap()
+        });
+        live(&store, false, &mut promised);
+        disk.heal();
+        store.tick();
+        let when = format!("call {call} of {whole} failed");
+        promised.check(&when, &found(&store));
+        store.metrics.lane().flush().unwrap();
+        let before = found(&store);
+        store.merge().unwrap();
+        assert_eq!(found(&store), before, "{when}: merging on changed the answer");
+        drop(store);
+        assert_eq!(found(&open(dir.path(), Arc::new(RealDisk)).unwrap()), before, "{when}: reopened");
+    }
+}
+
+#[test]
+fn samples_that_are_deleted_while_a_merge_reads_them_stay_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
+    let store = open(dir.path(), Arc::new(disk.clone())).unwrap();
+    let one = |t: i64| {
+        let samples = vec![Sample { t, value: 1.0 }];
+        let series = SeriesBatch { labels: labels(0), samples, ..SeriesBatch::default() };
+        MetricsBatch { series: vec![series], metadata: Vec::new() }
+    };
+    // Two parts that will be one; the deletion has only the older one's time.
+    for t in [NOW_MS - 2000, NOW_MS - 1000] {
+        store.metrics.append(&one(t)).unwrap();
+        store.metrics.lane().flush().unwrap();
+    }
+    // Behind its header and the list of its parts the merge knows what to leave out.
+    disk.hold_write("metrics/", 2);
+    std::thread::scope(|scope| {
+        let merge = scope.spawn(|| store.merge().unwrap());
+        disk.wait_held();
+        let range = RangeMs { start: NOW_MS - 2000, end: NOW_MS - 1500 };
+        store.metrics.delete(&[Matcher::equal("series", "a")], range).unwrap();
+        assert_eq!(found(&store).len(), 1);
+        disk.release();
+        assert!(merge.join().unwrap() > 0);
+    });
+    assert_eq!(found(&store).len(), 1, "the deleted sample is back");
+    store.merge().unwrap();
+    drop(store);
+    assert_eq!(found(&open(dir.path(), Arc::new(RealDisk)).unwrap()).len(), 1);
 }
 
 #[test]

@@ -14,7 +14,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::ingest::Ingestor;
 use trilith::model::batch::{Appended, LogsBatch, MetricsBatch, TracesBatch};
@@ -23,6 +22,8 @@ use trilith::receive::{Listener, Options, RECEIVERS, State, router_for};
 use trilith::store::{AppendLogs, AppendMetrics, AppendTraces, StoreError};
 use trilith::wire::decompress::compress_snappy;
 use trilith::wire::protobuf::{put_bytes, put_double, put_message, put_uint};
+
+use super::support::ManualClock;
 
 /// A day after the payloads were captured.
 const NOW_NS: i64 = 1_795_435_000_000_000_000;

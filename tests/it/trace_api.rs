@@ -15,12 +15,12 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use trilith::api::{Context, jaeger, routes, tempo};
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::query::Engine;
 use trilith::store::memory::Nothing;
 use trilith::wire::tempo as wire;
 
+use super::support::ManualClock;
 use super::traceql::span;
 use super::vec_traces::VecTraces;
 
@@ -263,6 +263,7 @@ async fn wrong_parameters_are_refused_with_a_line_of_text() {
         "limit=0",
         "limit=x",
         "limit=-1",
+        "limit=1000000000",
         "spss=101",
         "spss=0",
         "start=1",

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use trilith::base::clock::ManualClock;
 use trilith::base::counters::Counters;
 use trilith::base::disk::RealDisk;
 use trilith::base::limits::QueryBudget;
@@ -28,6 +27,7 @@ use trilith::store::env::Env;
 use trilith::store::traces::{Options, TracesStore};
 use trilith::store::{AppendTraces, SelectTraces};
 
+use super::support::ManualClock;
 use super::vec_traces::VecTraces;
 
 fn value(text: &str) -> AttrValue {

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use crate::api::error::status;
 use crate::api::traces::error::{TraceError, log};
-use crate::api::traces::json::Json;
+use crate::api::traces::json::{Json, Written};
 use crate::base::error::{Classify, brief};
+use crate::base::limits::QueryBudget;
+use crate::query::traceql::QueryError;
 
 /// `{"data":null,"errors":[{"code":404,"msg":"trace not found"}]}`
 pub(super) struct Failure(TraceError);
@@ -57,15 +59,27 @@ fn code_of(problem: &TraceError) -> StatusCode {
     status(problem.class())
 }
 
-/// An answer in Jaeger's envelope.
+/// Jaeger's envelope.
+#[derive(Serialize)]
+struct Envelope<T> {
+    data: T,
+    total: usize,
+    limit: usize,
+    offset: usize,
+    errors: Option<()>,
+}
+
+/// A short answer in Jaeger's envelope.
 pub(super) fn envelope(data: impl Serialize, total: usize) -> Response {
-    #[derive(Serialize)]
-    struct Envelope<T> {
-        data: T,
-        total: usize,
-        limit: usize,
-        offset: usize,
-        errors: Option<()>,
-    }
     Json(Envelope { data, total, limit: 0, offset: 0, errors: None }).into_response()
+}
+
+/// A long answer in Jaeger's envelope, written within the budget of its query.
+pub(super) fn envelope_within(
+    data: impl Serialize,
+    total: usize,
+    budget: &QueryBudget,
+) -> Result<Response, QueryError> {
+    let answer = Envelope { data, total, limit: 0, offset: 0, errors: None };
+    Ok(Written::of(&answer, budget)?.into_response())
 }

@@ -14,6 +14,7 @@ use crate::api::traces::run::run;
 use crate::base::limits::QueryBudget;
 use crate::model::span::{SpanId, SpanKind, TraceId};
 use crate::model::time::RangeNs;
+use crate::query::pace::Pace;
 use crate::query::traceql::QueryError;
 use crate::store::ServiceOperations;
 
@@ -102,15 +103,18 @@ fn calls(context: &Context, range: RangeNs, budget: &QueryBudget) -> Result<Call
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut services: HashMap<(TraceId, SpanId), usize> = HashMap::new();
     let mut children: Vec<(TraceId, SpanId, usize)> = Vec::new();
+    let pace = Pace::new(budget);
     for block in context.traces.blocks(range, &[], budget)? {
         let spans = block.read(budget)?;
         budget.touch(spans.len())?;
         budget.charge(spans.len().saturating_mul(SPAN_BYTES))?;
         for span in &spans {
+            pace.go(64)?;
             let service = span.resource.service_name();
             let number = match numbers.get(service) {
                 Some(number) => *number,
                 None => {
+                    budget.charge(2 * service.len() + SPAN_BYTES)?;
                     names.push(service.to_owned());
                     numbers.insert(service.to_owned(), names.len() - 1);
                     names.len() - 1
@@ -124,6 +128,7 @@ fn calls(context: &Context, range: RangeNs, budget: &QueryBudget) -> Result<Call
     }
     let mut calls = Calls::new();
     for (trace, parent, child) in children {
+        pace.go(128)?;
         if let Some(parent) = services.get(&(trace, parent)).filter(|parent| **parent != child)
             && let (Some(parent), Some(child)) = (names.get(*parent), names.get(child))
         {

@@ -3,13 +3,13 @@
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 
-use super::error::{Failure, envelope};
+use super::error::{Failure, envelope_within};
 use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
 use crate::api::traces::params::Params;
 use crate::api::traces::run::{run, trace_id};
 use crate::base::limits::QueryBudget;
-use crate::model::span::{Span, TraceId};
+use crate::model::span::{Span, TraceId, spans_bytes};
 use crate::query::traceql::QueryError;
 use crate::query::traceql::legacy::query_of_jaeger;
 use crate::query::traceql::search::{SearchRequest, search as find};
@@ -19,27 +19,33 @@ use crate::wire::jaeger_out::{Trace, trace};
 const LIMIT: u64 = 100;
 /// Most traces in an answer: all their spans come.
 const LIMIT_MAX: u64 = 1_500;
-/// Memory that a span takes in an answer, in bytes, more or less.
-const SPAN_BYTES: usize = 2_048;
+/// Memory that a span takes in an answer beside its texts, in bytes.
+const SPAN_BYTES: usize = 512;
+/// How much more its attributes take there.
+const ATTRIBUTES_FACTOR: usize = 2;
 
 /// `GET /api/traces/{id}`: over all time. Grafana sends a range in milliseconds, Jaeger reads
 /// microseconds, and neither is needed to find a trace.
 pub(super) async fn by_id(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Failure> {
-    let answer = |spans: &[Span]| envelope(trace(spans).into_iter().collect::<Vec<_>>(), 0);
+    let answer = |spans: &[Span], budget: &QueryBudget| {
+        charge(spans, budget)?;
+        envelope_within(trace(spans).into_iter().collect::<Vec<_>>(), 0, budget)
+    };
     Ok(with_trace(&context, &id, answer).await?)
 }
 
 /// Answers with the spans of a trace, by its id as text; encoded where the query runs.
 pub(super) async fn with_trace<F>(context: &Context, id: &str, encode: F) -> Result<Response, TraceError>
 where
-    F: FnOnce(&[Span]) -> Response + Send + 'static,
+    F: FnOnce(&[Span], &QueryBudget) -> Result<Response, QueryError> + Send + 'static,
 {
     let Some(id) = trace_id(id) else {
         return Err(TraceError::Bad("cannot parse trace id: expected 1 to 32 hexadecimal digits".to_owned()));
     };
     let answer = run(context, move |context, budget| {
         let spans = context.traces.trace(id, budget)?;
-        Ok((!spans.is_empty()).then(|| encode(&spans)))
+        budget.charge(spans_bytes(&spans))?;
+        if spans.is_empty() { Ok(None) } else { encode(&spans, budget).map(Some) }
     });
     answer.await?.ok_or_else(|| TraceError::NotFound("trace not found".to_owned()))
 }
@@ -59,7 +65,7 @@ pub(super) async fn search(State(context): State<Context>, request: Request) -> 
             None => whole(context, ids.into_iter(), budget)?,
         };
         let total = traces.len();
-        Ok(envelope(traces, total))
+        envelope_within(traces, total, budget)
     });
     Ok(answer.await?)
 }
@@ -78,10 +84,16 @@ fn whole(
     let mut traces = Vec::new();
     for id in ids {
         let spans = context.traces.trace(id, budget)?;
-        budget.charge(spans.len().saturating_mul(SPAN_BYTES))?;
+        charge(&spans, budget)?;
         traces.extend(trace(&spans));
     }
     Ok(traces)
+}
+
+/// Takes the memory of spans in the form of an answer.
+fn charge(spans: &[Span], budget: &QueryBudget) -> Result<(), QueryError> {
+    let bytes = spans_bytes(spans).saturating_mul(ATTRIBUTES_FACTOR).saturating_add(spans.len() * SPAN_BYTES);
+    Ok(budget.charge(bytes)?)
 }
 
 fn request_of(context: &Context, params: &Params) -> Result<SearchRequest, TraceError> {

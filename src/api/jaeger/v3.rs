@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::FailureV3;
@@ -9,10 +10,22 @@ use super::services::{index, of_service, shown_kind};
 use super::traces::with_trace;
 use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
-use crate::api::traces::json::Json;
+use crate::api::traces::json::{Json, Written};
 use crate::api::traces::params::Params;
+use crate::base::limits::QueryBudget;
 use crate::model::span::Span;
-use crate::wire::otlp_trace_out::{JsonStyle, json as otlp_json};
+use crate::wire::otlp_trace_out::{JsonStyle, TraceJson};
+
+#[derive(Serialize)]
+struct Answer<'s> {
+    result: Group<'s>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Group<'s> {
+    resource_spans: TraceJson<'s>,
+}
 
 /// `GET /api/v3/services`
 pub(super) async fn services(State(context): State<Context>) -> Result<Json<Value>, FailureV3> {
@@ -36,8 +49,9 @@ pub(super) async fn operations(State(context): State<Context>, request: Request)
 
 /// `GET /api/v3/traces/{id}`
 pub(super) async fn by_id(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, FailureV3> {
-    let answer = |spans: &[Span]| {
-        Json(json!({ "result": { "resourceSpans": otlp_json(spans, JsonStyle::Otlp) } })).into_response()
+    let answer = |spans: &[Span], budget: &QueryBudget| {
+        let result = Group { resource_spans: TraceJson { spans, style: JsonStyle::Otlp } };
+        Ok(Written::of(&Answer { result }, budget)?.into_response())
     };
     Ok(with_trace(&context, &id, answer).await?)
 }

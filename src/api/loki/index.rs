@@ -14,7 +14,11 @@ use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::query::logql::ast::{Grouping, RangeExpr, RangeOp, VectorOp};
 use crate::query::logql::{LogExpr, MetricExpr, MetricQuery, Series, Stats, metric_query, parse_selector};
+use crate::query::pace::Pace;
 use crate::store::LogStats;
+
+/// Most labels that volumes over time are summed by, each on its own: every one reads the range again.
+const TARGETS_MAX: usize = 100;
 
 /// Totals of a selector. The answer has no envelope.
 pub(super) async fn stats(State(context): State<Context>, params: Params) -> Response {
@@ -65,7 +69,9 @@ pub(super) async fn volume(State(context): State<Context>, params: Params) -> Re
         let limit = params.count("limit", 100, LINES_MAX);
         let mut volumes: BTreeMap<Vec<(String, String)>, u64> = BTreeMap::new();
         let mut read = Stats::default();
+        let pace = Pace::new(budget);
         for (labels, stats) in context.logs.stats(&matchers, range, budget)? {
+            pace.go(64 + labels.bytes())?;
             read.chunks += stats.chunks;
             read.lines += stats.entries;
             let named = labels.filter(|name, _| {
@@ -78,6 +84,10 @@ pub(super) async fn volume(State(context): State<Context>, params: Params) -> Re
                 vec![named.iter().map(own).collect()]
             };
             for key in keys.into_iter().filter(|key| !key.is_empty() || targets.is_empty()) {
+                if !volumes.contains_key(&key) {
+                    let bytes: usize = key.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+                    budget.charge(64 + bytes)?;
+                }
                 *volumes.entry(key).or_default() += stats.bytes;
             }
         }
@@ -121,6 +131,9 @@ pub(super) async fn volume_range(State(context): State<Context>, params: Params)
         };
         let mut series: Vec<Series> = Vec::new();
         let mut read = Stats::default();
+        if by_labels && targets.len() > TARGETS_MAX {
+            return Err(ApiError::bad_data(format!("more than {TARGETS_MAX} labels in targetLabels: name fewer")));
+        }
         let groups: Vec<Vec<String>> =
             if by_labels { targets.iter().map(|name| vec![name.clone()]).collect() } else { vec![targets.clone()] };
         for names in groups {
@@ -137,7 +150,7 @@ pub(super) async fn volume_range(State(context): State<Context>, params: Params)
         series.sort_by(|a, b| total(b).total_cmp(&total(a)));
         series.truncate(limit);
         let stats = json::stats(read, budget.elapsed(), series.len());
-        Ok(json::data("matrix", "", &json::series(&series, false), &stats))
+        Ok(json::data("matrix", "", &json::series(&series, false, budget)?, &stats))
     })
     .await
 }

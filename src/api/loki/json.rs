@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use crate::api::json::list;
 pub(super) use crate::api::json::{object, string};
+use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::labels::Labels;
 use crate::query::logql::{Line, Series, Stats};
+use crate::query::pace::Pace;
 
 /// Adds a list of texts.
 pub(super) fn strings<S: AsRef<str>>(out: &mut String, texts: impl IntoIterator<Item = S>) {
@@ -68,10 +70,43 @@ pub(super) fn stats(stats: Stats, elapsed: Duration, returned: usize) -> String 
     )
 }
 
+/// Charges a text as it grows, and looks at the clock meanwhile.
+struct Growth<'b> {
+    pace: Pace<'b>,
+    charged: usize,
+}
+
+impl<'b> Growth<'b> {
+    fn new(budget: &'b QueryBudget) -> Self {
+        Self { pace: Pace::new(budget), charged: 0 }
+    }
+
+    fn by(&mut self, out: &String, cost: usize) -> Result<(), LimitError> {
+        self.pace.go(cost)?;
+        let more = out.capacity().saturating_sub(self.charged);
+        if more > 0 {
+            self.pace.budget().charge(more)?;
+            self.charged += more;
+        }
+        Ok(())
+    }
+
+    /// The whole text, which is copied into the answer.
+    fn done(self, out: String) -> Result<String, LimitError> {
+        self.pace.budget().charge(out.len())?;
+        Ok(out)
+    }
+}
+
 /// A list of series, each with all its points or, at one instant, with its only one.
-pub(super) fn series(series: &[Series], instant: bool) -> String {
+///
+/// # Errors
+/// What the budget says; the text is charged.
+pub(super) fn series(series: &[Series], instant: bool, budget: &QueryBudget) -> Result<String, LimitError> {
+    let mut growth = Growth::new(budget);
     let mut out = String::from("[");
     for (at, series) in series.iter().enumerate() {
+        growth.by(&out, 64 + 32 * series.points.len())?;
         out.push_str(if at > 0 { ",{\"metric\":" } else { "{\"metric\":" });
         object(&mut out, series.labels.iter());
         match series.points.first() {
@@ -93,15 +128,21 @@ pub(super) fn series(series: &[Series], instant: bool) -> String {
         out.push('}');
     }
     out.push(']');
-    out
+    growth.done(out)
 }
 
 /// A list of streams in the order of their labels, lines in the order given. With `categorize`,
 /// streams have index labels only and each line brings its others; without, all labels make streams.
-pub(super) fn streams(lines: &[Line], categorize: bool) -> String {
+///
+/// # Errors
+/// What the budget says; the text is charged.
+pub(super) fn streams(lines: &[Line], categorize: bool, budget: &QueryBudget) -> Result<String, LimitError> {
+    let mut growth = Growth::new(budget);
     let mut by_labels: BTreeMap<Vec<(&str, &str)>, Vec<&Line>> = BTreeMap::new();
     for line in lines {
-        let labels = if categorize { line.stream.iter().collect() } else { all_labels(line) };
+        let labels: Vec<(&str, &str)> = if categorize { line.stream.iter().collect() } else { all_labels(line) };
+        growth.pace.go(64 * (1 + labels.len()))?;
+        budget.charge(64 + labels.len() * size_of::<(&str, &str)>())?;
         by_labels.entry(labels).or_default().push(line);
     }
     let mut out = String::from("[");
@@ -110,6 +151,7 @@ pub(super) fn streams(lines: &[Line], categorize: bool) -> String {
         object(&mut out, labels);
         out.push_str(",\"values\":[");
         for (at, line) in lines.into_iter().enumerate() {
+            growth.by(&out, 64 + line.line.len())?;
             let _ = write!(out, "{}\"{}\",", if at > 0 { ",[" } else { "[" }, line.t);
             string(&mut out, &line.line);
             if categorize {
@@ -121,7 +163,7 @@ pub(super) fn streams(lines: &[Line], categorize: bool) -> String {
         out.push_str("]}");
     }
     out.push(']');
-    out
+    growth.done(out)
 }
 
 fn push_categories(out: &mut String, metadata: &Labels, parsed: &[(String, String)]) {

@@ -11,6 +11,7 @@ use super::params::Params;
 use crate::api::context::Context;
 use crate::model::labels::Labels;
 use crate::query::logql::parse_selector;
+use crate::query::pace::Pace;
 
 fn list<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
     let mut body = String::from("{\"status\":\"success\",\"data\":");
@@ -51,10 +52,18 @@ pub(super) async fn series(State(context): State<Context>, params: Params) -> Re
         selectors.dedup();
         let mut found: BTreeSet<Labels> = BTreeSet::new();
         for selector in selectors {
-            found.extend(context.logs.series(&parse_selector(selector)?, range, budget)?);
+            budget.check()?;
+            for labels in context.logs.series(&parse_selector(selector)?, range, budget)? {
+                if !found.contains(&labels) {
+                    budget.charge(2 * labels.bytes() + 64)?;
+                    found.insert(labels);
+                }
+            }
         }
+        let pace = Pace::new(budget);
         let mut body = String::from("{\"status\":\"success\",\"data\":[");
         for (at, labels) in found.iter().enumerate() {
+            pace.go(64 + labels.bytes())?;
             body.push_str(if at > 0 { "," } else { "" });
             json::object(&mut body, labels.iter());
         }

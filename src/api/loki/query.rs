@@ -51,7 +51,7 @@ pub(super) async fn instant(State(context): State<Context>, headers: HeaderMap, 
             json::push_sample(&mut result, value.unwrap_or((time, f64::NAN)));
             return Ok(json::data("scalar", flags(categorize), &result, &stats));
         }
-        Ok(json::data("vector", flags(categorize), &json::series(&answer.series, true), &stats))
+        Ok(json::data("vector", flags(categorize), &json::series(&answer.series, true, budget)?, &stats))
     })
     .await
 }
@@ -87,10 +87,8 @@ fn log_range(
     let now_ns = context.clock.now_ns();
     let query = LogQuery { range: params.range(now_ns)?, limit, direction: params.direction()?, now_ns };
     let answer = log_query(context.logs.as_ref(), expr, query, budget)?;
-    // The text of the answer stands beside the lines for a moment.
-    budget.charge(answer.lines.iter().map(|line| line.line.len() + line.metadata.bytes() + 64).sum())?;
     let stats = json::stats(answer.stats, budget.elapsed(), answer.lines.len());
-    Ok(json::data("streams", flags(categorize), &json::streams(&answer.lines, categorize), &stats))
+    Ok(json::data("streams", flags(categorize), &json::streams(&answer.lines, categorize, budget)?, &stats))
 }
 
 fn metric_range(
@@ -108,9 +106,8 @@ fn metric_range(
     let end = if end < range.end { end.saturating_add(step) } else { end };
     let query = metric_at(&context.engine, start, end, step, now);
     let answer = metric_query(context.logs.as_ref(), expr, query, budget)?;
-    budget.charge(answer.series.iter().map(|series| series.points.len() * 32 + series.labels.bytes()).sum())?;
     let stats = json::stats(answer.stats, budget.elapsed(), answer.series.len());
-    Ok(json::data("matrix", flags(categorize), &json::series(&answer.series, false), &stats))
+    Ok(json::data("matrix", flags(categorize), &json::series(&answer.series, false, budget)?, &stats))
 }
 
 /// A query in its canonical form. Errors of this endpoint alone are JSON.

@@ -18,6 +18,7 @@ use super::error::ApiError;
 use super::json;
 use super::params::{LINES_MAX, Params};
 use crate::api::context::Context;
+use crate::base::limits::QueryBudget;
 use crate::model::time::RangeNs;
 use crate::query::logql::{Direction, Expr, Line, LogExpr, LogQuery, log_query, parse};
 
@@ -196,7 +197,9 @@ impl Tail {
         let end = if self.asked.delay > 0 { now } else { now.saturating_add(EARLY) };
         let recent = now.saturating_sub(LATE).max(self.asked.start.unwrap_or(i64::MIN));
         let Some(from) = self.from else { return self.first_look(now, recent, end).await };
+        let budget = self.context.engine.budget(Some(LOOK_MAX));
         let mut lines = self.lines(RangeNs { start: from, end }, Direction::Forward, LINES_MAX).await?;
+        budget.charge(lines.iter().map(Line::bytes).sum())?;
         // Where a look was full, the next goes on from its last line; a tail that falls behind for
         // longer than a minute jumps to the present.
         let mut next = recent;
@@ -210,7 +213,8 @@ impl Tail {
         self.from = Some(next);
         lines.retain(|line| self.sent.insert(self.hash(line), line.t).is_none());
         self.sent.retain(|_, t| *t >= next);
-        Ok((!lines.is_empty() || dropped).then(|| frame(&lines, dropped.then_some(now))))
+        let wanted = !lines.is_empty() || dropped;
+        wanted.then(|| frame(&lines, dropped.then_some(now), &budget)).transpose()
     }
 
     /// The last lines, as many as were asked for. Older ones of the recent past are taken as sent.
@@ -219,13 +223,15 @@ impl Tail {
             self.sent.insert(self.hash(&line), line.t);
         }
         let start = self.asked.start.unwrap_or(now.saturating_sub(START_DEFAULT));
+        let budget = self.context.engine.budget(Some(LOOK_MAX));
         let mut lines = self.lines(RangeNs { start, end }, Direction::Backward, self.asked.limit).await?;
+        budget.charge(lines.iter().map(Line::bytes).sum())?;
         lines.reverse();
         for line in lines.iter().filter(|line| line.t >= recent) {
             self.sent.insert(self.hash(line), line.t);
         }
         self.from = Some(recent);
-        Ok((!lines.is_empty()).then(|| frame(&lines, None)))
+        (!lines.is_empty()).then(|| frame(&lines, None, &budget)).transpose()
     }
 
     fn hash(&self, line: &Line) -> u64 {
@@ -237,11 +243,11 @@ impl Tail {
     }
 }
 
-fn frame(lines: &[Line], dropped: Option<i64>) -> String {
+fn frame(lines: &[Line], dropped: Option<i64>, budget: &QueryBudget) -> Result<String, ApiError> {
     let dropped = dropped.map(|t| format!("[{{\"labels\":\"{{}}\",\"timestamp\":\"{t}\"}}]"));
-    format!(
+    Ok(format!(
         "{{\"streams\":{},\"dropped_entries\":{}}}",
-        json::streams(lines, false),
+        json::streams(lines, false, budget)?,
         dropped.unwrap_or_else(|| "null".to_owned())
-    )
+    ))
 }

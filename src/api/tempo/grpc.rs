@@ -99,12 +99,16 @@ async fn search_frames(context: &Context, request: Request) -> Result<Vec<u8>, T
         limit: or(asked.limit, LIMIT),
         spans_per_set: or(asked.spans_per_span_set, SPANS_PER_SET),
     })?;
-    let answer = search::answer(context, request).await?;
-    let mut frames = Vec::new();
-    for traces in cut(answer.traces) {
-        frame(&mut frames, &wire::SearchResponse { traces, metrics: answer.metrics });
-    }
-    Ok(frames)
+    search::answer(context, request, |answer, budget| {
+        let mut frames = Vec::new();
+        for traces in cut(answer.traces) {
+            budget.check()?;
+            budget.charge(MESSAGE_BYTES)?;
+            frame(&mut frames, &wire::SearchResponse { traces, metrics: answer.metrics });
+        }
+        Ok(frames)
+    })
+    .await
 }
 
 async fn metrics_range(State(context): State<Context>, request: Request) -> Response {
@@ -113,12 +117,16 @@ async fn metrics_range(State(context): State<Context>, request: Request) -> Resp
 }
 
 async fn metrics_range_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
-    let answer = metrics::range_answer(context, asked_metrics(request).await?).await?;
-    let mut frames = Vec::new();
-    for series in cut(answer.series) {
-        frame(&mut frames, &wire::QueryRangeResponse { series, metrics: answer.metrics });
-    }
-    Ok(frames)
+    metrics::range_answer(context, asked_metrics(request).await?, |answer, budget| {
+        let mut frames = Vec::new();
+        for series in cut(answer.series) {
+            budget.check()?;
+            budget.charge(MESSAGE_BYTES)?;
+            frame(&mut frames, &wire::QueryRangeResponse { series, metrics: answer.metrics });
+        }
+        Ok(frames)
+    })
+    .await
 }
 
 async fn metrics_instant(State(context): State<Context>, request: Request) -> Response {
@@ -127,8 +135,7 @@ async fn metrics_instant(State(context): State<Context>, request: Request) -> Re
 }
 
 async fn metrics_instant_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
-    let answer = metrics::instant_answer(context, asked_metrics(request).await?).await?;
-    Ok(one_frame(&answer))
+    metrics::instant_answer(context, asked_metrics(request).await?, |answer, _| Ok(one_frame(&answer))).await
 }
 
 async fn asked_metrics(request: Request) -> Result<metrics::Asked, TraceError> {

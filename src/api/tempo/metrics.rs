@@ -5,10 +5,12 @@ use axum::extract::{Request, State};
 use super::search::size;
 use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
-use crate::api::traces::json::Json;
+use crate::api::traces::json::Written;
 use crate::api::traces::params::Params;
 use crate::api::traces::run::run;
+use crate::base::limits::QueryBudget;
 use crate::model::span::AttrValue;
+use crate::query::traceql::QueryError;
 use crate::query::traceql::lexer::duration;
 use crate::query::traceql::metric::{Grid, MetricExemplar, MetricResult, MetricSeries, metric};
 use crate::query::traceql::parse;
@@ -41,21 +43,15 @@ pub(super) struct Asked {
 }
 
 /// `GET, POST /api/metrics/query_range`
-pub(super) async fn range(
-    State(context): State<Context>,
-    request: Request,
-) -> Result<Json<QueryRangeResponse>, TraceError> {
+pub(super) async fn range(State(context): State<Context>, request: Request) -> Result<Written, TraceError> {
     let asked = asked(&context, &Params::read(request).await?)?;
-    Ok(Json(range_answer(&context, asked).await?))
+    range_answer(&context, asked, |answer, budget| Written::of(&answer, budget)).await
 }
 
 /// `GET, POST /api/metrics/query`
-pub(super) async fn instant(
-    State(context): State<Context>,
-    request: Request,
-) -> Result<Json<QueryInstantResponse>, TraceError> {
+pub(super) async fn instant(State(context): State<Context>, request: Request) -> Result<Written, TraceError> {
     let asked = asked(&context, &Params::read(request).await?)?;
-    Ok(Json(instant_answer(&context, asked).await?))
+    instant_answer(&context, asked, |answer, budget| Written::of(&answer, budget)).await
 }
 
 fn asked(context: &Context, params: &Params) -> Result<Asked, TraceError> {
@@ -87,30 +83,49 @@ fn chosen_step(start: i64, end: i64) -> i64 {
     STEPS_S.iter().copied().find(|step| *step >= wanted).unwrap_or(wanted) * 1_000_000_000
 }
 
-/// Runs a query over a range.
-pub(super) async fn range_answer(context: &Context, asked: Asked) -> Result<QueryRangeResponse, TraceError> {
+/// Runs a query over a range; its answer is written where the query runs.
+pub(super) async fn range_answer<T, F>(context: &Context, asked: Asked, write: F) -> Result<T, TraceError>
+where
+    T: Send + 'static,
+    F: FnOnce(QueryRangeResponse, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
+{
     let step = asked.step.unwrap_or_else(|| chosen_step(asked.start, asked.end));
     let grid = Grid::range(asked.start, asked.end, step)?;
-    let result = compute(context, asked, grid).await?;
-    Ok(QueryRangeResponse { series: result.series.iter().map(time_series).collect(), metrics: Some(took(&result)) })
+    compute(context, asked, grid, |result, budget| {
+        let series = result.series.iter().map(time_series).collect();
+        write(QueryRangeResponse { series, metrics: Some(took(&result)) }, budget)
+    })
+    .await
 }
 
 /// Runs a query at an instant: one value over the whole range.
-pub(super) async fn instant_answer(context: &Context, asked: Asked) -> Result<QueryInstantResponse, TraceError> {
+pub(super) async fn instant_answer<T, F>(context: &Context, asked: Asked, write: F) -> Result<T, TraceError>
+where
+    T: Send + 'static,
+    F: FnOnce(QueryInstantResponse, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
+{
     let grid = Grid::instant(asked.start, asked.end)?;
-    let result = compute(context, Asked { exemplars: 0, ..asked }, grid).await?;
-    let series = result.series.iter().filter_map(|own| {
-        let (_, value) = own.samples.first()?;
-        Some(InstantSeries { labels: key_values(&own.labels), value: *value })
-    });
-    Ok(QueryInstantResponse { series: series.collect(), metrics: Some(took(&result)) })
+    compute(context, Asked { exemplars: 0, ..asked }, grid, |result, budget| {
+        let series = result.series.iter().filter_map(|own| {
+            let (_, value) = own.samples.first()?;
+            Some(InstantSeries { labels: key_values(&own.labels), value: *value })
+        });
+        write(QueryInstantResponse { series: series.collect(), metrics: Some(took(&result)) }, budget)
+    })
+    .await
 }
 
-async fn compute(context: &Context, asked: Asked, grid: Grid) -> Result<MetricResult, TraceError> {
+async fn compute<T, F>(context: &Context, asked: Asked, grid: Grid, write: F) -> Result<T, TraceError>
+where
+    T: Send + 'static,
+    F: FnOnce(MetricResult, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
+{
     let exemplars = size(asked.exemplars.min(EXEMPLARS));
     run(context, move |context, budget| {
         let query = parse(&asked.query)?;
-        metric(&*context.traces, &query, grid, exemplars, budget)
+        let result = metric(&*context.traces, &query, grid, exemplars, budget)?;
+        budget.check()?;
+        write(result, budget)
     })
     .await
 }

@@ -4,9 +4,11 @@ use axum::extract::{Request, State};
 
 use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
-use crate::api::traces::json::Json;
+use crate::api::traces::json::Written;
 use crate::api::traces::params::Params;
 use crate::api::traces::run::run;
+use crate::base::limits::QueryBudget;
+use crate::query::traceql::QueryError;
 use crate::query::traceql::legacy::query_of_tags;
 use crate::query::traceql::parse;
 use crate::query::traceql::search::{FoundSet, FoundTrace, SearchRequest, SearchResult, search as find};
@@ -16,8 +18,10 @@ use crate::wire::tempo::{
 
 /// Traces in an answer when none are asked for.
 pub(super) const LIMIT: u64 = 20;
-/// Most traces in an answer.
+/// Most traces in an answer, whatever is asked for.
 const LIMIT_MAX: u64 = 10_000;
+/// Most traces that can be asked for: Tempo's bound.
+const ASKED_MAX: usize = 256 << 10;
 /// Spans of a span set when none are asked for.
 pub(super) const SPANS_PER_SET: u64 = 3;
 /// Most spans of a span set in an answer.
@@ -26,19 +30,25 @@ const SPANS_PER_SET_MAX: u64 = 100;
 const NO_ROOT: &str = "<root span not yet received>";
 
 /// `GET, POST /api/search`
-pub(super) async fn search(
-    State(context): State<Context>,
-    request: Request,
-) -> Result<Json<SearchResponse>, TraceError> {
+pub(super) async fn search(State(context): State<Context>, request: Request) -> Result<Written, TraceError> {
     let params = Params::read(request).await?;
     let request = request_of(&params)?;
-    Ok(Json(answer(&context, request).await?))
+    answer(&context, request, |answer, budget| Written::of(&answer, budget)).await
 }
 
-/// Runs a search.
-pub(super) async fn answer(context: &Context, request: SearchRequest) -> Result<SearchResponse, TraceError> {
-    let result = run(context, move |context, budget| find(&*context.traces, &request, budget)).await?;
-    Ok(response(&result))
+/// Runs a search. Its answer is written where the query runs: it may be large.
+pub(super) async fn answer<T, F>(context: &Context, request: SearchRequest, write: F) -> Result<T, TraceError>
+where
+    T: Send + 'static,
+    F: FnOnce(SearchResponse, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
+{
+    run(context, move |context, budget| {
+        let result = find(&*context.traces, &request, budget)?;
+        // What was found and its answer stand side by side.
+        budget.charge(result.bytes.saturating_mul(2))?;
+        write(response(&result), budget)
+    })
+    .await
 }
 
 fn request_of(params: &Params) -> Result<SearchRequest, TraceError> {
@@ -69,6 +79,12 @@ pub(super) fn checked(mut request: SearchRequest) -> Result<SearchRequest, Trace
     }
     if !(1..=size(SPANS_PER_SET_MAX)).contains(&request.spans_per_set) {
         return Err(TraceError::Bad(format!("invalid spss: must be between 1 and {SPANS_PER_SET_MAX}")));
+    }
+    if request.limit > ASKED_MAX {
+        return Err(TraceError::Bad(format!(
+            "limit {} exceeds max limit {ASKED_MAX}: ask for fewer traces",
+            request.limit
+        )));
     }
     request.limit = request.limit.min(size(LIMIT_MAX));
     Ok(request)

@@ -4,19 +4,22 @@ use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
-use crate::api::traces::json::Json;
+use crate::api::traces::json::Written;
 use crate::api::traces::params::Params;
 use crate::api::traces::run::{run, trace_id};
-use crate::model::span::Span;
+use crate::base::limits::QueryBudget;
+use crate::model::span::{Span, spans_bytes};
+use crate::query::pace::Pace;
+use crate::query::traceql::QueryError;
 use crate::query::traceql::ast::{Expr, Field};
 use crate::query::traceql::eval::Around;
 use crate::query::traceql::parse;
 use crate::query::traceql::value::Truth;
-use crate::wire::otlp_trace_out::{JsonStyle, encode_v1, json as otlp_json};
+use crate::wire::otlp_trace_out::{JsonStyle, TraceJson, encode_v1};
 use crate::wire::tempo::encode_v2;
 
 /// `GET /api/traces/{id}`: a bare trace.
@@ -26,12 +29,37 @@ pub(super) async fn v1(
     request: Request,
 ) -> Result<Response, TraceError> {
     let protobuf = wants_protobuf(request.headers());
-    find(&context, &id, None, move |spans, _| match protobuf {
-        true => protobuf_response(encode_v1(spans)),
-        false => Json(json!({ "batches": otlp_json(spans, JsonStyle::Tempo) })).into_response(),
+    find(&context, &id, None, move |spans, _, budget| match protobuf {
+        true => protobuf_response(spans, budget, encode_v1),
+        false => {
+            let batches = TraceJson { spans, style: JsonStyle::Tempo };
+            Ok(Written::of(&Batches { batches }, budget)?.into_response())
+        }
     })
     .await
 }
+
+#[derive(Serialize)]
+struct Batches<'s> {
+    batches: TraceJson<'s>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Group<'s> {
+    resource_spans: TraceJson<'s>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'s> {
+    trace: Group<'s>,
+    metrics: Nothing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
 
 /// `GET /api/v2/traces/{id}`: a trace in an envelope; with `q`, only the spans that a filter keeps.
 pub(super) async fn v2(
@@ -42,16 +70,13 @@ pub(super) async fn v2(
     let protobuf = wants_protobuf(request.headers());
     let params = Params::read(request).await?;
     let filter = params.get("q").map(filter_of).transpose()?.flatten();
-    find(&context, &id, filter, move |spans, partial| {
+    find(&context, &id, filter, move |spans, partial, budget| {
         if protobuf {
-            return protobuf_response(encode_v2(spans, partial));
+            return protobuf_response(spans, budget, |spans| encode_v2(spans, partial));
         }
-        let trace = json!({ "resourceSpans": otlp_json(spans, JsonStyle::Tempo) });
-        let answer = match partial {
-            true => json!({ "trace": trace, "metrics": {}, "status": "PARTIAL" }),
-            false => json!({ "trace": trace, "metrics": {} }),
-        };
-        Json(answer).into_response()
+        let trace = Group { resource_spans: TraceJson { spans, style: JsonStyle::Tempo } };
+        let answer = Envelope { trace, metrics: Nothing {}, status: partial.then_some("PARTIAL") };
+        Ok(Written::of(&answer, budget)?.into_response())
     })
     .await
 }
@@ -75,19 +100,22 @@ fn filter_of(text: &str) -> Result<Option<Expr>, TraceError> {
 /// the query runs: a trace may be large, and async tasks must not wait for it.
 async fn find<F>(context: &Context, id: &str, filter: Option<Expr>, encode: F) -> Result<Response, TraceError>
 where
-    F: FnOnce(&[Span], bool) -> Response + Send + 'static,
+    F: FnOnce(&[Span], bool, &QueryBudget) -> Result<Response, QueryError> + Send + 'static,
 {
     let Some(trace_id) = trace_id(id) else {
         return Err(TraceError::Bad("a trace id has 1 to 32 hexadecimal digits".to_owned()));
     };
     let answer = run(context, move |context, budget| {
         let mut spans = context.traces.trace(trace_id, budget)?;
+        budget.charge(spans_bytes(&spans))?;
         let all = spans.len();
         if let Some(filter) = &filter {
-            spans.retain(|span| Around::alone(span).truth(filter) == Truth::Yes);
+            let pace = Pace::new(budget);
+            spans.retain(|span| pace.spend(64) && Around::alone(span).paced(&pace).truth(filter) == Truth::Yes);
+            pace.result()?;
         }
         let partial = spans.len() < all;
-        Ok((all > 0).then(|| encode(&spans, partial)))
+        if all == 0 { Ok(None) } else { encode(&spans, partial, budget).map(Some) }
     });
     answer.await?.ok_or_else(|| TraceError::NotFound(format!("trace {trace_id} not found")))
 }
@@ -97,6 +125,13 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
     accepted.any(|value| value.to_str().is_ok_and(|text| text.contains("application/protobuf")))
 }
 
-fn protobuf_response(bytes: Vec<u8>) -> Response {
-    ([(CONTENT_TYPE, "application/protobuf")], bytes).into_response()
+/// The encoder makes messages of all spans first, then their bytes.
+fn protobuf_response(
+    spans: &[Span],
+    budget: &QueryBudget,
+    encode: impl FnOnce(&[Span]) -> Vec<u8>,
+) -> Result<Response, QueryError> {
+    budget.check()?;
+    budget.charge(spans_bytes(spans).saturating_mul(3))?;
+    Ok(([(CONTENT_TYPE, "application/protobuf")], encode(spans)).into_response())
 }

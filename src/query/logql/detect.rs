@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::limits::QueryBudget;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeNs;
+use crate::query::pace::Pace;
 use crate::store::SelectLogs;
 
 use super::LogqlError;
@@ -16,6 +17,8 @@ use super::stages::{ERROR, ERROR_DETAILS};
 
 /// Most distinct values that are counted for one field.
 const VALUES_MAX: usize = 1_000;
+/// Memory of a field, or of one of its values, beside their texts, in bytes.
+const FOUND_BYTES: usize = 160;
 
 /// A label of streams and how many values it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,14 +112,16 @@ pub fn detected_labels(
     budget: &QueryBudget,
 ) -> Result<Vec<DetectedLabel>, LogqlError> {
     let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let pace = Pace::new(budget);
     for labels in logs.series(matchers, range, budget)? {
+        pace.go(64 + labels.bytes())?;
         for (name, value) in labels.iter() {
             let known = match values.get_mut(name) {
                 Some(known) => known,
                 None => values.entry(name.to_owned()).or_default(),
             };
             if !known.contains(value) {
-                budget.charge(name.len() + value.len() + 64)?;
+                budget.charge(name.len() + value.len() + FOUND_BYTES)?;
                 known.insert(value.to_owned());
             }
         }
@@ -126,6 +131,43 @@ pub fn detected_labels(
     let detected =
         |(label, values): (String, BTreeSet<String>)| DetectedLabel { label, cardinality: values.len() as u64 };
     Ok(values.into_iter().map(detected).collect())
+}
+
+/// Fields found so far.
+struct Fields<'b> {
+    by_name: BTreeMap<String, Field>,
+    pace: Pace<'b>,
+}
+
+impl Fields<'_> {
+    fn add(
+        &mut self,
+        name: &str,
+        value: &str,
+        parser: Option<&'static str>,
+        path: Vec<String>,
+    ) -> Result<(), LogqlError> {
+        self.pace.go(64 + name.len() + value.len())?;
+        if !self.by_name.contains_key(name) {
+            let path_bytes: usize = path.iter().map(|part| part.len() + size_of::<String>()).sum();
+            self.pace.budget().charge(2 * FOUND_BYTES + name.len() + path_bytes)?;
+        }
+        let field = self.by_name.entry(name.to_owned()).or_default();
+        let kind = FieldKind::of(value);
+        field.kind = Some(field.kind.map_or(kind, |own| own.join(kind)));
+        field.parsers.extend(parser);
+        if field.json_path.is_empty() {
+            field.json_path = path;
+        }
+        if field.values.len() < VALUES_MAX {
+            let value: String = value.chars().take(1_000).collect();
+            if !field.values.contains(&value) {
+                self.pace.budget().charge(FOUND_BYTES + value.len())?;
+                field.values.insert(value);
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -142,39 +184,23 @@ fn collect(
     query: LogQuery,
     budget: &QueryBudget,
 ) -> Result<BTreeMap<String, Field>, LogqlError> {
-    let mut fields: BTreeMap<String, Field> = BTreeMap::new();
+    let mut fields = Fields { by_name: BTreeMap::new(), pace: Pace::new(budget) };
     for line in log_query(logs, expr, query, budget)?.lines {
         budget.check()?;
-        let add = |fields: &mut BTreeMap<String, Field>,
-                   name: &str,
-                   value: &str,
-                   parser: Option<&'static str>,
-                   path: Vec<String>| {
-            let field = fields.entry(name.to_owned()).or_default();
-            let kind = FieldKind::of(value);
-            field.kind = Some(field.kind.map_or(kind, |own| own.join(kind)));
-            field.parsers.extend(parser);
-            if field.json_path.is_empty() {
-                field.json_path = path;
-            }
-            if field.values.len() < VALUES_MAX {
-                field.values.insert(value.chars().take(1_000).collect());
-            }
-        };
         for (name, value) in line.metadata.iter() {
-            add(&mut fields, name, value, None, Vec::new());
+            fields.add(name, value, None, Vec::new())?;
         }
         for (name, value) in line.parsed.iter().filter(|(name, _)| ![ERROR, ERROR_DETAILS].contains(&name.as_str())) {
-            add(&mut fields, name, value, None, Vec::new());
+            fields.add(name, value, None, Vec::new())?;
         }
         let (parser, found) = parsed_fields(&line);
         for (name, value, path) in found {
             if line.stream.get(&name).is_none() && line.metadata.get(&name).is_none() {
-                add(&mut fields, &name, &value, Some(parser), path);
+                fields.add(&name, &value, Some(parser), path)?;
             }
         }
     }
-    Ok(fields)
+    Ok(fields.by_name)
 }
 
 type Found = Vec<(String, String, Vec<String>)>;

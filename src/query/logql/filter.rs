@@ -13,6 +13,7 @@ use crate::model::log::TextColumn;
 
 use super::ast::quote;
 use super::ip::IpPattern;
+use crate::query::pace::Pace;
 
 /// Largest compiled size of one regular expression, in bytes.
 const REGEX_BYTES_MAX: usize = 4 << 20;
@@ -102,13 +103,19 @@ impl LineFilter {
         self.test.matches(line) != self.negated
     }
 
+    /// The same, counted as work; nothing is kept once work was stopped.
+    pub(super) fn keeps_paced(&self, line: &str, pace: &Pace<'_>) -> bool {
+        pace.spend(self.test.cost(line)) && self.keeps(line)
+    }
+
     /// Texts that every kept line contains.
     pub fn hints(&self) -> &[String] {
         &self.hints
     }
 
-    /// The rows of a block that the filter keeps, ascending.
-    pub fn rows(&self, lines: &TextColumn) -> Vec<u32> {
+    /// The rows of a block that the filter keeps, ascending. They are not all once `pace` has stopped.
+    pub(super) fn rows(&self, lines: &TextColumn, pace: &Pace<'_>) -> Vec<u32> {
+        let matches = |line: &str| pace.spend(self.test.cost(line)) && self.test.matches(line);
         let hits = match &self.test {
             Test::Any => Hits::All,
             Test::Literal(finder) => {
@@ -127,10 +134,10 @@ impl LineFilter {
             Hits::All => (0..count).collect(),
             Hits::Exact(rows) => rows,
             Hits::Candidates(mut rows) => {
-                rows.retain(|row| self.test.matches(lines.get(*row as usize)));
+                rows.retain(|row| matches(lines.get(*row as usize)));
                 rows
             }
-            Hits::Unknown => (0..count).filter(|row| self.test.matches(lines.get(*row as usize))).collect(),
+            Hits::Unknown => (0..count).filter(|row| matches(lines.get(*row as usize))).collect(),
         };
         if self.negated { complement(&hits, count) } else { hits }
     }
@@ -176,6 +183,12 @@ fn complement(rows: &[u32], count: u32) -> Vec<u32> {
 }
 
 impl Test {
+    /// What a look at a line costs, as bytes to look at.
+    fn cost(&self, line: &str) -> usize {
+        let each = if let Self::Either(tests) = self { tests.len() } else { 1 };
+        (32 + line.len()).saturating_mul(each)
+    }
+
     fn matches(&self, line: &str) -> bool {
         match self {
             Self::Any => true,
@@ -357,6 +370,7 @@ impl fmt::Display for LineFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::QueryBudget;
 
     fn filter(kind: FilterKind, negated: bool, values: &[&str]) -> LineFilter {
         let values = values.iter().map(|value| FilterValue::Text((*value).to_owned())).collect();
@@ -381,7 +395,8 @@ mod tests {
                 for negated in [false, true] {
                     let filter = filter(kind, negated, values);
                     let expected: Vec<u32> = (0..12).filter(|row| filter.keeps(lines[*row as usize])).collect();
-                    assert_eq!(filter.rows(&column), expected, "{filter}");
+                    let budget = QueryBudget::unlimited();
+                    assert_eq!(filter.rows(&column, &Pace::new(&budget)), expected, "{filter}");
                 }
             }
         }

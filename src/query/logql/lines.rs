@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::time::RangeNs;
+use crate::query::pace::Pace;
 use crate::store::LogChunk;
 use crate::store::LogColumns;
 use crate::store::SelectLogs;
@@ -55,6 +56,16 @@ pub struct Line {
     pub metadata: Labels,
     /// What stages added or changed; values may be empty.
     pub parsed: Vec<(String, String)>,
+}
+
+impl Line {
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        let parsed: usize = self.parsed.iter().map(|(name, value)| name.capacity() + value.capacity() + 48).sum();
+        // What stages left of the stream's labels is a set of its own.
+        let stream = if self.parsed.is_empty() { 0 } else { self.stream.bytes() };
+        self.line.capacity() + self.metadata.bytes() + stream + parsed + 200
+    }
 }
 
 /// Lines in the order asked for, and what was read for them.
@@ -132,26 +143,24 @@ pub fn log_query(
             return Ok(false);
         }
         let columns = LogColumns { lines: true, metadata: true };
-        let (rows, kept, _held) = plan.read(chunk.as_ref(), columns, budget, stats)?;
+        let pace = Pace::new(budget);
+        let (rows, kept, _held) = plan.read(chunk.as_ref(), columns, &pace, stats)?;
         let empty = Labels::default();
         let mut bound = worst();
-        let mut seen = 0_usize;
         for at in kept.rows(rows.times.len(), query.direction == Direction::Backward) {
             let Some(t) = rows.times.get(at).copied() else { continue };
             if bound.is_some_and(|bound| key(query.direction, t) < bound) {
                 break;
             }
-            seen += 1;
-            if seen.is_multiple_of(64) {
-                budget.check()?;
-            }
+            pace.result()?;
             let metadata = rows.metadata.get(at).unwrap_or(&empty);
-            let mut row = Row::new(t, rows.lines.get(at), chunk.labels(), metadata, query.now_ns);
+            let mut row = Row::new(t, rows.lines.get(at), chunk.labels(), metadata, query.now_ns).paced(&pace);
             if !query.range.contains(t) || !run(&plan.stages, &mut row) {
                 continue;
             }
+            pace.result()?;
             let line = finish(row);
-            budget.charge(size(&line))?;
+            budget.charge(line.bytes())?;
             let place = i64::try_from(at).unwrap_or(i64::MAX);
             let ranked = Ranked { key: (key(query.direction, t), key(query.direction, place)), line };
             let mut heap = heap.lock();
@@ -159,21 +168,17 @@ pub fn log_query(
             if heap.len() > query.limit
                 && let Some(out) = heap.pop()
             {
-                budget.release(size(&out.line));
+                budget.release(out.line.bytes());
             }
             bound = if heap.len() < query.limit { None } else { heap.peek().map(|ranked| ranked.key.0) };
         }
+        pace.result()?;
         Ok(true)
     })?;
     let mut answer = LogAnswer::default();
     states.into_iter().for_each(|stats| answer.stats.add(stats));
     answer.lines = heap.into_inner().into_sorted_vec().into_iter().map(|ranked| ranked.line).collect();
     Ok(answer)
-}
-
-fn size(line: &Line) -> usize {
-    let parsed: usize = line.parsed.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
-    line.line.len() + line.metadata.bytes() + parsed + 200
 }
 
 fn finish(row: Row<'_>) -> Line {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
+use crate::query::pace::Pace;
 use crate::store::SelectLogs;
 
 use super::LogqlError;
@@ -102,9 +103,11 @@ pub fn metric_query(
         Value::Scalar(value) => (vec![Vector { labels: Labels::default(), values: vec![value; steps] }], true),
         Value::Vectors(vectors) => (vectors, false),
     };
-    budget.charge(vectors.iter().map(|vector| vector.values.len() * size_of::<(i64, f64)>()).sum())?;
+    budget.charge(vectors.iter().map(|vector| vector.values.len() * size_of::<(i64, f64)>() + 64).sum())?;
+    let pace = Pace::new(budget);
     let mut series = Vec::with_capacity(vectors.len());
     for Vector { labels, values } in vectors {
+        pace.go(64 + 8 * values.len())?;
         let points: Vec<(i64, f64)> = values
             .into_iter()
             .enumerate()
@@ -118,19 +121,19 @@ pub fn metric_query(
     if series.len() as u64 > query.series_max {
         return Err(LogqlError::TooManySeries { limit: query.series_max });
     }
-    order(expr, &mut series, steps);
+    order(expr, &mut series, steps, &pace)?;
     Ok(MetricAnswer { series, scalar, stats })
 }
 
 /// By labels, but by value where `sort` asks for it at one instant.
-fn order(expr: &MetricExpr, series: &mut [Series], steps: usize) {
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let MetricExpr::Vector { op: op @ (VectorOp::Sort | VectorOp::SortDesc), .. } = expr else { return };
+fn order(expr: &MetricExpr, series: &mut [Series], steps: usize, pace: &Pace<'_>) -> Result<(), LogqlError> {
+    pace.sort(series, |a, b| a.labels.cmp(&b.labels))?;
+    let MetricExpr::Vector { op: op @ (VectorOp::Sort | VectorOp::SortDesc), .. } = expr else { return Ok(()) };
     if steps != 1 {
-        return;
+        return Ok(());
     }
     let value = |series: &Series| series.points.first().map_or(f64::NAN, |(_, value)| *value);
-    series.sort_by(|a, b| {
+    let by_value = |a: &Series, b: &Series| {
         let (a, b) = (value(a), value(b));
         let ascending = a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
         if *op == VectorOp::Sort || ascending == Ordering::Equal || a.is_nan() || b.is_nan() {
@@ -138,7 +141,8 @@ fn order(expr: &MetricExpr, series: &mut [Series], steps: usize) {
         } else {
             ascending.reverse()
         }
-    });
+    };
+    Ok(pace.sort(series, by_value)?)
 }
 
 impl Context<'_> {
@@ -180,15 +184,21 @@ impl Context<'_> {
                 let Value::Vectors(mut vectors) = self.eval(inner, stats)? else {
                     return Err(LogqlError::Matching("label_replace needs series, not a number".to_owned()));
                 };
+                let pace = Pace::new(self.budget);
                 for vector in &mut vectors {
+                    pace.go(64 + vector.labels.bytes())?;
                     if let Some(captures) = regex.captures(vector.labels.value(source)) {
+                        // A group may be as long as the value, and be named as often as there is a sign for it.
+                        let groups = replacement.matches('$').count();
+                        let whole = captures.get(0).map_or(0, |whole| whole.len());
+                        let most = replacement.len().saturating_add(groups.saturating_mul(whole));
+                        self.budget.charge(vector.labels.bytes().saturating_add(most))?;
                         let mut value = String::new();
                         captures.expand(replacement, &mut value);
-                        self.budget.charge(value.len())?;
                         vector.labels = vector.labels.with(target, &value);
                     }
                 }
-                vector::unique(&vectors)?;
+                vector::unique(&vectors, &pace)?;
                 Value::Vectors(vectors)
             }
         };

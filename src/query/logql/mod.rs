@@ -6,12 +6,14 @@
 
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::limits::LimitError;
-use crate::model::labels::Labels;
+use crate::model::labels::{Labels, LabelsError};
 use crate::store::StoreError;
 
 pub mod ast;
 pub mod detect;
 pub mod filter;
+#[cfg(test)]
+mod hostile;
 mod ip;
 pub mod lexer;
 mod lines;
@@ -26,6 +28,7 @@ mod scripts;
 pub mod stages;
 mod template;
 mod vector;
+mod window;
 
 pub use ast::{Expr, LogExpr, MetricExpr};
 pub use lines::{Direction, Line, LogAnswer, LogQuery, log_query};
@@ -88,6 +91,9 @@ pub enum LogqlError {
         /// The labels of the line.
         labels: Labels,
     },
+    /// What stages made is no label set.
+    #[error("a series cannot be named: {0}; drop that label")]
+    Labels(#[from] LabelsError),
     /// Series do not match one to one.
     #[error("{0}")]
     Matching(String),
@@ -110,6 +116,7 @@ impl From<StoreError> for LogqlError {
             | StoreError::DiskFull { .. }
             | StoreError::MemoryFull
             | StoreError::NotReady(_)
+            | StoreError::NotOpen { .. }
             | StoreError::Damaged { .. } => Self::Store(error),
         }
     }
@@ -122,6 +129,7 @@ impl Classify for LogqlError {
             | Self::TooManySeries { .. }
             | Self::TooManyPoints { .. }
             | Self::Pipeline { .. }
+            | Self::Labels(_)
             | Self::Matching(_)
             | Self::Range(_) => ErrorClass::BadData,
             Self::Store(error) => error.class(),

@@ -6,9 +6,10 @@
 use ahash::AHashMap;
 
 use crate::base::limits::QueryBudget;
-use crate::model::labels::Labels;
+use crate::model::labels::{Labels, LabelsError};
 use crate::model::log::LogRows;
 use crate::model::time::RangeNs;
+use crate::query::pace::Pace;
 use crate::store::LogChunk;
 use crate::store::LogColumns;
 
@@ -17,6 +18,7 @@ use super::ast::{Grouping, RangeExpr, RangeOp};
 use super::metric::{ABSENT, Context, Vector};
 use super::scan::{Kept, Plan, Stats, each_chunk};
 use super::stages::{Row, run};
+use super::window::{Over, slide};
 
 /// Which labels make a series.
 enum Keys<'q> {
@@ -124,25 +126,27 @@ pub(super) fn evaluate(
         gather.chunk(worker, chunk.as_ref(), range)?;
         Ok(true)
     })?;
+    let pace = Pace::new(context.budget);
     let mut merged = Worker::default();
     for worker in workers {
-        merged.merge(worker);
+        merged.merge(worker, &pace)?;
     }
     stats.add(merged.stats);
-    gather.finish(merged)
+    gather.finish(merged, &pace)
 }
 
 impl Worker {
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: Self, pace: &Pace<'_>) -> Result<(), LogqlError> {
         self.stats.add(other.stats);
         if self.series.is_empty() {
             self.ids = other.ids;
             self.series = other.series;
-            return;
+            return Ok(());
         }
         let mut others: Vec<Option<(Labels, Gathered)>> = other.series.into_iter().map(Some).collect();
         for (key, id) in other.ids {
             let Some((labels, gathered)) = others.get_mut(id).and_then(Option::take) else { continue };
+            pace.go(64 + key.len() + gathered.cells())?;
             let own = self.ids.get(&key).and_then(|id| self.series.get_mut(*id));
             match (own.map(|(_, own)| own), gathered) {
                 (Some(Gathered::Counts { lines, bytes }), Gathered::Counts { lines: more, bytes: more_bytes }) => {
@@ -156,6 +160,16 @@ impl Worker {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+impl Gathered {
+    fn cells(&self) -> usize {
+        match self {
+            Self::Counts { lines, bytes } => lines.len() + bytes.len(),
+            Self::Samples(samples) => 2 * samples.len(),
+        }
     }
 }
 
@@ -168,21 +182,21 @@ impl Gather<'_> {
         };
         let columns =
             LogColumns { lines: self.plan.columns.lines, metadata: self.plan.columns.metadata || key_needs_metadata };
-        let (rows, kept, _held) = self.plan.read(chunk, columns, budget, &mut worker.stats)?;
+        let pace = Pace::new(budget);
+        let (rows, kept, _held) = self.plan.read(chunk, columns, &pace, &mut worker.stats)?;
         if self.plan.stages.is_empty() {
             return self.plain_rows(worker, chunk, &rows, &kept, range, key_needs_metadata);
         }
         let empty = Labels::default();
-        for (seen, at) in kept.rows(rows.times.len(), false).enumerate() {
-            if seen % 64 == 63 {
-                budget.check()?;
-            }
+        for at in kept.rows(rows.times.len(), false) {
+            pace.result()?;
             let Some(t) = rows.times.get(at).copied().filter(|t| range.contains(*t)) else { continue };
             let metadata = rows.metadata.get(at).unwrap_or(&empty);
-            let mut row = Row::new(t, rows.lines.get(at), chunk.labels(), metadata, self.context.now_ns);
+            let mut row = Row::new(t, rows.lines.get(at), chunk.labels(), metadata, self.context.now_ns).paced(&pace);
             if !run(&self.plan.stages, &mut row) {
                 continue;
             }
+            pace.result()?;
             if let Some(error) = &row.error {
                 return Err(pipeline_error(error, &row));
             }
@@ -197,7 +211,7 @@ impl Gather<'_> {
             let bytes = if columns.lines { row.line.len() } else { stored };
             self.add(worker, id, t, i64::try_from(bytes).unwrap_or(0), value)?;
         }
-        Ok(())
+        Ok(pace.result()?)
     }
 
     /// Rows that no stage has to see: their series depends on stream and metadata alone.
@@ -291,7 +305,7 @@ impl Gather<'_> {
         let id = match found {
             Some(id) => id,
             None => {
-                let labels = self.labels_of_row(row);
+                let labels = self.labels_of_row(row)?;
                 let cells = if self.keeps_samples() {
                     0
                 } else {
@@ -319,7 +333,7 @@ impl Gather<'_> {
         pairs.iter().for_each(|(name, value)| add(name, value));
     }
 
-    fn labels_of_row(&self, row: &Row<'_>) -> Labels {
+    fn labels_of_row(&self, row: &Row<'_>) -> Result<Labels, LabelsError> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         match &self.keys {
             Keys::By(names) => {
@@ -334,7 +348,7 @@ impl Gather<'_> {
                 self.sorted_labels(row, &mut |name, value| pairs.push((name.to_owned(), value.to_owned())));
             }
         }
-        Labels::from_pairs(pairs).unwrap_or_default()
+        Labels::from_pairs(pairs)
     }
 
     fn keeps_samples(&self) -> bool {
@@ -349,16 +363,17 @@ impl Gather<'_> {
         Gathered::Counts { lines: vec![0; self.windows.count + 1], bytes: vec![0; bytes] }
     }
 
-    fn finish(&self, worker: Worker) -> Result<Vec<Vector>, LogqlError> {
+    fn finish(&self, worker: Worker, pace: &Pace<'_>) -> Result<Vec<Vector>, LogqlError> {
         let seconds = self.expr.range_ns as f64 / 1e9;
         let mut answer = Vec::with_capacity(worker.series.len());
         for (labels, gathered) in worker.series {
-            self.context.budget.check()?;
+            pace.go(64 + gathered.cells())?;
             let values = match gathered {
                 Gathered::Counts { lines, bytes } => self.count_values(&lines, &bytes, seconds),
                 Gathered::Samples(mut samples) => {
-                    samples.sort_by_key(|(t, _)| *t);
-                    self.sample_values(&samples)?
+                    self.context.budget.charge(labels.bytes() + 8 * self.windows.count + 64)?;
+                    pace.sort(&mut samples, |a, b| a.0.cmp(&b.0))?;
+                    self.sample_values(&samples, seconds, pace)?
                 }
             };
             answer.push(Vector { labels, values });
@@ -366,7 +381,7 @@ impl Gather<'_> {
         if self.expr.op == RangeOp::AbsentOverTime {
             return Ok(vec![absent(self.expr, answer.pop(), self.windows.count)]);
         }
-        answer.sort_by(|a, b| a.labels.cmp(&b.labels));
+        pace.sort(&mut answer, |a, b| a.labels.cmp(&b.labels))?;
         Ok(answer)
     }
 
@@ -386,24 +401,29 @@ impl Gather<'_> {
         (0..self.windows.count).map(value).collect()
     }
 
-    fn sample_values(&self, samples: &[(i64, f64)]) -> Result<Vec<f64>, LogqlError> {
-        let (mut low, mut high) = (0, 0);
-        let mut values = Vec::with_capacity(self.windows.count);
-        for k in 0..self.windows.count {
-            if k % 256 == 255 {
-                self.context.budget.check()?;
+    fn sample_values(&self, samples: &[(i64, f64)], seconds: f64, pace: &Pace<'_>) -> Result<Vec<f64>, LogqlError> {
+        let over = match self.expr.op {
+            RangeOp::Sum => Over::Sum,
+            RangeOp::Rate => Over::Rate(seconds),
+            RangeOp::RateCounter => Over::RateCounter,
+            RangeOp::Avg => Over::Avg,
+            RangeOp::Min => Over::Min,
+            RangeOp::Max => Over::Max,
+            RangeOp::First => Over::First,
+            RangeOp::Last => Over::Last,
+            RangeOp::Stddev => Over::Stddev,
+            RangeOp::Stdvar => Over::Stdvar,
+            RangeOp::Quantile => Over::Quantile(self.expr.parameter.unwrap_or(0.5)),
+            RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::AbsentOverTime => {
+                Over::Count
             }
-            let end = self.windows.end(k);
-            let start = end.saturating_sub(self.windows.range);
-            while samples.get(high).is_some_and(|(t, _)| *t <= end) {
-                high += 1;
-            }
-            while low < high && samples.get(low).is_some_and(|(t, _)| *t <= start) {
-                low += 1;
-            }
-            let window = samples.get(low..high).unwrap_or_default();
-            values.push(super::vector::over_time(self.expr, window, start, end));
-        }
+        };
+        let windows = &self.windows;
+        let ends = (0..windows.count).map(|k| windows.end(k));
+        let each = ends.map(|end| (end.saturating_sub(windows.range), end));
+        let mut values = Vec::with_capacity(windows.count);
+        let shared = if windows.count == 1 { 1 } else { windows.range / windows.step };
+        slide(over, samples, each, shared, pace, |value| values.push(value.unwrap_or(ABSENT)))?;
         Ok(values)
     }
 }

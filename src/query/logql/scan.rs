@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::base::limits::QueryBudget;
 use crate::model::log::LogRows;
+use crate::query::pace::{Held, Pace};
 use crate::store::LineHints;
 use crate::store::LogChunk;
 use crate::store::LogColumns;
@@ -83,61 +83,47 @@ impl<'q> Plan<'q> {
         &self,
         chunk: &dyn LogChunk,
         columns: LogColumns,
-        budget: &'b QueryBudget,
+        pace: &Pace<'b>,
         stats: &mut Stats,
     ) -> Result<(LogRows, Kept, Held<'b>), LogqlError> {
+        let budget = pace.budget();
         budget.check()?;
-        let mut held = Held { budget, bytes: 0 };
+        let held = Held::new(budget);
         let late = columns.metadata && !self.filters.is_empty();
         let mut rows = chunk.read(LogColumns { metadata: columns.metadata && !late, ..columns }, budget)?;
-        held.add(&rows)?;
+        held.add(bytes(&rows))?;
         stats.chunks += 1;
         stats.lines += rows.times.len() as u64;
         stats.bytes += rows.line_bytes.iter().map(|bytes| u64::from(*bytes)).sum::<u64>();
         let Some((first, others)) = self.filters.split_first() else {
             return Ok((rows, Kept::All, held));
         };
-        let mut kept = first.rows(&rows.lines);
+        let mut kept = first.rows(&rows.lines, pace);
         for filter in others {
-            kept.retain(|row| filter.keeps(rows.lines.get(*row as usize)));
+            kept.retain(|row| filter.keeps_paced(rows.lines.get(*row as usize), pace));
         }
+        pace.result()?;
         if late && !kept.is_empty() {
             let second = chunk.read(LogColumns { lines: false, metadata: true }, budget)?;
-            held.add(&second)?;
+            held.add(bytes(&second))?;
             if second.times == rows.times {
                 rows.metadata = second.metadata;
             } else {
                 // The newest chunk grew in between: what was read first is no longer all of it.
                 rows = chunk.read(LogColumns { lines: true, metadata: true }, budget)?;
-                kept = (0..u32::try_from(rows.times.len()).unwrap_or(u32::MAX))
-                    .filter(|row| self.filters.iter().all(|filter| filter.keeps(rows.lines.get(*row as usize))))
-                    .collect();
+                let keeps = |line: &str| self.filters.iter().all(|filter| filter.keeps_paced(line, pace));
+                let all = 0..u32::try_from(rows.times.len()).unwrap_or(u32::MAX);
+                kept = all.filter(|row| keeps(rows.lines.get(*row as usize))).collect();
+                pace.result()?;
             }
         }
         Ok((rows, Kept::Some(kept), held))
     }
 }
 
-/// Memory of rows that were read, charged as long as they are held.
-pub(super) struct Held<'b> {
-    budget: &'b QueryBudget,
-    bytes: usize,
-}
-
-impl Held<'_> {
-    fn add(&mut self, rows: &LogRows) -> Result<(), LogqlError> {
-        // A time, a length and an end for each row; label sets are mostly shared.
-        let bytes = rows.times.len() * 16 + rows.lines.text().len() + rows.metadata.len() * 32;
-        self.budget.charge(bytes)?;
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.budget.release(self.bytes);
-    }
+/// Memory of rows that were read: a time, a length and an end for each; label sets are mostly shared.
+fn bytes(rows: &LogRows) -> usize {
+    rows.times.len() * 16 + rows.lines.text().len() + rows.metadata.len() * 32
 }
 
 /// Rows that line filters keep.
@@ -190,7 +176,9 @@ pub(super) fn each_chunk<T: Send>(
         return Ok(vec![run()?]);
     }
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        // A system that has no thread left for us leaves the work to those that there are.
+        let helper = || std::thread::Builder::new().name("query".to_owned()).spawn_scoped(scope, run);
+        let workers: Vec<_> = (1..threads).map_while(|_| helper().ok()).collect();
         let mut states = vec![run()];
         for worker in workers {
             match worker.join() {

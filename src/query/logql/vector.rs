@@ -1,90 +1,14 @@
-//! Vectors of steps: windows of samples to values, aggregation over series, operators between them.
+//! Vectors of steps: aggregation over series, operators between them.
 
 use ahash::AHashMap;
 
 use crate::model::labels::Labels;
+use crate::query::pace::{Held, Pace};
 
 use super::LogqlError;
-use super::ast::{BinaryOp, Cardinality, Grouping, Matching, RangeExpr, RangeOp, VectorOp};
+use super::ast::{BinaryOp, Cardinality, Grouping, Matching, VectorOp};
 use super::metric::{ABSENT, Context, Value, Vector, compute, is_absent};
-
-/// The value of an aggregation over the samples of a window that lies in `(start, end]`.
-pub(super) fn over_time(expr: &RangeExpr, window: &[(i64, f64)], start: i64, end: i64) -> f64 {
-    let (Some(first), Some(last)) = (window.first(), window.last()) else { return ABSENT };
-    let count = window.len() as f64;
-    let values = || window.iter().map(|(_, value)| *value);
-    let seconds = expr.range_ns as f64 / 1e9;
-    match expr.op {
-        RangeOp::Sum => values().sum(),
-        RangeOp::Rate => values().sum::<f64>() / seconds,
-        RangeOp::RateCounter => rate_of_counter(window, start, end),
-        RangeOp::Avg => values().sum::<f64>() / count,
-        RangeOp::Min => values().fold(f64::NAN, f64::min),
-        RangeOp::Max => values().fold(f64::NAN, f64::max),
-        RangeOp::First => first.1,
-        RangeOp::Last => last.1,
-        RangeOp::Stdvar => variance(values()),
-        RangeOp::Stddev => variance(values()).sqrt(),
-        RangeOp::Quantile => quantile(expr.parameter.unwrap_or(0.5), values().collect()),
-        RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::AbsentOverTime => count,
-    }
-}
-
-/// Welford's way, which does not lose small differences of large values.
-fn variance(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-    for value in values {
-        count += 1.0;
-        let delta = value - mean;
-        mean += delta / count;
-        squares += delta * (value - mean);
-    }
-    squares / count
-}
-
-fn quantile(phi: f64, mut values: Vec<f64>) -> f64 {
-    if phi < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if phi > 1.0 {
-        return f64::INFINITY;
-    }
-    values.sort_by(f64::total_cmp);
-    let rank = phi * (values.len() as f64 - 1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "phi is in [0, 1]")]
-    let low = rank.floor() as usize;
-    let at = |index: usize| values.get(index).or(values.last()).copied().unwrap_or(f64::NAN);
-    let weight = rank - rank.floor();
-    at(low) * (1.0 - weight) + at(low + 1) * weight
-}
-
-/// Increase per second, resets counted, extended to the window's edges where samples come close.
-fn rate_of_counter(window: &[(i64, f64)], start: i64, end: i64) -> f64 {
-    let (Some(first), Some(last), true) = (window.first(), window.last(), window.len() > 1) else { return ABSENT };
-    let mut increase = last.1 - first.1;
-    for pair in window.windows(2) {
-        if let [(_, before), (_, after)] = pair
-            && after < before
-        {
-            increase += before;
-        }
-    }
-    let seconds = |nanos: i64| nanos as f64 / 1e9;
-    let sampled = seconds(last.0 - first.0);
-    if sampled <= 0.0 {
-        return ABSENT;
-    }
-    let between = sampled / (window.len() as f64 - 1.0);
-    let mut to_start = seconds(first.0.saturating_sub(start));
-    let to_end = seconds(end.saturating_sub(last.0));
-    if increase > 0.0 && first.1 >= 0.0 {
-        to_start = to_start.min(sampled * (first.1 / increase));
-    }
-    let threshold = between * 1.1;
-    let extend = |gap: f64| if gap < threshold { gap } else { between / 2.0 };
-    let extended = sampled + extend(to_start) + extend(to_end);
-    increase * (extended / sampled) / seconds(end.saturating_sub(start))
-}
+use super::window::variance;
 
 fn group_of(labels: &Labels, grouping: Option<&Grouping>) -> Labels {
     match grouping {
@@ -93,21 +17,34 @@ fn group_of(labels: &Labels, grouping: Option<&Grouping>) -> Labels {
     }
 }
 
-/// Series by group, in the order of their first appearance.
-fn groups(vectors: &[Vector], grouping: Option<&Grouping>) -> Vec<(Labels, Vec<usize>)> {
+/// Memory of a group beside its labels, in bytes.
+const GROUP_BYTES: usize = 160;
+
+type Groups = Vec<(Labels, Vec<usize>)>;
+
+/// Series by group, in the order of their first appearance. Their memory is added to `held`.
+fn groups(
+    vectors: &[Vector],
+    grouping: Option<&Grouping>,
+    pace: &Pace<'_>,
+    held: &Held<'_>,
+) -> Result<Groups, LogqlError> {
+    held.add(vectors.len() * 16)?;
     let mut known: AHashMap<Labels, usize> = AHashMap::new();
     let mut groups: Vec<(Labels, Vec<usize>)> = Vec::new();
     for (at, vector) in vectors.iter().enumerate() {
+        pace.go(64 + vector.labels.bytes())?;
         let labels = group_of(&vector.labels, grouping);
         let id = *known.entry(labels.clone()).or_insert(groups.len());
         if id == groups.len() {
+            held.add(labels.bytes() + GROUP_BYTES)?;
             groups.push((labels, Vec::new()));
         }
         if let Some((_, members)) = groups.get_mut(id) {
             members.push(at);
         }
     }
-    groups
+    Ok(groups)
 }
 
 /// Aggregates all series of a group to one.
@@ -117,15 +54,17 @@ pub(super) fn fold(
     vectors: &[Vector],
     context: &Context<'_>,
 ) -> Result<Vec<Vector>, LogqlError> {
+    let (pace, held) = (Pace::new(context.budget), Held::new(context.budget));
     let mut answer = Vec::new();
-    for (labels, members) in groups(vectors, grouping) {
-        context.budget.check()?;
+    for (labels, members) in groups(vectors, grouping, &pace, &held)? {
         context.budget.charge(labels.bytes() + context.steps * size_of::<f64>() + 64)?;
-        let value = |k: usize| {
+        let mut folded = Vec::with_capacity(context.steps);
+        for k in 0..context.steps {
+            pace.go(32 * members.len())?;
             let values = members.iter().filter_map(|at| vectors.get(*at)?.values.get(k).copied());
-            fold_one(op, values.filter(|value| !is_absent(*value)))
-        };
-        answer.push(Vector { labels, values: (0..context.steps).map(value).collect() });
+            folded.push(fold_one(op, values.filter(|value| !is_absent(*value))));
+        }
+        answer.push(Vector { labels, values: folded });
     }
     Ok(answer)
 }
@@ -154,19 +93,19 @@ pub(super) fn best(
     mut vectors: Vec<Vector>,
     context: &Context<'_>,
 ) -> Result<Vec<Vector>, LogqlError> {
-    for (_, members) in groups(&vectors, grouping) {
+    let (pace, held) = (Pace::new(context.budget), Held::new(context.budget));
+    for (_, members) in groups(&vectors, grouping, &pace, &held)? {
+        held.add(members.len() * 16)?;
         for k in 0..context.steps {
-            if k % 64 == 0 {
-                context.budget.check()?;
-            }
+            pace.go(64 * members.len())?;
             let value = |at: usize| vectors.get(at).and_then(|vector| vector.values.get(k)).copied().unwrap_or(ABSENT);
             let mut ranked: Vec<(f64, usize)> =
                 members.iter().map(|at| (value(*at), *at)).filter(|(value, _)| !is_absent(*value)).collect();
-            ranked.sort_by(|a, b| match (a.0.is_nan(), b.0.is_nan()) {
+            pace.sort(&mut ranked, |a, b| match (a.0.is_nan(), b.0.is_nan()) {
                 (false, false) if op == VectorOp::Topk => b.0.total_cmp(&a.0),
                 (false, false) => a.0.total_cmp(&b.0),
                 (a, b) => a.cmp(&b),
-            });
+            })?;
             for (_, at) in ranked.into_iter().skip(count) {
                 if let Some(value) = vectors.get_mut(at).and_then(|vector| vector.values.get_mut(k)) {
                     *value = ABSENT;
@@ -178,7 +117,10 @@ pub(super) fn best(
 }
 
 /// Fails when two series have the same labels.
-pub(super) fn unique(vectors: &[Vector]) -> Result<(), LogqlError> {
+pub(super) fn unique(vectors: &[Vector], pace: &Pace<'_>) -> Result<(), LogqlError> {
+    let held = Held::new(pace.budget());
+    held.add(vectors.len() * 16)?;
+    pace.go(64 * vectors.len())?;
     let mut seen: AHashMap<&Labels, ()> = AHashMap::new();
     match vectors.iter().find(|vector| seen.insert(&vector.labels, ()).is_some()) {
         Some(vector) => Err(LogqlError::Matching(format!("two series have the same labels {}", vector.labels))),
@@ -199,11 +141,11 @@ pub(super) fn binary(
     Ok(match (left, right) {
         (Value::Scalar(left), Value::Scalar(right)) => Value::Scalar(compute(op, left, right)),
         (Value::Vectors(mut vectors), Value::Scalar(number)) => {
-            each(&mut vectors, |value| filtered(keeps, value, compute(op, value, number)));
+            each(&mut vectors, context, |value| filtered(keeps, value, compute(op, value, number)))?;
             Value::Vectors(vectors)
         }
         (Value::Scalar(number), Value::Vectors(mut vectors)) => {
-            each(&mut vectors, |value| filtered(keeps, value, compute(op, number, value)));
+            each(&mut vectors, context, |value| filtered(keeps, value, compute(op, number, value)))?;
             Value::Vectors(vectors)
         }
         (Value::Vectors(left), Value::Vectors(right)) if op.is_set() => {
@@ -215,12 +157,15 @@ pub(super) fn binary(
     })
 }
 
-fn each(vectors: &mut [Vector], change: impl Fn(f64) -> f64) {
-    for value in vectors.iter_mut().flat_map(|vector| &mut vector.values) {
-        if !is_absent(*value) {
+fn each(vectors: &mut [Vector], context: &Context<'_>, change: impl Fn(f64) -> f64) -> Result<(), LogqlError> {
+    let pace = Pace::new(context.budget);
+    for vector in vectors {
+        pace.go(64 + 8 * vector.values.len())?;
+        for value in vector.values.iter_mut().filter(|value| !is_absent(**value)) {
             *value = change(*value);
         }
     }
+    Ok(())
 }
 
 /// A comparison without `bool` keeps the value where it holds.
@@ -243,16 +188,21 @@ fn set(
     mut right: Vec<Vector>,
     context: &Context<'_>,
 ) -> Result<Vec<Vector>, LogqlError> {
+    let (pace, held) = (Pace::new(context.budget), Held::new(context.budget));
     // Where each signature of the other side has a value.
     let mut present: AHashMap<Labels, Vec<bool>> = AHashMap::new();
     for vector in if op == BinaryOp::Or { &left } else { &right } {
-        context.budget.charge(context.steps)?;
-        let steps = present.entry(signature(&vector.labels, matching)).or_insert_with(|| vec![false; context.steps]);
+        pace.go(64 + vector.labels.bytes() + context.steps)?;
+        let signature = signature(&vector.labels, matching);
+        if !present.contains_key(&signature) {
+            held.add(signature.bytes() + context.steps + GROUP_BYTES)?;
+        }
+        let steps = present.entry(signature).or_insert_with(|| vec![false; context.steps]);
         steps.iter_mut().zip(&vector.values).for_each(|(has, value)| *has |= !is_absent(*value));
     }
     let masked = if op == BinaryOp::Or { &mut right } else { &mut left };
     for vector in masked {
-        context.budget.check()?;
+        pace.go(64 + vector.labels.bytes() + context.steps)?;
         let steps = present.get(&signature(&vector.labels, matching));
         for (k, value) in vector.values.iter_mut().enumerate() {
             let other = steps.and_then(|steps| steps.get(k)).copied().unwrap_or(false);
@@ -265,9 +215,11 @@ fn set(
         return Ok(left);
     }
     // A series that both sides have is one series.
+    held.add(left.len() * 32)?;
     let known: AHashMap<Labels, usize> =
         left.iter().enumerate().map(|(at, vector)| (vector.labels.clone(), at)).collect();
     for vector in right {
+        pace.go(64 + vector.labels.bytes() + context.steps)?;
         match known.get(&vector.labels).and_then(|at| left.get_mut(*at)) {
             Some(own) => own.values.iter_mut().zip(vector.values).for_each(|(own, value)| {
                 if is_absent(*own) {
@@ -290,19 +242,23 @@ fn pairs(
 ) -> Result<Vec<Vector>, LogqlError> {
     let many_left = matching.cardinality != Cardinality::OneToMany;
     let (many, one): (&[Vector], &[Vector]) = if many_left { (&left, right) } else { (right, &left) };
+    let (pace, held) = (Pace::new(context.budget), Held::new(context.budget));
     let mut ones: AHashMap<Labels, Vec<&Vector>> = AHashMap::new();
     for vector in one {
+        pace.go(64 + vector.labels.bytes())?;
+        held.add(vector.labels.bytes() + GROUP_BYTES)?;
         ones.entry(signature(&vector.labels, matching)).or_default().push(vector);
     }
     let mut answer: Vec<Vector> = Vec::new();
     let mut known: AHashMap<Labels, usize> = AHashMap::new();
     for vector in many {
-        context.budget.check()?;
+        pace.go(64 + vector.labels.bytes())?;
         let signature = signature(&vector.labels, matching);
         let Some(partners) = ones.get(&signature) else { continue };
         for partner in partners {
-            context.budget.charge(context.steps * size_of::<f64>() + 64)?;
+            pace.go(64 + 8 * context.steps)?;
             let labels = result_labels(matching, keeps, &vector.labels, &partner.labels, &signature);
+            context.budget.charge(labels.bytes() + context.steps * size_of::<f64>() + GROUP_BYTES)?;
             let at = *known.entry(labels.clone()).or_insert(answer.len());
             if at == answer.len() {
                 answer.push(Vector { labels, values: vec![ABSENT; context.steps] });
@@ -333,30 +289,5 @@ fn result_labels(matching: &Matching, keeps: bool, many: &Labels, one: &Labels, 
         Cardinality::ManyToOne | Cardinality::OneToMany => {
             matching.include.iter().fold(many.clone(), |labels, name| labels.with(name, one.value(name)))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quantile_lies_between_its_neighbours() {
-        assert!((quantile(0.5, vec![3.0, 1.0, 2.0, 4.0]) - 2.5).abs() < 1e-12);
-        assert!(quantile(1.5, vec![1.0]).is_infinite());
-        assert!((quantile(1.0, vec![1.0, 9.0]) - 9.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_counter_that_restarts_still_rises() {
-        let window: Vec<(i64, f64)> =
-            [(0, 10.0), (15, 20.0), (30, 5.0), (45, 15.0)].map(|(t, v)| (t * 1_000_000_000, v)).to_vec();
-        let rate = rate_of_counter(&window, 0, 45_000_000_000);
-        assert!((rate - 25.0 / 45.0).abs() < 1e-9, "{rate}");
-    }
-
-    #[test]
-    fn variance_of_equal_values_is_zero() {
-        assert!(variance([1e15, 1e15, 1e15].into_iter()).abs() < 1e-9);
     }
 }

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::QueryError;
+use super::error::QueryError;
 use super::view::TraceView;
 use crate::base::limits::QueryBudget;
-use crate::model::span::{Span, TraceId};
+use crate::model::span::{Span, TraceId, spans_bytes};
 use crate::model::time::RangeNs;
+use crate::query::pace::{Held, Pace};
 use crate::store::SelectTraces;
 
 /// Traces that are looked up one by one before gathering begins.
@@ -23,12 +24,30 @@ const PASS_BYTES: usize = 48 << 20;
 /// Traces to be joined, each with a time that its start is not after.
 pub(super) type Open = HashMap<TraceId, i64>;
 
-/// Traces of one pass, and what they were charged for.
-pub(super) struct Gathered {
+/// Memory of a span in a view of its trace, beside its own, in bytes.
+const VIEW_BYTES: usize = 160;
+
+/// Traces of one pass, and the memory that is held for them.
+pub(super) struct Gathered<'b> {
     /// Whole traces, in no order.
     pub(super) traces: Vec<TraceView>,
-    /// Bytes to be released when they are dropped.
-    pub(super) charged: usize,
+    /// Given back when they are dropped.
+    _held: Held<'b>,
+}
+
+/// The one whole trace with this id.
+///
+/// # Errors
+/// [`QueryError`]: the store failed or the budget is used up.
+pub(super) fn whole<'b>(
+    store: &dyn SelectTraces,
+    id: TraceId,
+    budget: &'b QueryBudget,
+) -> Result<(TraceView, Held<'b>), QueryError> {
+    let held = Held::new(budget);
+    let spans = store.trace(id, budget)?;
+    held.add(spans_bytes(&spans) + VIEW_BYTES * spans.len())?;
+    Ok((TraceView::new(spans), held))
 }
 
 /// Takes traces out of `open` and joins them: all when they are few, else as many as fit, those of
@@ -36,34 +55,41 @@ pub(super) struct Gathered {
 ///
 /// # Errors
 /// [`QueryError`]: the store failed or the budget is used up.
-pub(super) fn gather(
+pub(super) fn gather<'b>(
     store: &dyn SelectTraces,
     open: &mut Open,
     range: RangeNs,
-    budget: &QueryBudget,
-) -> Result<Gathered, QueryError> {
-    let mut charged = 0;
+    budget: &'b QueryBudget,
+) -> Result<Gathered<'b>, QueryError> {
+    let held = Held::new(budget);
     if open.len() <= SINGLE_MAX {
         let mut traces = Vec::with_capacity(open.len());
         for (id, _) in open.drain() {
             let spans = store.trace(id, budget)?;
-            charge(spans.iter().map(size).sum(), &mut charged, budget)?;
+            held.add(spans_bytes(&spans) + VIEW_BYTES * spans.len())?;
             traces.push(TraceView::new(spans));
         }
-        return Ok(Gathered { traces, charged });
+        return Ok(Gathered { traces, _held: held });
     }
     let range = RangeNs { start: range.start.saturating_sub(MARGIN_NS), end: range.end.saturating_add(MARGIN_NS) };
+    let pace = Pace::new(budget);
     let mut taken: HashMap<TraceId, Vec<Span>> = HashMap::new();
     for block in store.blocks(range, &[], budget)? {
         let spans = block.read(budget)?;
         budget.touch(spans.len())?;
+        // Of a block that is read whole, the spans that are taken keep what they share with the others.
+        let mut shared = 0;
         for span in spans {
+            pace.go(64)?;
             let own = match taken.entry(span.trace_id) {
                 Entry::Occupied(own) => own.into_mut(),
-                Entry::Vacant(_) if charged >= PASS_BYTES || open.remove(&span.trace_id).is_none() => continue,
+                Entry::Vacant(_) if held.bytes() >= PASS_BYTES || open.remove(&span.trace_id).is_none() => continue,
                 Entry::Vacant(place) => place.insert(Vec::new()),
             };
-            charge(size(&span), &mut charged, budget)?;
+            let resource = std::sync::Arc::as_ptr(&span.resource) as usize;
+            let common = if resource == shared { 0 } else { spans_bytes(std::slice::from_ref(&span)) };
+            shared = resource;
+            held.add(common.max(size_of::<Span>() + span.heap_bytes()) + VIEW_BYTES)?;
             own.push(span);
         }
     }
@@ -71,18 +97,5 @@ pub(super) fn gather(
         // Retention was faster: these are gone.
         open.clear();
     }
-    Ok(Gathered { traces: taken.into_values().map(TraceView::new).collect(), charged })
-}
-
-fn charge(bytes: usize, total: &mut usize, budget: &QueryBudget) -> Result<(), QueryError> {
-    budget.charge(bytes)?;
-    *total += bytes;
-    Ok(())
-}
-
-/// Memory that a span takes, more or less.
-fn size(span: &Span) -> usize {
-    let inner = span.events.iter().map(|event| event.attrs.len()).chain(span.links.iter().map(|link| link.attrs.len()));
-    let attrs = span.attrs.len() + inner.map(|own| own + 2).sum::<usize>();
-    size_of::<Span>() + span.name.len() + span.status_message.len() + 128 * attrs
+    Ok(Gathered { traces: taken.into_values().map(TraceView::new).collect(), _held: held })
 }

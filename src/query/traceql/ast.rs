@@ -4,6 +4,7 @@
 use regex::Regex;
 
 use super::nest::{Depth, List, Nested, TooDeep};
+use super::op::{CompareOp, MathOp};
 use super::value::Value;
 use crate::store::AttrScope;
 
@@ -159,40 +160,6 @@ impl Field {
             )
         )
     }
-}
-
-/// Comparison of two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompareOp {
-    /// `=`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `<`
-    Less,
-    /// `<=`
-    LessEqual,
-    /// `>`
-    Greater,
-    /// `>=`
-    GreaterEqual,
-}
-
-/// Arithmetic on two numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MathOp {
-    /// `+`
-    Add,
-    /// `-`
-    Sub,
-    /// `*`
-    Mul,
-    /// `/`, truncating for integers
-    Div,
-    /// `%`
-    Mod,
-    /// `^`
-    Pow,
 }
 
 /// An expression over one span.

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use super::QueryError;
 use super::ast::Expr;
+use super::error::QueryError;
 use super::eval::Around;
-use super::metric::{Grid, MetricSeries};
+use super::grid::{Grid, MetricSeries};
+use super::key;
 use super::value::{Truth, Value};
 use crate::base::limits::QueryBudget;
 use crate::model::span::AttrValue;
+use crate::query::pace::Pace;
 
 /// Most values that are counted of one attribute; one with more is marked.
 const VALUES_MAX: usize = 5_000;
@@ -23,11 +25,14 @@ pub(super) struct CompareSink<'a> {
     top: usize,
     between: Option<(i64, i64)>,
     attributes: BTreeMap<String, Counted>,
+    /// Reused for the name and the key of each attribute.
+    name: String,
+    key: Vec<u8>,
 }
 
 #[derive(Default)]
 struct Counted {
-    values: BTreeMap<String, (AttrValue, Sides)>,
+    values: BTreeMap<Vec<u8>, (AttrValue, Sides)>,
     totals: Sides,
     too_many: bool,
 }
@@ -52,7 +57,7 @@ impl Sides {
 
 impl<'a> CompareSink<'a> {
     pub(super) fn new(grid: Grid, selection: Option<&'a Expr>, top: usize, between: Option<(i64, i64)>) -> Self {
-        Self { grid, selection, top, between, attributes: BTreeMap::new() }
+        Self { grid, selection, top, between, attributes: BTreeMap::new(), name: String::new(), key: Vec::new() }
     }
 
     pub(super) fn add(&mut self, around: Around<'_>, at: usize, budget: &QueryBudget) -> Result<(), QueryError> {
@@ -70,7 +75,11 @@ impl<'a> CompareSink<'a> {
             for (name, value) in attrs {
                 let value = Value::of_attr(value);
                 if !matches!(value, Value::Nil | Value::List(_)) {
-                    self.count(&format!("{prefix}.{name}"), value, side, at, budget)?;
+                    let mut attribute = std::mem::take(&mut self.name);
+                    attribute.clear();
+                    attribute.extend([prefix, ".", name]);
+                    self.count(&attribute, value, side, at, budget)?;
+                    self.name = attribute;
                 }
             }
         }
@@ -92,32 +101,44 @@ impl<'a> CompareSink<'a> {
         }
         let Some(counted) = self.attributes.get_mut(attribute) else { return Ok(()) };
         counted.totals.add(side, at, count);
-        let key = format!("{value:?}");
-        if !counted.values.contains_key(&key) {
+        self.key.clear();
+        key::push(&mut self.key, &value);
+        if !counted.values.contains_key(&self.key) {
             if counted.values.len() >= VALUES_MAX {
                 counted.too_many = true;
                 return Ok(());
             }
-            budget.charge(VALUE_BYTES + 2 * key.len() + 8 * count)?;
+            budget.charge(VALUE_BYTES + 2 * self.key.len() + 8 * count)?;
             let value = value.to_attr().unwrap_or_default();
-            counted.values.insert(key.clone(), (value, Sides::default()));
+            counted.values.insert(self.key.clone(), (value, Sides::default()));
         }
-        if let Some((_, sides)) = counted.values.get_mut(&key) {
+        if let Some((_, sides)) = counted.values.get_mut(&self.key) {
             sides.add(side, at, count);
         }
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Vec<MetricSeries> {
+    pub(super) fn finish(self, pace: &Pace<'_>) -> Result<Vec<MetricSeries>, QueryError> {
+        let shown_bytes = |labels: usize| VALUE_BYTES + labels + 16 * self.grid.count;
         let mut series = Vec::new();
         for (attribute, counted) in self.attributes {
             for (side, kind) in ["baseline", "selection"].into_iter().enumerate() {
-                let mut best: Vec<_> = counted.values.values().filter(|(_, sides)| sides.sum(side) > 0).collect();
-                best.sort_by_key(|(_, sides)| std::cmp::Reverse(sides.sum(side)));
-                for (value, sides) in best.into_iter().take(self.top) {
+                let mut best = Vec::new();
+                for (value, sides) in counted.values.values() {
+                    pace.go(64 + 4 * self.grid.count)?;
+                    let sum = sides.sum(side);
+                    if sum > 0 {
+                        best.push((sum, value, sides));
+                    }
+                }
+                best.sort_by_key(|(sum, _, _)| std::cmp::Reverse(*sum));
+                for (_, value, sides) in best.into_iter().take(self.top) {
+                    pace.go(64 + 16 * self.grid.count)?;
+                    pace.budget().charge(shown_bytes(attribute.len() + value.bytes()))?;
                     series.push(shown(self.grid, kind, &attribute, value.clone(), &sides.0[side]));
                 }
                 if counted.totals.sum(side) > 0 {
+                    pace.budget().charge(shown_bytes(attribute.len()))?;
                     let nil = AttrValue::Str("nil".to_owned());
                     let kind = format!("{kind}_total");
                     series.push(shown(self.grid, &kind, &attribute, nil, &counted.totals.0[side]));
@@ -131,7 +152,7 @@ impl<'a> CompareSink<'a> {
                 }
             }
         }
-        series
+        Ok(series)
     }
 }
 

@@ -1,12 +1,15 @@
 //! Evaluates an expression on one span, with or without its whole trace. Without it, what only the
-//! trace can tell is unknown, and logic has three values.
+//! trace can tell is unknown, and logic has three values. What comes out once the work was stopped
+//! (`Pace`) means nothing: whoever asks looks at the pace afterwards.
 
 use std::borrow::Cow;
 
-use super::ast::{CompareOp, Expr, Field, FieldKind, Intrinsic};
+use super::ast::{Expr, Field, FieldKind, Intrinsic};
+use super::op::{CompareOp, MathOp};
 use super::value::{Truth, Value, compare, math};
 use super::view::TraceView;
 use crate::model::span::{Attrs, Span, attr};
+use crate::query::pace::Pace;
 use crate::store::AttrScope;
 
 /// A span, and what is known around it.
@@ -20,17 +23,29 @@ pub struct Around<'a> {
     event: Option<usize>,
     /// The one link that fields of links read; `None` reads all.
     link: Option<usize>,
+    /// Where work is counted.
+    pace: Option<&'a Pace<'a>>,
 }
 
 impl<'a> Around<'a> {
     /// A span alone.
     pub fn alone(span: &'a Span) -> Self {
-        Self { span, trace: None, event: None, link: None }
+        Self { span, trace: None, event: None, link: None, pace: None }
     }
 
     /// A span of a whole trace.
     pub fn within(trace: &'a TraceView, at: usize) -> Self {
-        Self { span: &trace.spans[at], trace: Some((trace, at)), event: None, link: None }
+        Self { span: &trace.spans[at], trace: Some((trace, at)), event: None, link: None, pace: None }
+    }
+
+    /// The same, with its work counted.
+    pub fn paced(self, pace: &'a Pace<'a>) -> Self {
+        Self { pace: Some(pace), ..self }
+    }
+
+    /// Counts work that costs as much as looking at so many bytes; whether it may be done.
+    fn spend(&self, cost: usize) -> bool {
+        self.pace.is_none_or(|pace| pace.spend(cost))
     }
 
     /// The value of a field.
@@ -111,7 +126,7 @@ impl<'a> Around<'a> {
         match expr {
             Expr::Literal(value) => value.clone(),
             Expr::Field(field) => self.field(field),
-            Expr::Negate(inner) => math(super::ast::MathOp::Sub, &Value::Int(0), &self.value(inner)),
+            Expr::Negate(inner) => math(MathOp::Sub, &Value::Int(0), &self.value(inner)),
             Expr::Math(op, left, right) => math(*op, &self.value(left), &self.value(right)),
             _ => match self.truth(expr) {
                 Truth::Yes => Value::Bool(true),
@@ -143,6 +158,9 @@ impl<'a> Around<'a> {
     }
 
     fn compared(&self, op: CompareOp, left: &Expr, right: &Expr, computed: bool) -> Truth {
+        if !self.spend(64) {
+            return Truth::No;
+        }
         // Fields of events on both sides, or within arithmetic, are read of the same event.
         let plain = |expr: &Expr| matches!(expr, Expr::Field(_) | Expr::Literal(_));
         let simple = plain(left) && (plain(right) && !matches!(right, Expr::Field(_)));
@@ -159,7 +177,7 @@ impl<'a> Around<'a> {
         {
             return known;
         }
-        compare(op, &self.value(left), &self.value(right), computed)
+        compare(op, &self.value(left), &self.value(right), computed, &|cost| self.spend(cost))
     }
 
     /// `nestedSetParent < 0`, the way Grafana asks for roots, needs no whole trace: the number of
@@ -182,7 +200,7 @@ impl<'a> Around<'a> {
     /// On lists, `!~` means that no element matches.
     fn matched(&self, left: &Expr, pattern: &regex::Regex, negated: bool) -> Truth {
         let one = |value: &Value<'_>| match value {
-            Value::Str(text) => Some(pattern.is_match(text)),
+            Value::Str(text) => Some(self.spend(64 + text.len()) && pattern.is_match(text)),
             _ => None,
         };
         let value = self.value(left);
@@ -201,6 +219,9 @@ impl<'a> Around<'a> {
             unknown |= matches!(value, Value::Unknown);
             let hit =
                 |value: &Value<'_>| value.text().is_some_and(|own| if part { own.contains(text) } else { own == text });
+            if !self.spend(64) {
+                return Truth::No;
+            }
             if hit(&value) || value.elements().is_some_and(|elements| elements.iter().any(hit)) {
                 return Truth::Yes;
             }

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 
 use regex::{Regex, RegexBuilder};
 
-use super::QueryError;
-use super::ast::{CompareOp, Expr, Field, Intrinsic, MathOp};
+use super::ast::{Expr, Field, Intrinsic};
+use super::error::QueryError;
 use super::lexer::{Token, intrinsic};
 use super::nest::Nested;
+use super::op::{CompareOp, MathOp};
 use super::parser::Parser;
 use super::value::{Value, math};
 use crate::model::span::{SpanKind, StatusCode};
@@ -281,17 +282,6 @@ fn keyword(word: &str) -> Option<Value<'static>> {
         "consumer" => Value::Kind(SpanKind::Consumer),
         _ => return None,
     })
-}
-
-/// The operator that says the same with its sides exchanged.
-pub(super) fn flipped(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Less => CompareOp::Greater,
-        CompareOp::LessEqual => CompareOp::GreaterEqual,
-        CompareOp::Greater => CompareOp::Less,
-        CompareOp::GreaterEqual => CompareOp::LessEqual,
-        CompareOp::Equal | CompareOp::NotEqual => op,
-    }
 }
 
 /// Whether a field may hold numbers.

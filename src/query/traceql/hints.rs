@@ -1,10 +1,12 @@
 //! What a query demands of single spans: the filters that lead to its traces, and the conditions by
 //! which the store may leave blocks out.
 
-use super::ast::{CompareOp, Expr, Field, FieldKind, Intrinsic, Keep, Query, SpansetExpr, Stage};
+use super::ast::{Expr, Field, FieldKind, Intrinsic, Keep, Query, SpansetExpr, Stage};
 use super::eval::Around;
+use super::op::CompareOp;
 use super::value::Value;
 use crate::model::span::{AttrValue, Span};
+use crate::query::pace::Pace;
 use crate::store::{AttrScope, SpanHint};
 
 /// Filters of which every trace that the query finds has a span for at least one; `None` is `{}`.
@@ -30,8 +32,9 @@ impl<'a> Drivers<'a> {
 
 impl Drivers<'_> {
     /// Whether a span alone may satisfy one of the filters.
-    pub(super) fn may_match(&self, span: &Span) -> bool {
-        self.0.iter().any(|filter| filter.is_none_or(|filter| Around::alone(span).truth(filter).possible()))
+    pub(super) fn may_match(&self, span: &Span, pace: &Pace<'_>) -> bool {
+        let around = Around::alone(span).paced(pace);
+        self.0.iter().any(|filter| filter.is_none_or(|filter| around.truth(filter).possible()))
     }
 }
 

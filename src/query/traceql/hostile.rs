@@ -11,6 +11,7 @@ use super::view::TraceView;
 use super::{ast::Query, parse};
 use crate::base::limits::QueryBudget;
 use crate::model::span::{Span, SpanId};
+use crate::query::pace::Pace;
 
 /// Half of what tokio gives its threads.
 const STACK_BYTES: usize = 1 << 20;
@@ -32,7 +33,7 @@ fn walk(query: &Query) {
     let (trace, budget) = (trace(), QueryBudget::unlimited());
     let drivers = Drivers::of(query);
     assert!(drivers.hints().len() < 1_000);
-    drivers.may_match(&trace.spans[0]);
+    drivers.may_match(&trace.spans[0], &Pace::new(&budget));
     spanset::run(&query.stages, &trace, &budget).unwrap();
     if let Some(Some(filter)) = query.only_filter() {
         Around::within(&trace, 1).truth(filter);

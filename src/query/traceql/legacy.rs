@@ -1,10 +1,11 @@
 //! Searches by tags: Tempo's from before TraceQL, and Jaeger's. Values are compared as text and
 //! case-sensitive. For Tempo a part is enough of the names that people type; all else must be equal.
 
-use super::QueryError;
-use super::ast::{CompareOp, Expr, Field, FieldKind, Intrinsic, Query};
+use super::ast::{Expr, Field, FieldKind, Intrinsic, Query};
+use super::error::QueryError;
 use super::lexer::intrinsic;
 use super::nest::TooDeep;
+use super::op::CompareOp;
 use super::value::Value;
 use crate::model::span::{Resource, StatusCode};
 use crate::store::AttrScope;

@@ -1,8 +1,9 @@
 //! Text to tokens. Attribute names run to the next white space or operator and may hold quoted
 //! parts; numbers with units are durations.
 
-use super::QueryError;
 use super::ast::{Field, FieldKind, INTRINSICS};
+use super::error::QueryError;
+use super::scope::SCOPES;
 use crate::store::AttrScope;
 
 /// A token.
@@ -39,14 +40,6 @@ pub struct Spanned {
 const OPS: &[&str] = &[
     "!>>", "!<<", "&>>", "&<<", "!=", "!~", "!>", "!<", "=~", ">=", ">>", "<=", "<<", "&&", "&>", "&<", "&~", "||",
     "{", "}", "(", ")", ",", "|", "=", ">", "<", "~", "!", "+", "-", "*", "/", "%", "^",
-];
-
-const SCOPES: &[(&str, AttrScope)] = &[
-    ("resource", AttrScope::Resource),
-    ("span", AttrScope::Span),
-    ("event", AttrScope::Event),
-    ("link", AttrScope::Link),
-    ("instrumentation", AttrScope::Instrumentation),
 ];
 
 /// Splits a query into tokens.

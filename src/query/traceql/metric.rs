@@ -3,112 +3,26 @@
 //! that only the whole can decide (structure, pipelines, roots) are joined afterwards. A sample at T
 //! covers (T - step, T].
 
-use super::QueryError;
 use super::assemble::{Open, gather};
-use super::ast::{CompareOp, Field, Metric, MetricFunction, Query, SecondStage};
+use super::ast::{Field, Metric, MetricFunction, Query};
 use super::compare::CompareSink;
+use super::error::QueryError;
 use super::eval::Around;
 use super::hints::Drivers;
+use super::second;
 use super::series::SeriesSink;
 use super::spanset;
-use super::value::{Truth, holds};
+use super::value::Truth;
 use super::view::TraceView;
 use crate::base::limits::QueryBudget;
-use crate::model::span::{Attrs, Span, TraceId};
-use crate::model::time::RangeNs;
+use crate::model::span::Span;
+use crate::query::pace::Pace;
 use crate::store::SelectTraces;
 
-/// Most samples of one series.
-const SAMPLES_MAX: i64 = 11_000;
+pub use super::grid::{Grid, MetricExemplar, MetricSeries};
+
 /// Memory that a remembered trace id takes, in bytes.
 const SEEN_BYTES: usize = 64;
-
-/// Times at which samples lie: `count` of them, `step` apart, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grid {
-    /// The first.
-    pub first: i64,
-    /// The distance.
-    pub step: i64,
-    /// How many.
-    pub count: usize,
-}
-
-impl Grid {
-    /// Multiples of `step` from the last not after `start` to the first not before `end`.
-    ///
-    /// # Errors
-    /// [`QueryError::Invalid`] when the range or the step makes no sense, or there are too many.
-    pub fn range(start: i64, end: i64, step: i64) -> Result<Self, QueryError> {
-        if step <= 0 {
-            return Err(QueryError::Invalid("step must be above 0".to_owned()));
-        }
-        if start >= end {
-            return Err(QueryError::Invalid("start must be before end".to_owned()));
-        }
-        let outside = || QueryError::Invalid("the time range is out of bounds".to_owned());
-        let first = start.div_euclid(step).checked_mul(step).ok_or_else(outside)?;
-        let last =
-            end.checked_add(step - 1).and_then(|end| end.div_euclid(step).checked_mul(step)).ok_or_else(outside)?;
-        first.checked_sub(step).ok_or_else(outside)?;
-        let count = last.checked_sub(first).ok_or_else(outside)? / step + 1;
-        if count > SAMPLES_MAX {
-            let what = format!("{count} samples per series are over the limit of {SAMPLES_MAX}: use a larger step");
-            return Err(QueryError::Invalid(what));
-        }
-        Ok(Self { first, step, count: usize::try_from(count).unwrap_or_default() })
-    }
-
-    /// One sample at `end` that covers all since `start`.
-    ///
-    /// # Errors
-    /// [`QueryError::Invalid`] when the range is empty.
-    pub fn instant(start: i64, end: i64) -> Result<Self, QueryError> {
-        match end.checked_sub(start) {
-            Some(step) if step > 0 => Ok(Self { first: end, step, count: 1 }),
-            _ => Err(QueryError::Invalid("start must be before end".to_owned())),
-        }
-    }
-
-    /// The sample that covers `t`.
-    pub fn index(self, t: i64) -> Option<usize> {
-        let since = t.checked_sub(self.first - self.step)?;
-        let index = usize::try_from((since - 1).div_euclid(self.step)).ok()?;
-        (since > 0 && index < self.count).then_some(index)
-    }
-
-    /// Milliseconds since the Unix epoch of a sample.
-    pub fn time_ms(self, index: usize) -> i64 {
-        (self.first + self.step * i64::try_from(index).unwrap_or_default()).div_euclid(1_000_000)
-    }
-
-    fn range_ns(self) -> RangeNs {
-        let last = self.first + self.step * i64::try_from(self.count.saturating_sub(1)).unwrap_or_default();
-        RangeNs { start: self.first - self.step + 1, end: last.saturating_add(1) }
-    }
-}
-
-/// A span that stands for a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MetricExemplar {
-    /// Its trace.
-    pub trace_id: TraceId,
-    /// When it began, in milliseconds since the Unix epoch.
-    pub t: i64,
-    /// Its value, or that of its sample.
-    pub value: f64,
-}
-
-/// A series of a metrics query.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetricSeries {
-    /// Who it is, in the order of `by`.
-    pub labels: Attrs,
-    /// Milliseconds since the Unix epoch and value, in time order.
-    pub samples: Vec<(i64, f64)>,
-    /// Spans that stand for samples.
-    pub exemplars: Vec<MetricExemplar>,
-}
 
 /// The answer of a metrics query.
 #[derive(Clone, Debug, Default)]
@@ -172,14 +86,14 @@ pub fn metric(
         for trace in &gathered.traces {
             scan.whole(trace, budget)?;
         }
-        budget.release(gathered.charged);
     }
+    let pace = Pace::new(budget);
     result.series = match scan.sink {
-        Sink::Series(sink) => sink.finish(budget)?,
-        Sink::Compare(sink) => sink.finish(),
+        Sink::Series(sink) => sink.finish(&pace)?,
+        Sink::Compare(sink) => sink.finish(&pace)?,
     };
     for stage in &metric.then {
-        second_stage(*stage, &mut result.series);
+        second::run(*stage, &mut result.series, budget)?;
     }
     Ok(result)
 }
@@ -206,15 +120,14 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn block(&mut self, spans: &[Span], budget: &QueryBudget) -> Result<(), QueryError> {
-        for (done, span) in spans.iter().enumerate() {
-            if done % 4_096 == 0 {
-                budget.check()?;
-            }
-            let around = Around::alone(span);
+        let pace = Pace::new(budget);
+        for span in spans {
+            pace.go(64)?;
+            let around = Around::alone(span).paced(&pace);
             let at = self.grid.index(span.start);
             let truth = match self.query.only_filter() {
                 Some(filter) if self.alone => filter.map_or(Truth::Yes, |filter| around.truth(filter)),
-                _ => match self.drivers.may_match(span) {
+                _ => match self.drivers.may_match(span, &pace) {
                     true => Truth::Unknown,
                     false => Truth::No,
                 },
@@ -229,82 +142,24 @@ impl Scan<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(pace.result()?)
     }
 
     /// Counts what the scan of blocks left open in one trace.
     fn whole(&mut self, trace: &TraceView, budget: &QueryBudget) -> Result<(), QueryError> {
         let filter = self.query.only_filter().flatten();
+        let pace = Pace::new(budget);
         for set in spanset::run(&self.query.stages, trace, budget)? {
             for at in set.spans {
-                let around = Around::within(trace, at);
-                let counted =
-                    self.alone && filter.is_none_or(|filter| Around::alone(around.span).truth(filter) == Truth::Yes);
+                pace.go(64)?;
+                let around = Around::within(trace, at).paced(&pace);
+                let alone = || Around::alone(around.span).paced(&pace);
+                let counted = self.alone && filter.is_none_or(|filter| alone().truth(filter) == Truth::Yes);
                 if let (false, Some(index)) = (counted, self.grid.index(around.span.start)) {
                     self.sink.add(around, index, budget)?;
                 }
             }
         }
-        Ok(())
-    }
-}
-
-fn second_stage(stage: SecondStage, series: &mut Vec<MetricSeries>) {
-    match stage {
-        SecondStage::Filter(op, with) => {
-            for own in series.iter_mut() {
-                own.samples.retain(|(_, value)| match value.partial_cmp(&with) {
-                    Some(order) => holds(op, order),
-                    None => op == CompareOp::NotEqual,
-                });
-            }
-        }
-        SecondStage::TopK(count) => keep_best(series, count, |value| -value),
-        SecondStage::BottomK(count) => keep_best(series, count, |value| value),
-    }
-    series.retain(|own| !own.samples.is_empty());
-}
-
-/// At each time keeps the samples of `count` series, those of least rank.
-fn keep_best(series: &mut [MetricSeries], count: usize, rank: impl Fn(f64) -> f64) {
-    let mut times: std::collections::BTreeMap<i64, Vec<(f64, usize)>> = Default::default();
-    for (at, own) in series.iter().enumerate() {
-        for (t, value) in &own.samples {
-            times.entry(*t).or_default().push((rank(*value), at));
-        }
-    }
-    for ranks in times.values_mut() {
-        ranks.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        ranks.truncate(count);
-    }
-    for (at, own) in series.iter_mut().enumerate() {
-        own.samples.retain(|(t, _)| times.get(t).is_some_and(|ranks| ranks.iter().any(|(_, best)| *best == at)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ten_minutes_at_one_have_eleven_samples() {
-        let minute = 60_000_000_000;
-        let grid = Grid::range(20 * minute, 30 * minute, minute).unwrap();
-        assert_eq!((grid.first, grid.count), (20 * minute, 11));
-        assert_eq!(grid.index(20 * minute), Some(0));
-        assert_eq!(grid.index(20 * minute + 1), Some(1));
-        assert_eq!(grid.index(19 * minute), None);
-        assert_eq!(grid.index(30 * minute), Some(10));
-        assert_eq!(grid.index(30 * minute + 1), None);
-        assert_eq!(Grid::range(20 * minute + 1, 30 * minute - 1, minute).unwrap(), grid);
-    }
-
-    #[test]
-    fn ranges_without_sense_are_refused() {
-        for (start, end, step) in
-            [(0, 10, 0), (10, 10, 1), (0, 1_000_000, 1), (i64::MIN, i64::MAX, 7), (0, i64::MAX, 9)]
-        {
-            assert!(Grid::range(start, end, step).is_err());
-        }
+        Ok(pace.result()?)
     }
 }

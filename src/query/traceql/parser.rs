@@ -3,10 +3,11 @@
 
 mod metric;
 
-use super::QueryError;
 use super::ast::{Aggregate, Field, FieldKind, Keep, Query, Relation, SpansetExpr, Stage};
+use super::error::QueryError;
 use super::lexer::{Spanned, Token, intrinsic, tokens};
 use super::nest::{List, Nested};
+use super::scope::scope_of;
 
 /// Longest query, in bytes.
 pub(super) const QUERY_BYTES_MAX: usize = 128 << 10;
@@ -240,7 +241,7 @@ impl Parser<'_> {
         let with = self.number_literal()?;
         let Some(op) = self.compare_op() else { return self.fail("expected a comparison") };
         let (aggregate, of, text) = self.aggregate_call()?;
-        Ok(Stage::Scalar { aggregate, of, text, op: super::expression::flipped(op), with })
+        Ok(Stage::Scalar { aggregate, of, text, op: op.flipped(), with })
     }
 
     /// A spanset expression: `&&` and `||` from left to right.
@@ -345,7 +346,7 @@ pub fn tag_field(text: &str) -> Field {
     }
     let (scope, name) = match text.split_once('.') {
         Some(("", name)) => (None, name),
-        Some((scope, name)) => match super::tags::scope_of(scope) {
+        Some((scope, name)) => match scope_of(scope) {
             Some(scope) => (Some(scope), name),
             None => (None, text),
         },

@@ -5,24 +5,28 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::QueryError;
-use super::assemble::{Open, SINGLE_MAX, gather};
+use super::assemble::{Open, SINGLE_MAX, gather, whole};
 use super::ast::SpansetExpr;
 use super::ast::{Expr, Field, Intrinsic, Query, Stage};
+use super::error::QueryError;
 use super::eval::Around;
 use super::hints::Drivers;
 use super::spanset::{self, Spanset};
 use super::view::TraceView;
 use crate::base::limits::QueryBudget;
-use crate::model::span::{Attrs, Span, SpanId, StatusCode, TraceId};
+use crate::model::span::{Attrs, Span, SpanId, StatusCode, TraceId, attrs_bytes};
 use crate::model::time::RangeNs;
+use crate::query::pace::{Held, Pace};
 use crate::store::SelectTraces;
 
 /// Memory that a remembered trace id takes, in bytes.
 const SEEN_BYTES: usize = 64;
 
-/// Memory that a found trace, span or attribute takes, in bytes, more or less.
-const FOUND_BYTES: usize = 200;
+/// Memory of a named value beside its texts, in bytes.
+const ENTRY_BYTES: usize = 96;
+
+/// Most traces of a search that are looked up one by one, however many are asked for.
+const SINGLE_OF_MANY_MAX: usize = 1_000;
 
 /// What is searched.
 #[derive(Clone, Debug)]
@@ -50,6 +54,8 @@ pub struct SearchResult {
     pub inspected_spans: u64,
     /// Blocks in range.
     pub blocks: u64,
+    /// Memory that the traces take, in bytes.
+    pub bytes: usize,
 }
 
 /// A trace that was found.
@@ -109,12 +115,14 @@ pub fn search(
     }
     let drivers = Drivers::of(&request.query);
     let blocks = store.blocks(request.range_ns(), &drivers.hints(), budget)?;
-    let mut singly = SINGLE_MAX.max(2 * request.limit);
+    let mut singly = request.limit.saturating_mul(2).clamp(SINGLE_MAX, SINGLE_OF_MANY_MAX);
     let mut open = Open::new();
     let mut search = Search {
         request,
         shown: shown_fields(&request.query),
         seen: HashSet::new(),
+        sizes: Vec::new(),
+        held: Held::new(budget),
         result: SearchResult { blocks: blocks.len() as u64, ..SearchResult::default() },
     };
     for block in blocks {
@@ -134,7 +142,8 @@ pub fn search(
             search.seen.insert(id);
             if singly > 0 {
                 singly -= 1;
-                search.judge(TraceView::new(store.trace(id, budget)?), budget)?;
+                let (trace, _held) = whole(store, id, budget)?;
+                search.judge(&trace, budget)?;
             } else {
                 open.insert(id, newest);
             }
@@ -142,14 +151,16 @@ pub fn search(
     }
     while !open.is_empty() {
         let gathered = gather(store, &mut open, request.range_ns(), budget)?;
-        for trace in gathered.traces {
+        for trace in &gathered.traces {
             search.judge(trace, budget)?;
         }
-        budget.release(gathered.charged);
         if let Some(oldest) = search.oldest_of_enough() {
             open.retain(|_, newest| *newest > oldest);
         }
     }
+    // What was found is held until the query's budget is dropped.
+    search.result.bytes = search.held.bytes();
+    search.held.keep();
     Ok(search.result)
 }
 
@@ -169,6 +180,10 @@ impl SearchRequest {
 }
 
 struct Search<'a> {
+    /// Memory of what was found.
+    held: Held<'a>,
+    /// The same for each trace of the result.
+    sizes: Vec<usize>,
     request: &'a SearchRequest,
     shown: Vec<&'a Field>,
     /// Traces judged already.
@@ -194,17 +209,17 @@ impl Search<'_> {
     ) -> Result<Vec<(TraceId, i64)>, QueryError> {
         budget.touch(spans.len())?;
         self.result.inspected_spans += spans.len() as u64;
+        let pace = Pace::new(budget);
         let mut found: HashMap<TraceId, i64> = HashMap::new();
-        for (at, span) in spans.iter().enumerate() {
-            if at % 4_096 == 0 {
-                budget.check()?;
-            }
+        for span in spans {
+            pace.go(64)?;
             if let Some(start) = found.get_mut(&span.trace_id) {
                 *start = span.start.min(*start);
-            } else if !self.seen.contains(&span.trace_id) && drivers.may_match(span) {
+            } else if !self.seen.contains(&span.trace_id) && drivers.may_match(span, &pace) {
                 found.insert(span.trace_id, span.start);
             }
         }
+        pace.result()?;
         if self.request.range.is_some_and(|(start, end)| bounds.0 < start || end < bounds.1) {
             let in_range = spans.iter().filter(|span| self.request.overlaps(span.start, span.end));
             let in_range: HashSet<TraceId> = in_range.map(|span| span.trace_id).collect();
@@ -216,30 +231,35 @@ impl Search<'_> {
     }
 
     /// Keeps a whole trace when it is in range, matches, and is among the newest.
-    fn judge(&mut self, trace: TraceView, budget: &QueryBudget) -> Result<(), QueryError> {
+    fn judge(&mut self, trace: &TraceView, budget: &QueryBudget) -> Result<(), QueryError> {
         self.result.inspected_traces += 1;
         let in_range = self.request.overlaps(trace.start(), trace.end());
         if trace.spans.is_empty() || !in_range || !self.request.lasts(trace.duration_ns()) {
             return Ok(());
         }
-        let sets = spanset::run(&self.request.query.stages, &trace, budget)?;
+        let sets = spanset::run(&self.request.query.stages, trace, budget)?;
         if sets.is_empty() {
             return Ok(());
         }
-        let shown: usize = sets.iter().map(|set| set.spans.len().min(self.request.spans_per_set)).sum();
-        budget.charge(FOUND_BYTES * (1 + shown * (1 + self.shown.len())))?;
-        let found = self.describe(&trace, &sets);
+        let before = self.held.bytes();
+        let found = self.describe(trace, &sets, &Pace::new(budget))?;
         let at = self.result.traces.partition_point(|own| (own.start, found.id) > (found.start, own.id));
         self.result.traces.insert(at, found);
-        self.result.traces.truncate(self.request.limit);
+        self.sizes.insert(at, self.held.bytes() - before);
+        if self.result.traces.len() > self.request.limit {
+            self.result.traces.pop();
+            self.held.give_back(self.sizes.pop().unwrap_or_default());
+        }
         Ok(())
     }
 
-    fn describe(&self, trace: &TraceView, sets: &[Spanset]) -> FoundTrace {
+    fn describe(&self, trace: &TraceView, sets: &[Spanset], pace: &Pace<'_>) -> Result<FoundTrace, QueryError> {
         let mut services: BTreeMap<String, (u32, u32)> = BTreeMap::new();
         for span in &trace.spans {
+            pace.go(64)?;
             let service = span.resource.service_name();
             if !services.contains_key(service) {
+                self.held.add(service.len() + ENTRY_BYTES)?;
                 services.insert(service.to_owned(), (0, 0));
             }
             if let Some((spans, errors)) = services.get_mut(service) {
@@ -247,29 +267,41 @@ impl Search<'_> {
                 *errors += u32::from(span.status == StatusCode::Error);
             }
         }
-        FoundTrace {
+        let root = trace.root().map(|root| (root.resource.service_name(), root.name.as_str()));
+        self.held.add(size_of::<FoundTrace>() + root.map_or(0, |(service, name)| service.len() + name.len()))?;
+        Ok(FoundTrace {
             id: trace.id(),
-            root: trace.root().map(|root| (root.resource.service_name().to_owned(), root.name.clone())),
+            root: root.map(|(service, name)| (service.to_owned(), name.to_owned())),
             start: trace.start(),
             duration_ns: trace.duration_ns(),
-            sets: sets.iter().map(|set| self.describe_set(trace, set)).collect(),
+            sets: sets.iter().map(|set| self.describe_set(trace, set, pace)).collect::<Result<_, _>>()?,
             services,
-        }
+        })
     }
 
-    fn describe_set(&self, trace: &TraceView, set: &Spanset) -> FoundSet {
-        let spans = set.spans.iter().take(self.request.spans_per_set).map(|at| {
+    fn describe_set(&self, trace: &TraceView, set: &Spanset, pace: &Pace<'_>) -> Result<FoundSet, QueryError> {
+        self.held.add(size_of::<FoundSet>() + attrs_bytes(&set.attributes))?;
+        let mut spans = Vec::new();
+        for at in set.spans.iter().take(self.request.spans_per_set) {
             let around = Around::within(trace, *at);
-            let named = |field: &&Field| Some((field.key().to_owned(), around.field(field).to_attr()?));
-            FoundSpan {
+            pace.go(64 * (1 + self.shown.len()))?;
+            self.held.add(size_of::<FoundSpan>() + around.span.name.len())?;
+            let mut attributes = Attrs::new();
+            for field in &self.shown {
+                // A resource's value is shown with each of its spans.
+                let Some(value) = around.field(field).to_attr() else { continue };
+                self.held.add(ENTRY_BYTES + field.key().len() + value.bytes())?;
+                attributes.push((field.key().to_owned(), value));
+            }
+            spans.push(FoundSpan {
                 id: around.span.span_id,
                 name: around.span.name.clone(),
                 start: around.span.start,
                 duration_ns: around.span.duration_ns(),
-                attributes: self.shown.iter().filter_map(named).collect(),
-            }
-        });
-        FoundSet { matched: set.spans.len(), attributes: set.attributes.clone(), spans: spans.collect() }
+                attributes,
+            });
+        }
+        Ok(FoundSet { matched: set.spans.len(), attributes: set.attributes.clone(), spans })
     }
 }
 

@@ -2,15 +2,16 @@
 //! bounds are powers of two, as quantiles and histograms show them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
-use super::QueryError;
 use super::ast::{Field, Intrinsic, Metric, MetricFunction};
+use super::error::QueryError;
 use super::eval::Around;
-use super::metric::{Grid, MetricExemplar, MetricSeries};
+use super::grid::{Grid, MetricExemplar, MetricSeries};
+use super::key;
 use super::value::Value;
 use crate::base::limits::QueryBudget;
-use crate::model::span::{AttrValue, Attrs, TraceId};
+use crate::model::span::{AttrValue, Attrs, TraceId, attrs_bytes};
+use crate::query::pace::Pace;
 
 /// Memory of a series beside its samples, in bytes.
 const SERIES_BYTES: usize = 512;
@@ -25,9 +26,9 @@ pub(super) struct SeriesSink<'a> {
     metric: &'a Metric,
     /// What values are multiplied by to be shown: durations in seconds.
     scale: f64,
-    series: HashMap<String, Counting>,
+    series: HashMap<Vec<u8>, Counting>,
     /// Reused for the key of each span.
-    key: String,
+    key: Vec<u8>,
     exemplars: usize,
     exemplars_taken: usize,
 }
@@ -60,7 +61,7 @@ enum Numbers {
 impl<'a> SeriesSink<'a> {
     pub(super) fn new(grid: Grid, metric: &'a Metric, exemplars: usize) -> Self {
         let scale = if metric.function.field().is_some_and(is_duration) { 1e-9 } else { 1.0 };
-        Self { grid, metric, scale, series: HashMap::new(), key: String::new(), exemplars, exemplars_taken: 0 }
+        Self { grid, metric, scale, series: HashMap::new(), key: Vec::new(), exemplars, exemplars_taken: 0 }
     }
 
     pub(super) fn add(&mut self, around: Around<'_>, at: usize, budget: &QueryBudget) -> Result<(), QueryError> {
@@ -74,10 +75,11 @@ impl<'a> SeriesSink<'a> {
         };
         self.key.clear();
         for field in &self.metric.by {
-            let _ = write!(self.key, "{:?}\u{1}", around.field(field));
+            key::push(&mut self.key, &around.field(field));
         }
         if !self.series.contains_key(&self.key) {
-            budget.charge(SERIES_BYTES + 3 * self.key.len() + 16 * self.grid.count)?;
+            let names: usize = self.metric.by.iter().map(|field| field.text.len() + SERIES_BYTES / 4).sum();
+            budget.charge(SERIES_BYTES + names + 3 * self.key.len() + 16 * self.grid.count)?;
             let label = |field: &Field| {
                 let value = around.field(field).to_attr().unwrap_or_else(|| AttrValue::Str("nil".to_owned()));
                 (field.text.clone(), value)
@@ -102,20 +104,20 @@ impl<'a> SeriesSink<'a> {
         Ok(())
     }
 
-    pub(super) fn finish(self, budget: &QueryBudget) -> Result<Vec<MetricSeries>, QueryError> {
+    pub(super) fn finish(self, pace: &Pace<'_>) -> Result<Vec<MetricSeries>, QueryError> {
         let function = &self.metric.function;
         let mut series: Vec<_> = self.series.into_iter().collect();
-        series.sort_by(|a, b| a.0.cmp(&b.0));
+        pace.sort(&mut series, |a, b| a.0.cmp(&b.0))?;
         let dense = matches!(function, MetricFunction::Rate | MetricFunction::Count);
         if dense && series.is_empty() && self.metric.by.is_empty() {
-            series.push((String::new(), Counting::new(Vec::new(), function, self.grid.count)));
+            series.push((Vec::new(), Counting::new(Vec::new(), function, self.grid.count)));
         }
         let mut shown = Vec::with_capacity(series.len());
         for (_, own) in series {
-            let samples = own.series_shown(function).saturating_mul(self.grid.count);
-            budget.charge(samples.saturating_mul(SHOWN_SAMPLE_BYTES))?;
-            budget.check()?;
-            shown.extend(own.finish(function, self.grid, self.scale));
+            let each = self.grid.count.saturating_mul(SHOWN_SAMPLE_BYTES) + attrs_bytes(&own.labels) + SERIES_BYTES;
+            pace.budget().charge(own.series_shown(function).saturating_mul(each))?;
+            pace.go(64 + 16 * self.grid.count)?;
+            shown.extend(own.finish(function, self.grid, self.scale, pace)?);
         }
         Ok(shown)
     }
@@ -176,14 +178,20 @@ impl Counting {
         }
     }
 
-    fn finish(self, function: &MetricFunction, grid: Grid, scale: f64) -> Vec<MetricSeries> {
+    fn finish(
+        self,
+        function: &MetricFunction,
+        grid: Grid,
+        scale: f64,
+        pace: &Pace<'_>,
+    ) -> Result<Vec<MetricSeries>, QueryError> {
         let named = if self.labels.is_empty() {
             vec![("__name__".to_owned(), AttrValue::Str(function.name().to_owned()))]
         } else {
             self.labels.clone()
         };
         let exemplars = self.exemplars.into_values().collect::<Vec<_>>();
-        match (self.numbers, function) {
+        Ok(match (self.numbers, function) {
             (Numbers::Counts(counts), _) => {
                 let unit = if matches!(function, MetricFunction::Rate) { grid.step as f64 / 1e9 } else { 1.0 };
                 let values: Vec<_> = counts.into_iter().map(|count| Some(count / unit)).collect();
@@ -199,20 +207,21 @@ impl Counting {
                 vec![shown(named, &values, grid, exemplars.iter())]
             }
             (Numbers::Buckets(buckets), MetricFunction::Quantile(_, quantiles)) => {
-                quantile_series(&self.labels, &buckets, quantiles, grid, scale, &exemplars)
+                quantile_series(&self.labels, &buckets, quantiles, grid, scale, &exemplars, pace)?
             }
             (Numbers::Buckets(buckets), _) => {
                 let one = |(bucket, counts): (i32, Vec<u32>)| {
+                    pace.go(64 + 16 * counts.len())?;
                     let label = ("__bucket".to_owned(), AttrValue::Double(bound_of(bucket) * scale));
                     let labels = self.labels.iter().cloned().chain([label]).collect();
                     let values: Vec<_> = counts.into_iter().map(|count| Some(f64::from(count))).collect();
                     let own = exemplars.iter().filter(|(taken, _)| taken.bucket == bucket);
                     let counted = own.map(|(taken, at)| (Taken { value: None, ..*taken }, *at));
-                    shown(labels, &values, grid, counted.collect::<Vec<_>>().iter())
+                    Ok(shown(labels, &values, grid, counted.collect::<Vec<_>>().iter()))
                 };
-                buckets.into_iter().map(one).collect()
+                buckets.into_iter().map(one).collect::<Result<_, QueryError>>()?
             }
-        }
+        })
     }
 }
 
@@ -223,7 +232,9 @@ fn quantile_series(
     grid: Grid,
     scale: f64,
     exemplars: &[(Taken, usize)],
-) -> Vec<MetricSeries> {
+    pace: &Pace<'_>,
+) -> Result<Vec<MetricSeries>, QueryError> {
+    let cost = 32 * (1 + buckets.len());
     let at_sample = |at: usize, quantile: f64| quantile_of(buckets, at, quantile).unwrap_or_default() * scale;
     // An exemplar goes with the quantile that it is nearest to.
     let nearest = |taken: &Taken, at: usize| {
@@ -231,13 +242,21 @@ fn quantile_series(
         let best = quantiles.iter().enumerate().min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)));
         best.map(|(place, _)| place)
     };
-    let places: Vec<_> = exemplars.iter().map(|(taken, at)| nearest(taken, *at)).collect();
+    let mut places = Vec::with_capacity(exemplars.len());
+    for (taken, at) in exemplars {
+        pace.go(cost * quantiles.len())?;
+        places.push(nearest(taken, *at));
+    }
     let one = |(place, quantile): (usize, &f64)| {
         let label = ("p".to_owned(), AttrValue::Double(*quantile));
         let labels = labels.iter().cloned().chain([label]).collect();
-        let values: Vec<_> = (0..grid.count).map(|at| Some(at_sample(at, *quantile))).collect();
+        let mut values = Vec::with_capacity(grid.count);
+        for at in 0..grid.count {
+            pace.go(cost)?;
+            values.push(Some(at_sample(at, *quantile)));
+        }
         let near = exemplars.iter().zip(&places).filter(|(_, nearest)| **nearest == Some(place));
-        shown(labels, &values, grid, near.map(|(exemplar, _)| exemplar))
+        Ok(shown(labels, &values, grid, near.map(|(exemplar, _)| exemplar)))
     };
     quantiles.iter().enumerate().map(one).collect()
 }

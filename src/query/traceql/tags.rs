@@ -4,38 +4,27 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::QueryError;
 use super::ast::{Expr, Field, FieldKind, Intrinsic, Query};
+use super::error::QueryError;
 use super::eval::Around;
 use super::hints::Drivers;
+use super::key;
 use super::parser::{QUERY_BYTES_MAX, parse};
 use super::value::Value;
 use crate::base::limits::QueryBudget;
 use crate::model::span::{AttrValue, Attrs, Span, SpanKind, StatusCode};
 use crate::model::time::RangeNs;
+use crate::query::pace::Pace;
 use crate::store::{AttrScope, SelectTraces};
 
 pub use super::parser::tag_field;
+pub use super::scope::{SCOPES, scope_of};
 
 /// Memory of a remembered name or value beside its text, in bytes.
 const FOUND_BYTES: usize = 128;
 
 /// Most conditions of a chain that filter; more only widen what an editor offers.
 const CONDITIONS_MAX: usize = 512;
-
-/// Scopes of attributes by name, in the order they are listed.
-pub const SCOPES: &[(&str, AttrScope)] = &[
-    ("resource", AttrScope::Resource),
-    ("span", AttrScope::Span),
-    ("event", AttrScope::Event),
-    ("link", AttrScope::Link),
-    ("instrumentation", AttrScope::Instrumentation),
-];
-
-/// The scope with this name.
-pub fn scope_of(name: &str) -> Option<AttrScope> {
-    SCOPES.iter().find(|(own, _)| *own == name).map(|(_, scope)| *scope)
-}
 
 /// The filter that an editor sends along while its user is typing. A query that is more than a
 /// filter, or broken, filters nothing; of a chain of conditions, those that parse alone count.
@@ -154,7 +143,7 @@ fn scanned(
     limit: usize,
     budget: &QueryBudget,
 ) -> Result<Vec<AttrValue>, QueryError> {
-    let mut found: BTreeMap<String, AttrValue> = BTreeMap::new();
+    let mut found: BTreeMap<Vec<u8>, AttrValue> = BTreeMap::new();
     each_match(store, range, filter, budget, |span| {
         let value = match field.intrinsic() {
             Some(Intrinsic::RootName | Intrinsic::RootService) if !span.parent_id.is_none() => return Ok(true),
@@ -163,10 +152,12 @@ fn scanned(
             _ => Around::alone(span).field(field),
         };
         let values = value.elements().unwrap_or_else(|| vec![value.clone()]);
-        for value in values.iter().filter_map(Value::to_attr) {
-            let key = format!("{value:?}");
+        for value in &values {
+            let key = key::of(value);
             let bytes = FOUND_BYTES + 2 * key.len();
-            if let Entry::Vacant(vacant) = found.entry(key) {
+            if let Entry::Vacant(vacant) = found.entry(key)
+                && let Some(value) = value.to_attr()
+            {
                 budget.charge(bytes)?;
                 vacant.insert(value);
             }
@@ -186,14 +177,18 @@ fn each_match(
 ) -> Result<(), QueryError> {
     let query = Query::of_filter(filter);
     let drivers = Drivers::of(&query);
+    let pace = Pace::new(budget);
     for block in store.blocks(range, &drivers.hints(), budget)? {
         let spans = block.read(budget)?;
         budget.touch(spans.len())?;
         for span in &spans {
-            if range.overlaps(span.start, span.end.max(span.start)) && drivers.may_match(span) && !visit(span)? {
+            pace.go(64)?;
+            let in_range = range.overlaps(span.start, span.end.max(span.start));
+            if in_range && drivers.may_match(span, &pace) && !visit(span)? {
                 return Ok(());
             }
         }
+        pace.result()?;
     }
     Ok(())
 }

@@ -2,9 +2,8 @@
 //! never equals a float, a missing value satisfies nothing.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
-use super::ast::{CompareOp, MathOp};
+use super::op::{CompareOp, MathOp};
 use crate::model::span::{AttrValue, SpanKind, StatusCode};
 
 /// Something known of a span, or a literal.
@@ -33,6 +32,9 @@ pub enum Value<'a> {
     /// One value for each event or link.
     Many(Vec<Value<'a>>),
 }
+
+/// Pairs of two lists that are compared between two looks at what may be spent.
+const PAIRS_AT_ONCE: usize = 1_024;
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,21 +139,40 @@ impl<'a> Value<'a> {
 }
 
 /// Compares two values. On a list, and on the values of events and links, `!=` means that no
-/// element is equal; any other operator that some element satisfies it.
-pub fn compare(op: CompareOp, left: &Value<'_>, right: &Value<'_>, computed: bool) -> Truth {
+/// element is equal; any other operator that some element satisfies it. Two lists are compared pair by
+/// pair: `spend` is asked before each run of pairs whether their cost, in bytes to look at, may be spent;
+/// the answer means nothing once it may not.
+pub fn compare(
+    op: CompareOp,
+    left: &Value<'_>,
+    right: &Value<'_>,
+    computed: bool,
+    spend: &dyn Fn(usize) -> bool,
+) -> Truth {
     if matches!(left, Value::Unknown) || matches!(right, Value::Unknown) {
         return Truth::Unknown;
     }
-    let pairs: Vec<_> = match (left.elements(), right.elements()) {
+    let (lefts, rights) = match (left.elements(), right.elements()) {
         (None, None) => return Truth::of(compare_one(op, left, right, computed) == Some(true)),
-        (Some(lefts), None) => lefts.iter().map(|own| compare_one(op, own, right, computed)).collect(),
-        (None, Some(rights)) => rights.iter().map(|own| compare_one(op, left, own, computed)).collect(),
-        (Some(lefts), Some(rights)) => {
-            lefts.iter().flat_map(|left| rights.iter().map(|right| compare_one(op, left, right, computed))).collect()
-        }
+        (lefts, rights) => (lefts.unwrap_or_else(|| vec![left.clone()]), rights.unwrap_or_else(|| vec![right.clone()])),
     };
-    let some = pairs.contains(&Some(true));
-    Truth::of(if op == CompareOp::NotEqual { some && !pairs.contains(&Some(false)) } else { some })
+    let decides = op != CompareOp::NotEqual;
+    let mut some = false;
+    for left in &lefts {
+        for run in rights.chunks(PAIRS_AT_ONCE) {
+            if !spend(32 * run.len()) {
+                return Truth::No;
+            }
+            for right in run {
+                match compare_one(op, left, right, computed) {
+                    Some(holds) if holds == decides => return Truth::of(decides),
+                    Some(_) => some = true,
+                    None => {}
+                }
+            }
+        }
+    }
+    Truth::of(some && !decides)
 }
 
 /// `None` when the two cannot be compared.
@@ -170,25 +191,13 @@ fn compare_one(op: CompareOp, left: &Value<'_>, right: &Value<'_>, computed: boo
         (Value::Kind(a), Value::Kind(b)) => a.number().cmp(&b.number()),
         _ => return None,
     };
-    Some(holds(op, order))
-}
-
-/// Whether `op` accepts this order of left and right.
-pub fn holds(op: CompareOp, order: Ordering) -> bool {
-    match op {
-        CompareOp::Equal => order.is_eq(),
-        CompareOp::NotEqual => order.is_ne(),
-        CompareOp::Less => order.is_lt(),
-        CompareOp::LessEqual => order.is_le(),
-        CompareOp::Greater => order.is_gt(),
-        CompareOp::GreaterEqual => order.is_ge(),
-    }
+    Some(op.holds(order))
 }
 
 /// A NaN differs from everything and has no order.
 fn float_holds(op: CompareOp, a: f64, b: f64) -> Option<bool> {
     match a.partial_cmp(&b) {
-        Some(order) => Some(holds(op, order)),
+        Some(order) => Some(op.holds(order)),
         None => Some(op == CompareOp::NotEqual),
     }
 }
@@ -265,6 +274,28 @@ fn decimal(value: u64, unit: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compare(op: CompareOp, left: &Value<'_>, right: &Value<'_>, computed: bool) -> Truth {
+        super::compare(op, left, right, computed, &|_| true)
+    }
+
+    #[test]
+    fn two_long_lists_are_compared_as_long_as_may_be_spent() {
+        let (odd, even): (Vec<_>, Vec<_>) = (0..20_000).map(AttrValue::Int).partition(|value| match value {
+            AttrValue::Int(int) => int % 2 == 1,
+            _ => false,
+        });
+        let runs = std::cell::Cell::new(0);
+        let spend = |cost| {
+            runs.set(runs.get() + 1);
+            assert!(cost <= 32 * PAIRS_AT_ONCE);
+            runs.get() < 50
+        };
+        let (odd, even) = (Value::List(&odd), Value::List(&even));
+        assert_eq!(super::compare(CompareOp::Equal, &odd, &even, false, &spend), Truth::No);
+        assert_eq!(runs.get(), 50, "nothing is compared any more");
+        assert_eq!(compare(CompareOp::Less, &odd, &even, false), Truth::Yes);
+    }
 
     #[test]
     fn comparison_is_strict_by_type() {

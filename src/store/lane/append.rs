@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::kind::{Kind, LaneOptions};
 use super::merges::Merges;
-use super::open::{open_parts, replay_all};
+use super::open::{Unopened, open_parts, patiently, replay_all};
+use super::retry::Retry;
 use crate::base::counters::Cell;
 use crate::model::batch::Signal;
 use crate::store::env::Env;
@@ -23,9 +24,11 @@ pub(super) struct State<K: Kind> {
     /// Heads being written, oldest first, each with the last segment of its records.
     pub(super) frozen: Vec<(u64, Arc<K::Head>)>,
     pub(super) parts: Arc<Vec<Arc<K::Part>>>,
+    /// Parts that count but cannot be opened now.
+    pub(super) unopened: Vec<Unopened>,
 }
 
-/// What a query reads: every row once.
+/// What heads and open parts have: every row once.
 pub struct View<K: Kind> {
     /// Heads, oldest first; the last one still takes rows.
     pub heads: Vec<Arc<K::Head>>,
@@ -46,6 +49,16 @@ pub struct Lane<K: Kind> {
     pub(super) merging: Mutex<BTreeSet<PartId>>,
     pub(super) merges: Merges,
     pub(super) head_since_ms: AtomicI64,
+    /// The head is to be flushed by the next tick, whatever its size and age.
+    pub(super) flush_soon: AtomicBool,
+    /// When a flush that has failed is tried again.
+    pub(super) retry: Mutex<Retry>,
+    /// Whether the log of rows that could not be written lies in its folder.
+    pub(super) aside: AtomicBool,
+    /// How many parts the last flush has begun.
+    pub(super) slices_tried: AtomicU32,
+    /// Files that count no more and could not be removed.
+    pub(super) strays: Mutex<BTreeSet<PathBuf>>,
     pub(super) damaged: Cell,
 }
 
@@ -80,24 +93,34 @@ impl<K: Kind> Lane<K> {
         let name = K::SIGNAL.name();
         let (dir, wal_dir) = (env.dir.join(name), wal_dir(&env.dir, K::SIGNAL));
         for path in [&dir, &wal_dir] {
-            env.disk.create_dir_all(path).map_err(io_error("create", path))?;
+            patiently(|| env.disk.create_dir_all(path).map_err(io_error("create", path)))?;
         }
         let labels = [("signal", name)];
         let damaged = env.counters.counter("trilith_damaged_total", "Damaged files and records met.", &labels);
-        let segments = wal::segments(&*env.disk, &wal_dir)?;
+        let segments = patiently(|| wal::segments(&*env.disk, &wal_dir))?;
         let opened = open_parts(env, &kind, &dir, &segments, &damaged)?;
         let covered = opened.covered;
-        let newest = segments.iter().map(|segment| segment.seq).chain(opened.seqs).max().unwrap_or(0);
+        let aside = patiently(|| wal::segments_aside(&*env.disk, &wal_dir))?;
+        let seqs = segments.iter().chain(&aside).map(|segment| segment.seq);
+        let newest = seqs.chain(opened.seqs).max().unwrap_or(0);
         let head = kind.new_head();
         let (covered_segments, replayed): (Vec<_>, Vec<_>) =
             segments.into_iter().partition(|segment| covered.is_some_and(|covered| segment.seq <= covered));
         env.progress.done.fetch_add(covered_segments.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
         replay_all(env, &kind, &head, &wal_dir, &replayed, &damaged)?;
-        let wal = Wal::open(env.disk.clone(), &wal_dir, options.wal, newest + 1)?;
-        if let Some(last) = covered_segments.last() {
-            wal.remove_upto(last.seq)?;
+        let wal = Wal::open(env.disk.clone(), &wal_dir, options.wal, newest + 1);
+        if let Some(last) = covered_segments.last()
+            && let Err(error) = wal.remove_upto(last.seq)
+        {
+            tracing::warn!(%error, "a log whose rows lie in parts cannot be removed; the next flush removes it");
         }
-        let state = State { active: Arc::new(head), frozen: Vec::new(), parts: Arc::new(opened.parts) };
+        let replayed = !kind.head_is_empty(&head);
+        let state = State {
+            active: Arc::new(head),
+            frozen: Vec::new(),
+            parts: Arc::new(opened.parts),
+            unopened: opened.unopened,
+        };
         let lane = Self {
             kind,
             env: env.clone(),
@@ -109,9 +132,16 @@ impl<K: Kind> Lane<K> {
             merging: Mutex::default(),
             merges: Merges::new(env, K::SIGNAL),
             head_since_ms: AtomicI64::new(env.clock.now_ms()),
+            // Who died may have had a sync that failed, and the system tells nobody of it twice.
+            flush_soon: AtomicBool::new(replayed),
+            retry: Mutex::default(),
+            aside: AtomicBool::new(!aside.is_empty()),
+            slices_tried: AtomicU32::new(0),
+            strays: Mutex::new(opened.strays),
             damaged,
         };
         lane.reconcile_catalog();
+        lane.say();
         Ok(lane)
     }
 
@@ -143,8 +173,9 @@ impl<K: Kind> Lane<K> {
             let (encoded, position) = self.wal.append(|out, segment| encode(&state.active, out, segment))?;
             (apply(&state.active, encoded), position)
         };
-        if self.wal.syncs_always() {
-            self.wal.sync_through(position)?;
+        // Where a sync fails, parts are as durable.
+        if self.wal.syncs_always() && self.wal.sync_through(position).is_err() {
+            self.flush_heads()?;
         }
         Ok(answer)
     }
@@ -153,7 +184,9 @@ impl<K: Kind> Lane<K> {
     fn make_room(&self) -> Result<(), StoreError> {
         let full = |lane: &Self| lane.head_bytes() > 2 * lane.options.head_bytes_max;
         if full(self) {
-            self.flush_heads()?;
+            if self.retry.lock().is_due() {
+                self.flush_heads()?;
+            }
             if full(self) {
                 return Err(StoreError::MemoryFull);
             }
@@ -161,7 +194,7 @@ impl<K: Kind> Lane<K> {
         Ok(())
     }
 
-    /// What a query reads.
+    /// Heads and open parts. A query asks [`whole_view`](Self::whole_view).
     pub fn view(&self) -> View<K> {
         let state = self.state.read();
         let heads = state.frozen.iter().map(|(_, head)| head).chain([&state.active]).cloned().collect();

@@ -5,14 +5,30 @@ use std::sync::atomic::Ordering;
 
 use super::append::{Lane, wal_dir};
 use super::kind::Kind;
+use super::open::said;
 use crate::store::error::StoreError;
 use crate::store::part::{self, PartInfo, PartReader, PartWriter};
 use crate::store::wal;
+
+/// A head that cannot be written though the disk does what it should is set aside after so many tries.
+const TRIES: u32 = 3;
 
 impl<K: Kind> Lane<K> {
     /// [`Maintain::flush`](super::Maintain::flush).
     pub(super) fn flush_heads(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock();
+        let flushed = self.flush_all();
+        match &flushed {
+            Ok(()) => self.retry.lock().succeeded(),
+            Err(error) => self.retry.lock().failed(said(error)),
+        }
+        self.say();
+        flushed
+    }
+
+    fn flush_all(&self) -> Result<(), StoreError> {
+        self.remove_strays()?;
+        self.wal.remove_leftover()?;
         // What an earlier flush could not write comes first, so failing flushes freeze no more heads.
         self.write_frozen()?;
         self.freeze()?;
@@ -26,23 +42,43 @@ impl<K: Kind> Lane<K> {
 
     /// Moves the active head behind the frozen ones.
     pub(super) fn freeze(&self) -> Result<(), StoreError> {
-        self.wal.sync()?;
-        let mut state = self.state.write();
-        if !self.kind.head_is_empty(&state.active) {
-            let sealed = self.wal.rotate()?;
-            let head = std::mem::replace(&mut state.active, Arc::new(self.kind.new_head()));
-            state.frozen.push((sealed, head));
+        // So that the next one, with appends waiting, has little to do. One that fails is the log's to note.
+        if let Err(error) = self.wal.sync() {
+            tracing::debug!(%error, "what a sync has failed on is written to parts");
         }
+        let mut state = self.state.write();
+        let empty = self.kind.head_is_empty(&state.active);
+        if !empty || self.wal.is_doubted() {
+            let sealed = self.wal.rotate()?;
+            if empty {
+                self.wal.trust_upto(sealed);
+            } else {
+                let head = std::mem::replace(&mut state.active, Arc::new(self.kind.new_head()));
+                state.frozen.push((sealed, head));
+            }
+        }
+        self.flush_soon.store(false, Ordering::Relaxed);
         self.head_since_ms.store(self.env.clock.now_ms(), Ordering::Relaxed);
         Ok(())
     }
 
     /// Writes the frozen heads, oldest first, as parts; what a failed try has begun is removed, so
-    /// that it does not take the room that the next try needs.
+    /// that it does not take the room that the next try needs. A head that cannot be written for a reason
+    /// of its own is set aside.
     pub(super) fn write_frozen(&self) -> Result<(), StoreError> {
         loop {
             let Some((seq, head)) = self.state.read().frozen.first().cloned() else { return Ok(()) };
-            let written = self.write_head(seq, &head).inspect_err(|_| self.remove_unfinished(seq))?;
+            let written = match self.write_head(seq, &head) {
+                Ok(written) => written,
+                Err(error) => {
+                    self.remove_unfinished(seq);
+                    if !error.is_damage() || self.retry.lock().failures + 1 < TRIES {
+                        return Err(error);
+                    }
+                    self.set_aside(seq, &error)?;
+                    continue;
+                }
+            };
             {
                 let mut state = self.state.write();
                 let mut parts = state.parts.to_vec();
@@ -55,17 +91,36 @@ impl<K: Kind> Lane<K> {
         }
     }
 
-    /// What a merge is writing has a lower seq and stays.
-    pub(super) fn remove_unfinished(&self, seq: u64) {
-        for entry in self.env.disk.list(&self.dir).unwrap_or_default() {
-            let path = self.dir.join(&entry.name);
-            let id = entry.name.strip_suffix(".tmp").and_then(PartInfo::parse_file_name);
-            if id.is_some_and(|id| id.0 == seq)
-                && let Err(error) = self.env.disk.remove(&path)
-            {
-                tracing::warn!(%error, ?path, "cannot remove an unfinished part");
-            }
+    /// Removes what a flush has written that has failed, whether named or not. What a merge is writing
+    /// has a lower seq and stays.
+    fn remove_unfinished(&self, seq: u64) {
+        let index_max = self.slices_tried.load(Ordering::Relaxed);
+        for index in 0..index_max {
+            let path = self.dir.join(PartInfo::name_of((seq, index)));
+            self.stray(path.with_extension("part.tmp"));
+            self.stray(path);
         }
+        if let Err(error) = self.remove_strays() {
+            tracing::warn!(%error, "what a failed flush has written is removed before the next one");
+        }
+    }
+
+    /// Takes a head out of the way that cannot be written: its log is kept under another name.
+    fn set_aside(&self, seq: u64, error: &StoreError) -> Result<(), StoreError> {
+        let folder = self.wal.set_aside_upto(seq)?;
+        self.state.write().frozen.remove(0);
+        self.aside.store(true, Ordering::Relaxed);
+        let signal = K::SIGNAL.name();
+        tracing::error!(
+            %error,
+            signal,
+            kept_in = ?folder,
+            "rows in memory cannot be written as a part and are answered no more; their log is kept: open it with a \
+             newer version in a data directory of its own, or remove the folder to get the room back"
+        );
+        let help = "Heads that could not be written; their log is kept in the folder aside of the signal's log.";
+        self.env.counters.counter("trilith_heads_set_aside_total", help, &[("signal", signal)]).inc();
+        Ok(())
     }
 
     pub(super) fn log_bytes(&self) -> u64 {
@@ -77,6 +132,7 @@ impl<K: Kind> Lane<K> {
     pub(super) fn write_head(&self, seq: u64, head: &K::Head) -> Result<Vec<Arc<K::Part>>, StoreError> {
         let slices = self.kind.slices(head);
         let group = u32::try_from(slices.len()).unwrap_or(u32::MAX);
+        self.slices_tried.store(group, Ordering::Relaxed);
         let mut pending = Vec::new();
         for (index, span) in slices.into_iter().enumerate() {
             let info = PartInfo {
@@ -128,8 +184,8 @@ impl<K: Kind> Lane<K> {
         self.env.catalog.forget(K::SIGNAL, (reader.info().seq, reader.info().index));
         self.kind.removed(part);
         if let Err(error) = self.env.disk.remove(reader.path()) {
-            tracing::error!(%error, path = ?reader.path(), "cannot remove a part");
-            self.damaged.inc();
+            tracing::error!(%error, path = ?reader.path(), "cannot remove a part; it is tried again");
+            self.stray(reader.path().to_owned());
         }
     }
 }

@@ -74,11 +74,12 @@ pub trait Kind: Send + Sync + Sized + 'static {
     fn wants_rewrite(&self, _part: &Self::Part) -> Result<bool, StoreError> {
         Ok(false)
     }
-    /// No part wants to be merged or written anew any more.
+    /// No part wants to be merged or written anew any more; `mark` is what
+    /// [`merge_mark`](Self::merge_mark) said before the parts were looked up.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn merged_all(&self, _parts: &[Arc<Self::Part>]) -> Result<(), StoreError> {
+    fn merged_all(&self, _parts: &[Arc<Self::Part>], _mark: u64) -> Result<(), StoreError> {
         Ok(())
     }
     /// Noted in merged parts when their merge begins.

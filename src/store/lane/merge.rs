@@ -37,6 +37,8 @@ impl<K: Kind> Lane<K> {
             return Ok(merges);
         }
         let mut left_out = self.merging.lock();
+        self.check_open()?;
+        self.remove_strays()?;
         while let Some(parts) = self.plan(&left_out, rewrites_only)? {
             let begun = cpu_time();
             let ids: Vec<PartId> = parts.iter().map(|part| K::reader(part).info().id()).collect();
@@ -55,7 +57,11 @@ impl<K: Kind> Lane<K> {
             let spent = cpu_time().saturating_sub(begun).as_nanos();
             self.merges.cpu.add(u64::try_from(spent).unwrap_or_default());
         }
-        self.kind.merged_all(&self.view().parts)?;
+        // What is left of a part that is gone needs its deletions until it is gone, too.
+        self.remove_strays()?;
+        // In this order: a deletion that comes now speaks of parts that may not be in the view.
+        let mark = self.kind.merge_mark();
+        self.kind.merged_all(&self.view().parts, mark)?;
         Ok(merges)
     }
 
@@ -250,7 +256,8 @@ impl<K: Kind> Lane<K> {
                 if let Err(error) = self.env.disk.remove(pending.path())
                     && error.kind() != std::io::ErrorKind::NotFound
                 {
-                    tracing::error!(%error, path = ?pending.path(), "cannot remove a merged part; the next start settles it");
+                    tracing::error!(%error, path = ?pending.path(), "cannot remove a merged part; it is tried again");
+                    self.stray(pending.path().to_owned());
                 }
                 Err(error)
             }

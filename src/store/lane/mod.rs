@@ -10,11 +10,13 @@
 mod append;
 mod flush;
 mod kind;
+mod late;
 mod maintain;
 mod merge;
 mod merges;
 mod open;
 mod pace;
+mod retry;
 mod upkeep;
 
 pub use append::{Lane, View, expect_replay};

@@ -1,11 +1,14 @@
 //! What a lane does when it is opened: which parts count, and the replay of the log.
 //! Invariants: of a group of a flush all parts count, or its log; of a merged part and those that it
-//! was made of, the merged one. What is damaged is moved aside or skipped, named and counted.
+//! was made of, the merged one. What is damaged is moved aside or skipped, named and counted. What the
+//! system does not let us open or remove now is no damage: it is handed on, to be tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use super::kind::Kind;
 use crate::base::counters::Cell;
@@ -14,6 +17,18 @@ use crate::store::error::{StoreError, io_error};
 use crate::store::part::{PartId, PartInfo, PartReader};
 use crate::store::wal::{self, Segment};
 
+/// Pauses between the tries of what has to be read for a start.
+const PAUSES_MS: [u64; 4] = [1, 10, 50, 200];
+
+/// A part that the system does not let us open now.
+#[derive(Clone, Debug)]
+pub(super) struct Unopened {
+    pub(super) id: PartId,
+    pub(super) path: PathBuf,
+    /// What it said.
+    pub(super) why: String,
+}
+
 /// What was found in the folder of parts.
 pub(super) struct OpenedParts<P> {
     pub(super) parts: Vec<Arc<P>>,
@@ -21,6 +36,33 @@ pub(super) struct OpenedParts<P> {
     pub(super) seqs: Vec<u64>,
     /// The newest segment whose records all lie in parts.
     pub(super) covered: Option<u64>,
+    /// What counts, too, but cannot be opened now.
+    pub(super) unopened: Vec<Unopened>,
+    /// What should be removed, but could not be.
+    pub(super) strays: BTreeSet<PathBuf>,
+}
+
+struct Found<P> {
+    id: PartId,
+    path: PathBuf,
+    part: Result<P, StoreError>,
+}
+
+/// Tries again for a moment what fails, but not what is damaged.
+///
+/// # Errors
+/// The last one.
+pub(super) fn patiently<T>(mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    for pause in PAUSES_MS {
+        match work() {
+            Err(error) if !error.is_damage() => {
+                tracing::warn!(%error, source = ?std::error::Error::source(&error), "tried again in a moment");
+                thread::sleep(Duration::from_millis(pause));
+            }
+            done => return done,
+        }
+    }
+    work()
 }
 
 /// Opens the parts of all complete groups. A group with a part missing or unreadable is given up
@@ -32,47 +74,35 @@ pub(super) fn open_parts<K: Kind>(
     segments: &[Segment],
     damaged: &Cell,
 ) -> Result<OpenedParts<K::Part>, StoreError> {
-    let mut groups: BTreeMap<u64, Vec<(PartId, PathBuf)>> = BTreeMap::new();
-    for entry in env.disk.list(dir).map_err(io_error("list", dir))? {
+    let mut groups: BTreeMap<u64, Vec<Found<K::Part>>> = BTreeMap::new();
+    let mut strays = BTreeSet::new();
+    for entry in patiently(|| env.disk.list(dir).map_err(io_error("list", dir)))? {
         let path = dir.join(&entry.name);
         if entry.name.ends_with(".tmp") {
-            env.disk.remove(&path).map_err(io_error("remove", &path))?;
+            strays.insert(path);
         } else if let Some(id) = PartInfo::parse_file_name(&entry.name) {
-            groups.entry(id.0).or_default().push((id, path));
+            let part = PartReader::open(&*env.disk, &path).and_then(|part| kind.open(part));
+            groups.entry(id.0).or_default().push(Found { id, path, part });
         }
     }
-    let mut opened = OpenedParts { parts: Vec::new(), seqs: groups.keys().copied().collect(), covered: None };
-    let merged = open_merged(env, kind, &mut groups)?;
+    let seqs = groups.keys().copied().collect();
+    let parts = take_merged::<K>(&mut groups, &mut strays);
+    let mut opened = OpenedParts { parts, seqs, covered: None, unopened: Vec::new(), strays };
     for (seq, files) in groups {
         let logged = segments.iter().any(|segment| segment.seq == seq);
-        let results: Vec<_> =
-            files.iter().map(|(_, path)| PartReader::open(&*env.disk, path).and_then(|part| kind.open(part))).collect();
-        let whole = results.iter().all(Result::is_ok)
-            && results.iter().flatten().all(|part| K::reader(part).info().group as usize == results.len());
-        if logged && !whole {
-            tracing::warn!(seq, "parts of a flush that did not end; their log is replayed instead");
-            for (_, path) in &files {
-                env.disk.remove(path).map_err(io_error("remove", path))?;
-            }
+        let groups = || files.iter().map(|file| file.part.as_ref().ok().map(|part| K::reader(part).info().group));
+        if logged && !groups().all(|group| group.is_some_and(|group| group as usize == files.len())) {
+            tracing::warn!(seq, "parts of a flush that did not end, or cannot be read; their log is replayed instead");
+            opened.strays.extend(files.into_iter().map(|file| file.path));
             continue;
         }
-        if logged {
-            opened.covered = Some(seq);
-        }
-        for (result, (_, path)) in results.into_iter().zip(&files) {
-            match result {
-                Ok(part) => opened.parts.push(Arc::new(part)),
-                Err(error) => {
-                    damaged.inc();
-                    let aside = path.with_extension("part.damaged");
-                    tracing::error!(%error, moved_to = ?aside, "a part cannot be read and is left out");
-                    env.disk.rename(path, &aside).map_err(io_error("rename", path))?;
-                }
-            }
+        opened.covered = opened.covered.max(Some(seq));
+        for file in files {
+            opened.take(env, file, damaged)?;
         }
     }
-    opened.parts.extend(merged);
     opened.parts.sort_by_key(|part| K::reader(part).info().id());
+    opened.covered = opened.covered.max(opened.parts.last().map(|part| K::reader(part).info().seq));
     for part in &opened.parts {
         let reader = K::reader(part);
         if let Some(what) = reader.salvaged() {
@@ -80,50 +110,91 @@ pub(super) fn open_parts<K: Kind>(
             tracing::error!(path = ?reader.path(), what, "a damaged part was opened");
         }
     }
+    remove(env, dir, &mut opened.strays);
     Ok(opened)
 }
 
-/// Opens the parts that were merged from others, and removes those others where a crash has left
-/// them. Merged parts belong to no group: when they are made, the log of their rows is gone.
-fn open_merged<K: Kind>(
-    env: &Env,
-    kind: &K,
-    groups: &mut BTreeMap<u64, Vec<(PartId, PathBuf)>>,
-) -> Result<Vec<Arc<K::Part>>, StoreError> {
+impl<P> OpenedParts<P> {
+    /// Adds a part that counts.
+    fn take(&mut self, env: &Env, file: Found<P>, damaged: &Cell) -> Result<(), StoreError> {
+        let Found { id, path, part } = file;
+        match part {
+            Ok(part) => self.parts.push(Arc::new(part)),
+            Err(error) if error.is_damage() => {
+                damaged.inc();
+                let aside = path.with_extension("part.damaged");
+                tracing::error!(%error, moved_to = ?aside, "a part cannot be read and is left out");
+                patiently(|| env.disk.rename(&path, &aside).map_err(io_error("rename", &path)))?;
+            }
+            Err(error) => {
+                let why = said(&error);
+                tracing::error!(why, ?path, "a part cannot be opened now; it is tried again");
+                self.unopened.push(Unopened { id, path, why });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error with what the system said.
+pub(super) fn said(error: &StoreError) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+/// Takes out the parts that were merged from others; those others, where a crash has left them, are
+/// to go. Merged parts belong to no group: when they are made, the log of their rows is gone.
+fn take_merged<K: Kind>(
+    groups: &mut BTreeMap<u64, Vec<Found<K::Part>>>,
+    strays: &mut BTreeSet<PathBuf>,
+) -> Vec<Arc<K::Part>> {
     let (mut merged, mut replaced) = (Vec::new(), BTreeSet::new());
     for files in groups.values_mut() {
-        // What does not open is left to the caller.
-        files.retain(|(_, path)| match PartReader::open(&*env.disk, path) {
-            Ok(reader) if reader.merged().is_some() => {
-                let replaces = reader.merged().map(|own| own.replaces.clone()).unwrap_or_default();
-                let Ok(part) = kind.open(reader) else { return true };
-                replaced.extend(replaces);
-                merged.push(Arc::new(part));
-                false
-            }
-            Ok(_) | Err(_) => true,
-        });
+        for file in files.extract_if(.., |file| {
+            let merged = |part: &K::Part| K::reader(part).merged().is_some();
+            file.part.as_ref().is_ok_and(merged)
+        }) {
+            let Ok(part) = file.part else { continue };
+            replaced.extend(K::reader(&part).merged().into_iter().flat_map(|own| own.replaces.iter().copied()));
+            merged.push(Arc::new(part));
+        }
     }
     let is_replaced = |id: &PartId| replaced.contains(id);
     let (gone, merged): (Vec<_>, Vec<_>) =
         merged.into_iter().partition(|part: &Arc<K::Part>| is_replaced(&K::reader(part).info().id()));
-    let mut remove: Vec<PathBuf> = gone.iter().map(|part| K::reader(part).path().to_owned()).collect();
+    strays.extend(gone.iter().map(|part| K::reader(part).path().to_owned()));
     for files in groups.values_mut() {
-        let of_merged = files.extract_if(.., |(id, _)| is_replaced(id));
-        remove.extend(of_merged.map(|(_, path)| path));
+        strays.extend(files.extract_if(.., |file| is_replaced(&file.id)).map(|file| file.path));
     }
     groups.retain(|_, files| !files.is_empty());
-    for path in &remove {
-        tracing::info!(?path, "removing a part whose merge was cut off behind its end");
-        env.disk.remove(path).map_err(io_error("remove", path))?;
-    }
-    if let Some(dir) = remove.first().and_then(|path| path.parent()) {
-        env.disk.sync_dir(dir).map_err(io_error("sync", dir))?;
-    }
-    Ok(merged)
+    merged
 }
 
-/// Applies the records of `segments` to a head; what is damaged is skipped and counted.
+/// Removes files; what cannot be removed for good now stays in the list.
+pub(super) fn remove(env: &Env, dir: &Path, strays: &mut BTreeSet<PathBuf>) {
+    if strays.is_empty() {
+        return;
+    }
+    let stays = |path: &&PathBuf| match env.disk.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, ?path, "a file that counts no more cannot be removed; it is tried again");
+            true
+        }
+        _ => {
+            tracing::debug!(?path, "removed a file that counts no more");
+            false
+        }
+    };
+    let left = strays.iter().filter(stays).cloned().collect();
+    // A power cut must not bring them back.
+    match env.disk.sync_dir(dir) {
+        Ok(()) => *strays = left,
+        Err(error) => tracing::warn!(%error, ?dir, "cannot sync the folder of parts; it is tried again"),
+    }
+}
+
+/// Applies the records of `segments` to a head; what is damaged is skipped and counted. The segments are
+/// on the medium afterwards, or else that is said.
 pub(super) fn replay_all<K: Kind>(
     env: &Env,
     kind: &K,
@@ -136,14 +207,14 @@ pub(super) fn replay_all<K: Kind>(
     for segment in segments {
         let mut malformed = 0u64;
         let mut seen = 0u64;
-        let report = wal::replay(&*env.disk, dir, segment, |record| {
+        let bytes = patiently(|| wal::read(&*env.disk, dir, segment))?;
+        let report = wal::replay(&bytes, |record| {
             if kind.replay(head, record, segment.seq).is_err() {
                 malformed += 1;
             }
             seen += record.len() as u64;
             env.progress.done.fetch_add(record.len() as u64, Ordering::Relaxed);
-            Ok(())
-        })?;
+        });
         env.progress.done.fetch_add(segment.bytes.saturating_sub(seen), Ordering::Relaxed);
         if report.bytes_lost > 0 || malformed > 0 {
             damaged.add(malformed.max(1));
@@ -154,6 +225,10 @@ pub(super) fn replay_all<K: Kind>(
                 records_lost = malformed,
                 "the write-ahead log has a torn tail or damaged records; what is whole was replayed"
             );
+        }
+        // Whoever died may have acknowledged what it had no time to sync.
+        if let Err(error) = wal::sync_segment(&*env.disk, dir, segment) {
+            tracing::warn!(%error, "a segment of the log cannot be synced; its rows are written to parts soon");
         }
         tracing::info!(signal = name, segment = segment.seq, records = report.records, "replayed");
     }

@@ -10,6 +10,7 @@ use super::maintain::{LaneStats, Maintain};
 use super::pace::Pace;
 use crate::model::batch::Signal;
 use crate::store::error::{StoreError, io_error};
+use crate::store::part::PartInfo;
 
 fn to_ms<K: Kind>(t: i64) -> i64 {
     t.div_euclid(K::DAY / 86_400_000)
@@ -25,19 +26,26 @@ impl<K: Kind> Maintain for Lane<K> {
     }
 
     fn flush_if_due(&self, log_bytes_max: u64) -> Result<(), StoreError> {
+        self.open_late();
+        self.say();
         let now = self.env.clock.now_ms();
         // A clock that was ahead when the head began, and is right now, must not keep it for long.
         let age = now - self.head_since_ms.fetch_min(now, Ordering::Relaxed);
-        let waiting = !self.state.read().frozen.is_empty();
+        let soon = self.flush_soon.load(Ordering::Relaxed) || self.wal.is_doubted();
+        let waiting = soon || !self.state.read().frozen.is_empty();
         let large = || self.head_bytes() >= self.options.head_bytes_max || self.log_bytes() > log_bytes_max;
-        if waiting || age >= self.options.head_age_ms_max || large() {
+        if self.retry.lock().is_due() && (waiting || age >= self.options.head_age_ms_max || large()) {
             self.flush()?;
         }
         Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.wal.sync()
+        let synced = self.wal.sync();
+        if synced.is_err() {
+            self.say();
+        }
+        synced
     }
 
     fn remove_before(&self, cutoff_ms: i64) -> usize {
@@ -81,6 +89,10 @@ impl<K: Kind> Maintain for Lane<K> {
             let reader = K::reader(part);
             let to = folder.join(reader.info().file_name());
             self.env.disk.link(reader.path(), &to).map_err(io_error("link", reader.path()))?;
+        }
+        for part in &self.state.read().unopened {
+            let to = folder.join(PartInfo::name_of(part.id));
+            self.env.disk.link(&part.path, &to).map_err(io_error("link", &part.path))?;
         }
         self.env.disk.sync_dir(folder).map_err(io_error("sync", folder))
     }

@@ -247,7 +247,7 @@ impl Opening {
                 Err(error) => return Err(error),
             };
             let (streams, packs, runs) = (self.streams.len(), self.packs.len(), self.runs.len());
-            if let Err(Malformed(what)) = self.salvage_pack(reader, *times, &payload) {
+            if let Err(Malformed(what)) = self.salvage_pack(reader, *times, &payload)? {
                 self.damage = Some(format!("a pack that no index lists: {what}"));
                 self.streams.truncate(streams);
                 self.packs.truncate(packs);
@@ -257,7 +257,23 @@ impl Opening {
         Ok(())
     }
 
-    fn salvage_pack(&mut self, part: &PartReader, times: FrameRef, payload: &[u8]) -> Result<(), Malformed> {
+    fn salvage_pack(
+        &mut self,
+        part: &PartReader,
+        times: FrameRef,
+        payload: &[u8],
+    ) -> Result<Result<(), Malformed>, StoreError> {
+        let number = match self.salvage_runs(payload) {
+            Ok(number) => number,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (lines, metadata) = (beside(part, times, number, LINES)?, beside(part, times, number, METADATA)?);
+        self.packs.push(Pack { number, times, lines, metadata });
+        Ok(Ok(()))
+    }
+
+    /// Adds the runs of a pack that is to be added; returns its number.
+    fn salvage_runs(&mut self, payload: &[u8]) -> Result<u32, Malformed> {
         let mut reader = Reader::new(payload);
         let number = small(reader.varint()?)?;
         let count = reader.count(payload.len())?;
@@ -284,18 +300,21 @@ impl Opening {
             self.streams.push(labels);
             text_at = text_at.checked_add(text_bytes).ok_or(Malformed("number too large"))?;
         }
-        let beside = |kind: u8| beside(part, times, number, kind);
-        self.packs.push(Pack { number, times, lines: beside(LINES), metadata: beside(METADATA) });
-        Ok(())
+        Ok(number)
     }
 }
 
 /// The frame of a kind that belongs to the pack of a times frame: it comes before the next one's.
-fn beside(part: &PartReader, times: FrameRef, number: u32, kind: u8) -> Option<FrameRef> {
+fn beside(part: &PartReader, times: FrameRef, number: u32, kind: u8) -> Result<Option<FrameRef>, StoreError> {
     let behind = part.frames().iter().skip_while(|frame| frame.offset <= times.offset);
     let own = behind.take_while(|frame| frame.kind != TIMES);
-    own.filter(|frame| frame.kind == kind).copied().find(|frame| {
-        let payload = part.read(*frame).unwrap_or_default();
-        Reader::new(&payload).varint() == Ok(u64::from(number))
-    })
+    for frame in own.filter(|frame| frame.kind == kind) {
+        match part.read(*frame) {
+            Ok(payload) if Reader::new(&payload).varint() == Ok(u64::from(number)) => return Ok(Some(*frame)),
+            Ok(_) => {}
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }

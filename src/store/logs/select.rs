@@ -124,7 +124,7 @@ impl LogsStore {
         budget: &QueryBudget,
     ) -> Result<Sources, StoreError> {
         let mut found = Sources::new();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut matching = Matching::new(matchers);
         for part in view.parts.iter() {
             budget.check()?;
@@ -206,7 +206,7 @@ impl LogsStore {
         own: impl Fn(&Labels, &mut dyn FnMut(&str)),
     ) -> Result<Vec<String>, StoreError> {
         let mut found = std::collections::BTreeSet::new();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut charged = Ok(());
         let mut add = |text: &str| {
             if charged.is_ok() && !found.contains(text) {
@@ -422,7 +422,7 @@ impl SelectLogs for LogsStore {
     fn series(&self, matchers: &[Matcher], range: RangeNs, budget: &QueryBudget) -> Result<Vec<Labels>, StoreError> {
         let mut found = std::collections::BTreeSet::new();
         let mut charged = Ok(());
-        self.matching_labels(&self.lane.view(), matchers, range, budget, |labels| {
+        self.matching_labels(&self.lane.whole_view()?, matchers, range, budget, |labels| {
             if charged.is_ok() && !found.contains(labels) {
                 charged = budget.charge(SOURCE_BYTES);
                 found.insert(labels.clone());

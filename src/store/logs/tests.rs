@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::base::disk::RealDisk;
 use crate::base::limits::QueryBudget;
+use crate::base::support::ManualClock;
 use crate::model::labels::Labels;
 use crate::model::log::LogEntry;
 use crate::model::matcher::{MatchOp, Matcher};

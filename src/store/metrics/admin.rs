@@ -18,11 +18,14 @@ impl MetricsStore {
     /// [`StoreError`]: nothing is deleted.
     pub fn delete(&self, matchers: &[Matcher], range: RangeMs) -> Result<(), StoreError> {
         self.lane.flush()?;
-        let view = self.lane.view();
-        let concerned = view.parts.iter().filter(|part| part.overlaps(range));
-        match concerned.map(|part| part.reader().info().seq).max() {
-            Some(seq) => self.lane.kind().keep.delete(matchers, range, seq),
-            None => Ok(()),
+        let view = self.lane.whole_view()?;
+        // The newest seq of all, not only of those with a time in the range: a merge that is under way
+        // writes a part that has the seq of the newest of its parts, and knows nothing of this deletion.
+        match view.parts.iter().map(|part| part.reader().info().seq).max() {
+            Some(seq) if view.parts.iter().any(|part| part.overlaps(range)) => {
+                self.lane.kind().keep.delete(matchers, range, seq)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -26,20 +26,24 @@ pub struct PartCursor<'a> {
 
 impl<'a> PartCursor<'a> {
     /// At the first series; samples are read in `range` only.
-    pub fn new(part: &'a Part, range: RangeMs, budget: &'a QueryBudget) -> Self {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn new(part: &'a Part, range: RangeMs, budget: &'a QueryBudget) -> Result<Self, StoreError> {
         let scan = PartScan::new(part, 0, range, budget);
         let mut cursor = Self { part, scan, work: Work::default(), next: 0, first: 0, labels: Vec::new(), at: 0 };
-        cursor.enter();
-        cursor
+        cursor.enter()?;
+        Ok(cursor)
     }
 
     /// Goes on to the next frame with a series.
-    fn enter(&mut self) {
+    fn enter(&mut self) -> Result<(), StoreError> {
         while self.at >= self.labels.len() {
-            let Some((first, labels)) = self.part.labels_at(self.next) else { return };
+            let Some((first, labels)) = self.part.labels_at(self.next)? else { return Ok(()) };
             (self.first, self.labels, self.at) = (first, labels, 0);
             self.next += 1;
         }
+        Ok(())
     }
 
     /// Who the series is; none behind the last.
@@ -50,15 +54,18 @@ impl<'a> PartCursor<'a> {
     /// Adds the samples of the series.
     ///
     /// # Errors
-    /// [`StoreError::Limit`].
+    /// [`StoreError::Limit`], [`StoreError::Io`].
     pub fn read(&mut self, out: &mut Gathered) -> Result<(), StoreError> {
         let number = self.first.saturating_add(self.at as u32);
         self.scan.read(number, &mut self.work, out)
     }
 
     /// Goes to the next series.
-    pub fn advance(&mut self) {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn advance(&mut self) -> Result<(), StoreError> {
         self.at += 1;
-        self.enter();
+        self.enter()
     }
 }

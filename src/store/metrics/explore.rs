@@ -70,7 +70,7 @@ impl MetricsStore {
 
     fn sources(&self, selectors: &[Vec<Matcher>], range: RangeMs, budget: &QueryBudget) -> Result<Sources, StoreError> {
         let sieves = self.sieves();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut sources = Sources::default();
         for part in overlapping(&view, range) {
             let mut numbers = RoaringBitmap::new();
@@ -107,8 +107,8 @@ impl Sources {
         }
         if !self.parts.is_empty() && self.parts.len() + self.heads.len() > 1 {
             let names =
-                self.parts.iter().map(|(part, own)| Names::Part(PartNames::new(part.clone(), Some(own.clone()))));
-            let names: Vec<Names> = names.collect();
+                self.parts.iter().map(|(part, own)| PartNames::new(part.clone(), Some(own.clone())).map(Names::Part));
+            let names = names.collect::<Result<Vec<Names>, StoreError>>()?;
             let (parts, heads) = (&mut self.parts, &mut self.heads);
             let mut text = Vec::new();
             merge(names, budget, &mut |labels, series| {

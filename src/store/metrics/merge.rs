@@ -33,8 +33,8 @@ use crate::store::part::PartWriter;
 pub fn merge(parts: &[Part], sieves: &Sieves, out: &mut PartWriter, pace: &mut Pace) -> Result<bool, StoreError> {
     let budget = QueryBudget::unlimited();
     let sieves: Vec<Sieve> = parts.iter().map(|part| sieves.of(Some(part.reader()))).collect();
-    let mut cursors: Vec<PartCursor<'_>> =
-        parts.iter().map(|part| PartCursor::new(part, RangeMs::ALL, &budget)).collect();
+    let cursors = parts.iter().map(|part| PartCursor::new(part, RangeMs::ALL, &budget));
+    let mut cursors = cursors.collect::<Result<Vec<PartCursor<'_>>, StoreError>>()?;
     let mut next: BinaryHeap<Reverse<(Labels, usize)>> =
         cursors.iter().enumerate().filter_map(|(at, own)| Some(Reverse((own.labels()?.clone(), at)))).collect();
     let mut builder = PartBuilder::new(out);
@@ -51,7 +51,7 @@ pub fn merge(parts: &[Part], sieves: &Sieves, out: &mut PartWriter, pace: &mut P
                 gathered.leave_out(&sieve.left_out(&labels));
             }
             gathered.add_to(&mut rows);
-            cursor.advance();
+            cursor.advance()?;
             next.extend(cursor.labels().map(|labels| Reverse((labels.clone(), at))));
         }
         rows.settle();
@@ -65,7 +65,7 @@ pub fn merge(parts: &[Part], sieves: &Sieves, out: &mut PartWriter, pace: &mut P
     let mut metadata = BTreeMap::new();
     for (part, sieve) in parts.iter().zip(&sieves) {
         copy_exemplars(part, sieve, &budget, &mut builder)?;
-        metadata.extend(part.metadata().into_iter().map(|own| (own.name.clone(), own)));
+        metadata.extend(part.metadata()?.into_iter().map(|own| (own.name.clone(), own)));
         pace.rest()?;
     }
     metadata.values().try_for_each(|own| builder.metadata(own))?;

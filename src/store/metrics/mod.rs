@@ -51,7 +51,7 @@ use self::accepted::Accepted;
 use self::cache::FrameCache;
 use self::flush::Slice;
 use self::head::{Head, Heads};
-use self::keep::Keep;
+use self::keep::{Keep, Tombstone};
 use self::merge::Rewrites;
 use self::segment::Part;
 use super::catalog::{Catalog, Names, VALUES_BYTES_MAX};
@@ -117,7 +117,7 @@ impl Kind for MetricsKind {
 
     fn open(&self, part: PartReader) -> Result<Part, StoreError> {
         self.keep.past(part.merged().map_or(0, |merged| merged.mark));
-        Ok(Part::open(part, self.cache.clone(), self.damaged.clone()))
+        Part::open(part, self.cache.clone(), self.damaged.clone())
     }
 
     fn reader(part: &Part) -> &PartReader {
@@ -125,6 +125,11 @@ impl Kind for MetricsKind {
     }
 
     fn names(&self, part: &Part) -> Result<Names, StoreError> {
+        // Here, so that a part whose metadata cannot be read now is not registered, and read again.
+        let metadata = part.metadata()?;
+        if !metadata.is_empty() {
+            self.catalog.put_metadata(&metadata);
+        }
         let mut names: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
         part.pairs(None, None, &QueryBudget::unlimited(), &mut |name, value| {
             if !names.contains_key(name) {
@@ -150,7 +155,7 @@ impl Kind for MetricsKind {
         let cache = Arc::new(FrameCache::new(MERGE_CACHE_BYTES, &Counters::default()));
         let reopen = |part: &Arc<Part>| {
             let reader = PartReader::open(&*self.disk, part.reader().path())?;
-            Ok(Part::open(reader, cache.clone(), self.damaged.clone()))
+            Part::open(reader, cache.clone(), self.damaged.clone())
         };
         let parts = parts.iter().map(reopen).collect::<Result<Vec<_>, StoreError>>()?;
         merge::merge(&parts, &self.keep.sieves(self.clock.now_ms()), out, pace)
@@ -168,20 +173,14 @@ impl Kind for MetricsKind {
         self.keep.newest()
     }
 
-    fn merged_all(&self, parts: &[Arc<Part>]) -> Result<(), StoreError> {
+    fn merged_all(&self, parts: &[Arc<Part>], mark: u64) -> Result<(), StoreError> {
         let done = |part: &Part, id| self.rewrites.is_done(part, id);
-        self.keep.forget(|own| parts.iter().any(|part| own.concerns(part.reader()) && !done(part, own.id)))
+        let concerned = |part: &Arc<Part>, own: &Tombstone| own.concerns(part.reader()) && !done(part, own.id);
+        self.keep.forget(|own| own.id > mark || parts.iter().any(|part| concerned(part, own)))
     }
 
     fn removed(&self, part: &Part) {
         self.rewrites.forget(part);
-    }
-
-    fn added(&self, part: &Part) {
-        let metadata = part.metadata();
-        if !metadata.is_empty() {
-            self.catalog.put_metadata(&metadata);
-        }
     }
 }
 

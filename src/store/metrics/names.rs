@@ -28,22 +28,26 @@ pub struct PartNames {
 
 impl PartNames {
     /// The series of these numbers, or all.
-    pub fn new(part: Arc<Part>, wanted: Option<RoaringBitmap>) -> Self {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn new(part: Arc<Part>, wanted: Option<RoaringBitmap>) -> Result<Self, StoreError> {
         let mut names = Self { part, wanted, next: 0, frame: Keys::default(), at: 0 };
-        names.enter();
-        names
+        names.enter()?;
+        Ok(names)
     }
 
     /// Goes on to the next frame that has a series.
-    fn enter(&mut self) {
+    fn enter(&mut self) -> Result<(), StoreError> {
         while self.at >= self.frame.len() {
             self.frame.clear();
             self.at = 0;
-            if !self.part.keys_at(self.next, self.wanted.as_ref(), &mut self.frame) {
-                return;
+            if !self.part.keys_at(self.next, self.wanted.as_ref(), &mut self.frame)? {
+                return Ok(());
             }
             self.next += 1;
         }
+        Ok(())
     }
 
     /// Key and number of the series; none behind the last.
@@ -52,11 +56,15 @@ impl PartNames {
     }
 
     /// Goes to the next series.
-    pub fn advance(&mut self) {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn advance(&mut self) -> Result<(), StoreError> {
         self.at += 1;
         if self.at >= self.frame.len() {
-            self.enter();
+            self.enter()?;
         }
+        Ok(())
     }
 }
 
@@ -83,11 +91,12 @@ impl Names {
         }
     }
 
-    fn advance(&mut self) {
+    fn advance(&mut self) -> Result<(), StoreError> {
         match self {
-            Self::Part(names) => names.advance(),
+            Self::Part(names) => names.advance()?,
             Self::Head(_, at) => *at += 1,
         }
+        Ok(())
     }
 }
 
@@ -97,7 +106,7 @@ pub type VisitNames<'a> = dyn FnMut(Labels, &[(u32, u32)]) -> Result<(), StoreEr
 /// Hands out each label set with the sources that have it, by place, and its number in each.
 ///
 /// # Errors
-/// [`StoreError::Limit`], or what `visit` returns.
+/// [`StoreError::Limit`], [`StoreError::Io`], or what `visit` returns.
 pub fn merge(mut sources: Vec<Names>, budget: &QueryBudget, visit: &mut VisitNames<'_>) -> Result<(), StoreError> {
     let (mut same, mut count) = (Vec::new(), 0usize);
     loop {
@@ -122,7 +131,7 @@ pub fn merge(mut sources: Vec<Names>, budget: &QueryBudget, visit: &mut VisitNam
         }
         for (source, _) in &same {
             if let Some(names) = sources.get_mut(*source as usize) {
-                names.advance();
+                names.advance()?;
             }
         }
         count += 1;

@@ -69,7 +69,12 @@ impl<'a> PairCursor<'a> {
             if self.at >= self.payload.len() {
                 let Some(frame) = self.part.directory().postings.get(self.next) else { return Ok(()) };
                 self.budget.check()?;
-                self.payload = self.part.payload(frame.offset).inspect_err(|error| self.part.lose_index(error))?;
+                let payload = self.part.payload(frame.offset);
+                self.payload = payload.inspect_err(|error| {
+                    if error.is_damage() {
+                        self.part.lose_index(error);
+                    }
+                })?;
                 (self.next, self.at, self.left) = (self.next + 1, 0, 0);
                 continue;
             }

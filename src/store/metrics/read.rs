@@ -193,7 +193,7 @@ impl<'a> PartScan<'a> {
     /// Adds the samples of a series.
     ///
     /// # Errors
-    /// [`StoreError::Limit`].
+    /// [`StoreError::Limit`], [`StoreError::Io`].
     pub fn read(&mut self, series: u32, work: &mut Work, out: &mut Gathered) -> Result<(), StoreError> {
         for at in 0..self.groups.len() {
             self.read_group(at, series, work, out)?;
@@ -226,7 +226,7 @@ impl<'a> PartScan<'a> {
             return Ok(());
         }
         self.budget.check()?;
-        let frame = self.part.data_frame(offset);
+        let frame = self.part.data_frame(offset)?;
         let bytes = |frame: &Option<Arc<DataFrame>>| frame.as_ref().map_or(0, |frame| frame.bytes());
         let (more, less) = (bytes(&frame), own.data.as_ref().map_or(0, |(_, frame)| bytes(frame)));
         self.budget.charge(more)?;
@@ -245,7 +245,7 @@ impl<'a> PartScan<'a> {
             let read = if block.histograms {
                 self.histograms(block, frame.data(place), work, out)?
             } else {
-                self.floats(at, block, frame.data(place), work, out)
+                self.floats(at, block, frame.data(place), work, out)?
             };
             if let Err(Malformed(what)) = read {
                 self.lose(at, what);
@@ -267,19 +267,20 @@ impl<'a> PartScan<'a> {
     }
 
     /// The times of a block; none when their frame is damaged.
-    fn times(&mut self, at: usize, number: u32) -> Option<Arc<Vec<i64>>> {
-        let own = self.groups.get_mut(at)?;
+    fn times(&mut self, at: usize, number: u32) -> Result<Option<Arc<Vec<i64>>>, StoreError> {
         let part = self.part;
-        let frame = part.directory().groups.get(own.group)?.times_of(number)?;
+        let Some(own) = self.groups.get_mut(at) else { return Ok(None) };
+        let group = part.directory().groups.get(own.group);
+        let Some(frame) = group.and_then(|group| group.times_of(number)) else { return Ok(None) };
         if own.times.as_ref().is_none_or(|(offset, _)| *offset != frame.offset) {
-            own.times = Some((frame.offset, part.times_frame(frame.offset)));
+            own.times = Some((frame.offset, part.times_frame(frame.offset)?));
         }
-        let times = own.times.as_ref()?.1.as_ref()?;
+        let Some((_, Some(times))) = &own.times else { return Ok(None) };
         let column = times.column(number).cloned();
         if column.is_none() {
             part.lose_frame(frame.offset, "a column of times is missing");
         }
-        column
+        Ok(column)
     }
 
     fn floats(
@@ -289,11 +290,11 @@ impl<'a> PartScan<'a> {
         data: &[u8],
         work: &mut Work,
         out: &mut Gathered,
-    ) -> Result<(), Malformed> {
-        let Some(times) = self.times(at, block.number) else { return Ok(()) };
+    ) -> Result<Result<(), Malformed>, StoreError> {
+        let Some(times) = self.times(at, block.number)? else { return Ok(Ok(())) };
         let range = places(&times, self.range);
         if range.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let mut reader = Reader::new(data);
         let before = out.values.len();
@@ -306,7 +307,7 @@ impl<'a> PartScan<'a> {
         });
         if decoded.is_err() {
             out.values.truncate(before);
-            return decoded;
+            return Ok(decoded);
         }
         if range.len() < times.len() {
             out.values.truncate(before + range.end);
@@ -315,7 +316,7 @@ impl<'a> PartScan<'a> {
         let group = self.groups.get(at).map_or(0, |own| own.group as u32);
         let starts = work.starts.get(range.clone()).unwrap_or_default();
         out.add(Piece { key: Some((self.source, group, block.number)), times, range }, starts);
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn histograms(

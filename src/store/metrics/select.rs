@@ -80,11 +80,11 @@ impl<'a> Strings<'a> {
 impl MetricsStore {
     fn set(&self, matchers: &[Matcher], range: RangeMs, budget: &QueryBudget) -> Result<StoreSet, StoreError> {
         let sieves = self.sieves();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut set = SetBuilder::new(range, budget);
         for part in overlapping(&view, range) {
             let numbers = part.matched(matchers, range, budget)?;
-            set.part(part.clone(), numbers, sieves.of(Some(part.reader())));
+            set.part(part.clone(), numbers, sieves.of(Some(part.reader())))?;
         }
         for head in heads(&view, range) {
             let mut series = head.matching(matchers, budget)?;
@@ -116,7 +116,7 @@ impl SelectMetrics for MetricsStore {
         budget: &QueryBudget,
     ) -> Result<Vec<String>, StoreError> {
         let sieves = self.sieves();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut names = Strings::new(budget);
         for part in overlapping(&view, range) {
             let info = part.reader().info();
@@ -144,7 +144,7 @@ impl SelectMetrics for MetricsStore {
         budget: &QueryBudget,
     ) -> Result<Vec<String>, StoreError> {
         let sieves = self.sieves();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut values = Strings::new(budget);
         for part in overlapping(&view, range) {
             let info = part.reader().info();
@@ -198,7 +198,7 @@ impl SelectMetrics for MetricsStore {
         budget: &QueryBudget,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
         let sieves = self.sieves();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         let mut add = |labels: &Labels, exemplar: Exemplar| -> Result<(), StoreError> {
             budget.touch(1)?;

@@ -57,12 +57,16 @@ impl<'a> SetBuilder<'a> {
     }
 
     /// Adds series of a part, but for what the sieve leaves out.
-    pub fn part(&mut self, part: Arc<Part>, numbers: RoaringBitmap, sieve: Sieve) {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn part(&mut self, part: Arc<Part>, numbers: RoaringBitmap, sieve: Sieve) -> Result<(), StoreError> {
         if !numbers.is_empty() {
-            self.names.push(Names::Part(PartNames::new(part.clone(), Some(numbers))));
+            self.names.push(Names::Part(PartNames::new(part.clone(), Some(numbers))?));
             self.sources.push(Source::Part(part));
             self.sieves.push(sieve);
         }
+        Ok(())
     }
 
     /// Adds series of a head, likewise.

@@ -50,7 +50,12 @@ impl PartInfo {
 
     /// The part's file name.
     pub fn file_name(&self) -> String {
-        format!("{:016x}-{:04x}.part", self.seq, self.index)
+        Self::name_of(self.id())
+    }
+
+    /// The file name of a part.
+    pub fn name_of((seq, index): PartId) -> String {
+        format!("{seq:016x}-{index:04x}.part")
     }
 
     /// Seq and index of a part's file name.

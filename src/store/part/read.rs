@@ -1,5 +1,6 @@
 //! Reading a part: by its footer, or frame by frame from the front where that is damaged.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ impl PartReader {
     /// [`salvaged`](Self::salvaged) then says what was wrong.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Damaged`] when not even the header can be read.
+    /// [`StoreError::Io`], which says nothing about the part: it may open later;
+    /// [`StoreError::Damaged`] when not even the header can be read.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
         let file = disk.open(path).map_err(io_error("open", path))?;
         let bytes = file.bytes().map_err(io_error("read", path))?;
@@ -50,20 +52,27 @@ impl PartReader {
             salvaged: None,
             merged: None,
         };
-        if let Err(what) = reader.read_footer() {
-            reader.salvage()?;
-            reader.salvaged = Some(format!("its footer was unreadable ({what}) and has been rebuilt from its frames"));
+        match reader.read_footer() {
+            Err(StoreError::Damaged { what, .. }) => {
+                reader.salvage()?;
+                let salvaged = format!("its footer was unreadable ({what}) and has been rebuilt from its frames");
+                reader.salvaged = Some(salvaged);
+            }
+            read => read?,
         }
         let merged = reader.frames.iter().find(|frame| frame.kind == KIND_MERGED).copied();
         if let Some(frame) = merged {
             let read = reader
                 .read(frame)
                 .and_then(|payload| Merged::decode(&payload).map_err(|Malformed(what)| reader.damaged(what)));
-            // Without it the parts it was merged from count too, should they still be there.
-            if let Err(error) = &read {
-                reader.salvaged = Some(format!("it does not say which parts it counts for ({error})"));
-            }
-            reader.merged = Some(read.unwrap_or_default());
+            reader.merged = Some(match read {
+                // Without it the parts it was merged from count too, should they still be there.
+                Err(error) if error.is_damage() => {
+                    reader.salvaged = Some(format!("it does not say which parts it counts for ({error})"));
+                    Merged::default()
+                }
+                read => read?,
+            });
         }
         Ok(reader)
     }
@@ -113,7 +122,7 @@ impl PartReader {
             return Err(self.damaged(format!("frame at {} lies outside the file", frame.offset)));
         }
         let mut bytes = vec![0; HEAD_BYTES + frame.stored as usize];
-        self.file.read_exact_at(&mut bytes, frame.offset).map_err(io_error("read", &self.path))?;
+        self.fill(&mut bytes, frame.offset)?;
         let (found, payload) =
             open_frame(&bytes).map_err(|Malformed(what)| self.damaged(format!("frame at {}: {what}", frame.offset)))?;
         if (found.kind, found.raw) != (frame.kind, frame.raw) {
@@ -122,29 +131,28 @@ impl PartReader {
         Ok(payload)
     }
 
-    fn read_footer(&mut self) -> Result<(), String> {
-        let start = self.bytes.checked_sub(TRAILER_BYTES as u64).ok_or("the file is too short")?;
+    /// Fills a buffer from the file. A file that has become shorter is damaged; any other failure is the
+    /// system's, and says nothing about what is in the file.
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
+        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged("the file is shorter than it was"),
+            _ => io_error("read", &self.path)(error),
+        })
+    }
+
+    fn read_footer(&mut self) -> Result<(), StoreError> {
+        let start = self.bytes.checked_sub(TRAILER_BYTES as u64);
+        let start = start.ok_or_else(|| self.damaged("the file is too short"))?;
         let mut trailer = [0; TRAILER_BYTES];
-        self.file.read_exact_at(&mut trailer, start).map_err(|error| error.to_string())?;
-        let mut reader = Reader::new(&trailer);
-        let crc = crc32c::crc32c(trailer.get(..12).unwrap_or_default());
-        let text = |Malformed(what): Malformed| what.to_owned();
-        let (offset, stored) = (reader.u64().map_err(text)?, reader.u32().map_err(text)?);
-        if reader.u32().map_err(text)? != crc || reader.rest() != MAGIC {
-            return Err("the trailer's checksum does not hold".into());
-        }
+        self.fill(&mut trailer, start)?;
+        let (offset, stored) = decode_trailer(&trailer).map_err(|Malformed(what)| self.damaged(what))?;
         if offset.saturating_add(HEAD_BYTES as u64 + u64::from(stored)) > start {
-            return Err("the trailer points outside the file".into());
+            return Err(self.damaged("the trailer points outside the file"));
         }
         let mut bytes = vec![0; HEAD_BYTES + stored as usize];
-        self.file.read_exact_at(&mut bytes, offset).map_err(|error| error.to_string())?;
-        let (frame, payload) = open_frame(&bytes).map_err(text)?;
-        if frame.kind != KIND_FOOTER {
-            return Err("the trailer does not point to the footer".into());
-        }
-        let mut reader = Reader::new(&payload);
-        self.info = PartInfo::decode(&mut reader).map_err(text)?;
-        self.frames = decode_directory(&mut reader).map_err(text)?;
+        self.fill(&mut bytes, offset)?;
+        let decoded = decode_footer(&bytes).map_err(|Malformed(what)| self.damaged(what))?;
+        (self.info, self.frames) = decoded;
         Ok(())
     }
 
@@ -154,7 +162,7 @@ impl PartReader {
         let mut offset = 0;
         self.frames.clear();
         while offset + HEAD_BYTES as u64 <= self.bytes {
-            let Some((frame, payload)) = self.frame_at(offset) else {
+            let Some((frame, payload)) = self.frame_at(offset)? else {
                 offset = self.next_marker(offset + 1)?;
                 continue;
             };
@@ -169,18 +177,17 @@ impl PartReader {
         Ok(())
     }
 
-    fn frame_at(&self, offset: u64) -> Option<(FrameRef, Vec<u8>)> {
+    /// The frame that begins at `offset`, if a whole one does.
+    fn frame_at(&self, offset: u64) -> Result<Option<(FrameRef, Vec<u8>)>, StoreError> {
         let mut head = [0; HEAD_BYTES];
-        self.file.read_exact_at(&mut head, offset).ok()?;
-        let mut reader = Reader::new(head.get(8..)?);
-        let stored = reader.u32().ok()?;
+        self.fill(&mut head, offset)?;
+        let Ok(stored) = Reader::new(head.get(8..).unwrap_or_default()).u32() else { return Ok(None) };
         if !head.starts_with(&MARKER) || offset + HEAD_BYTES as u64 + u64::from(stored) > self.bytes {
-            return None;
+            return Ok(None);
         }
         let mut bytes = vec![0; HEAD_BYTES + stored as usize];
-        self.file.read_exact_at(&mut bytes, offset).ok()?;
-        let (frame, payload) = open_frame(&bytes).ok()?;
-        Some((FrameRef { offset, ..frame }, payload))
+        self.fill(&mut bytes, offset)?;
+        Ok(open_frame(&bytes).ok().map(|(frame, payload)| (FrameRef { offset, ..frame }, payload)))
     }
 
     fn next_marker(&self, mut offset: u64) -> Result<u64, StoreError> {
@@ -188,7 +195,7 @@ impl PartReader {
         while offset < self.bytes {
             let len = usize::try_from(self.bytes - offset).unwrap_or(usize::MAX).min(window.len());
             let slice = window.get_mut(..len).unwrap_or_default();
-            self.file.read_exact_at(slice, offset).map_err(io_error("read", &self.path))?;
+            self.fill(slice, offset)?;
             if let Some(at) = memchr::memmem::find(slice, &MARKER) {
                 return Ok(offset + at as u64);
             }
@@ -196,6 +203,26 @@ impl PartReader {
         }
         Ok(self.bytes)
     }
+}
+
+/// Where the footer begins, and its stored bytes.
+fn decode_trailer(trailer: &[u8; TRAILER_BYTES]) -> Result<(u64, u32), Malformed> {
+    let mut reader = Reader::new(trailer);
+    let crc = crc32c::crc32c(trailer.get(..12).unwrap_or_default());
+    let found = (reader.u64()?, reader.u32()?);
+    if reader.u32()? != crc || reader.rest() != MAGIC {
+        return Err(Malformed("the trailer's checksum does not hold"));
+    }
+    Ok(found)
+}
+
+fn decode_footer(bytes: &[u8]) -> Result<(PartInfo, Vec<FrameRef>), Malformed> {
+    let (frame, payload) = open_frame(bytes)?;
+    if frame.kind != KIND_FOOTER {
+        return Err(Malformed("the trailer does not point to the footer"));
+    }
+    let mut reader = Reader::new(&payload);
+    Ok((PartInfo::decode(&mut reader)?, decode_directory(&mut reader)?))
 }
 
 fn decode_directory(reader: &mut Reader<'_>) -> Result<Vec<FrameRef>, Malformed> {

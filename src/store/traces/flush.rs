@@ -116,7 +116,7 @@ impl Chunks {
         for (at, place) in places.iter().enumerate() {
             let another = last.is_some_and(|last| last != place.trace);
             last = Some(place.trace);
-            memory += self.chunks.get(place.chunk as usize).map_or(0, |chunk| chunk.memory / chunk.spans.max(1));
+            memory += self.chunks.get(place.chunk as usize).map_or(0, |chunk| chunk.memory_of(place.row));
             let full = at >= BLOCK_SPANS_MAX || memory > BLOCK_MEMORY_MAX || (another && at >= BLOCK_SPANS);
             if full && at > 0 {
                 return at;

@@ -75,15 +75,20 @@ pub(super) struct Chunk {
     pub(super) max_end: i64,
     /// Memory of the spans when decoded, in bytes.
     pub(super) memory: usize,
+    /// Rows of spans that take more than twice the mean, and what they take.
+    large: Vec<(u32, u32)>,
 }
 
 impl Chunk {
-    /// A chunk of `spans`, of which `packed` is the encoding and which take `memory` when decoded.
-    fn new<'s>(packed: Vec<u8>, memory: usize, spans: impl Iterator<Item = &'s Span>) -> Self {
+    /// A chunk of spans, each with the memory that it takes when decoded, of which `packed` is the
+    /// encoding.
+    fn new<'s>(packed: Vec<u8>, spans: impl Iterator<Item = (&'s Span, usize)> + Clone) -> Self {
         let (min_start, max_end) = (i64::MAX, i64::MIN);
-        let mut chunk = Self { packed, traces: Vec::new(), serial: 0, spans: 0, min_start, max_end, memory };
-        for span in spans {
+        let (traces, large) = (Vec::new(), Vec::new());
+        let mut chunk = Self { packed, traces, serial: 0, spans: 0, min_start, max_end, memory: 0, large };
+        for (span, memory) in spans.clone() {
             chunk.spans += 1;
+            chunk.memory += memory;
             chunk.min_start = chunk.min_start.min(span.start);
             chunk.max_end = chunk.max_end.max(span.end).max(span.start);
             if chunk.traces.last() != Some(&span.trace_id) {
@@ -93,7 +98,20 @@ impl Chunk {
         chunk.traces.sort_unstable();
         chunk.traces.dedup();
         chunk.traces.shrink_to_fit();
+        let large = 2 * chunk.mean();
+        let rows = spans.zip(0..).filter(|((_, memory), _)| *memory > large);
+        chunk.large = rows.map(|((_, memory), row)| (row, u32::try_from(memory).unwrap_or(u32::MAX))).collect();
         chunk
+    }
+
+    fn mean(&self) -> usize {
+        self.memory / self.spans.max(1)
+    }
+
+    /// Memory of a span when decoded, in bytes; at least half of what it takes.
+    pub(super) fn memory_of(&self, row: u32) -> usize {
+        let known = self.large.binary_search_by_key(&row, |(own, _)| *own).ok().and_then(|at| self.large.get(at));
+        known.map_or(self.mean(), |(_, memory)| *memory as usize)
     }
 
     fn is_small(&self) -> bool {
@@ -114,7 +132,8 @@ impl Chunk {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.packed.capacity() + self.traces.capacity() * size_of::<TraceId>()
+        let large = self.large.capacity() * size_of::<(u32, u32)>();
+        size_of::<Self>() + self.packed.capacity() + self.traces.capacity() * size_of::<TraceId>() + large
     }
 }
 
@@ -257,8 +276,7 @@ impl Head {
         if prepared.entries.is_empty() {
             return;
         }
-        let memory = prepared.entries.iter().map(|(_, survey)| survey.memory).sum();
-        let chunk = Chunk::new(prepared.packed, memory, prepared.entries.iter().map(|(span, _)| *span));
+        let chunk = Chunk::new(prepared.packed, prepared.entries.iter().map(|(span, survey)| (*span, survey.memory)));
         let mut bytes = chunk.bytes() + chunk.spans * KEY_BYTES;
         for group in prepared.entries.chunk_by(|left, right| left.0.trace_id == right.0.trace_id) {
             let Some((first, _)) = group.first() else { continue };
@@ -292,11 +310,12 @@ impl Head {
         let mut spans = Vec::new();
         for chunk in &small {
             let raw = chunk.unpack()?;
-            spans.extend(SpanSet::parse(&raw)?.all_spans()?);
+            let own = SpanSet::parse(&raw)?.all_spans()?;
+            spans.extend(own.into_iter().zip(0..).map(|(span, row)| (span, chunk.memory_of(row))));
         }
-        spans.sort_by_key(|span| (span.trace_id, span.start));
-        let packed = spanset::pack(&spanset::encode(&spans.iter().collect::<Vec<_>>()));
-        let merged = Chunk::new(packed, small.iter().map(|chunk| chunk.memory).sum(), spans.iter());
+        spans.sort_by_key(|(span, _)| (span.trace_id, span.start));
+        let packed = spanset::pack(&spanset::encode(&spans.iter().map(|(span, _)| span).collect::<Vec<_>>()));
+        let merged = Chunk::new(packed, spans.iter().map(|(span, memory)| (span, *memory)));
         let (fewer, more) = (small.iter().map(|chunk| chunk.bytes()).sum::<usize>(), merged.bytes());
         let mut chunks = self.chunks.write();
         // Only this changes or removes what is in the list; both are in the order of the list.

@@ -225,7 +225,7 @@ impl TracesStore {
         let kind = self.lane.kind();
         let taken = entries.len() as u64;
         let prepared = Prepared::new(entries);
-        kind.recent.recall(&prepared.entries, &kind.hashes)?;
+        kind.recent.recall(&prepared.entries, &kind.hashes);
         let rejected = &mut appended.rejected;
         let mut full = 0;
         self.lane.append(

@@ -19,7 +19,7 @@ use crate::model::span::{Span, TraceId};
 use crate::model::time::RangeNs;
 use crate::store::codec::{Malformed, Reader};
 use crate::store::error::StoreError;
-use crate::store::part::{PartReader, PartWriter};
+use crate::store::part::{FRAME_BYTES_MAX, PartReader, PartWriter};
 use crate::store::text::narrow::PartText;
 
 /// Writes the frames of one part.
@@ -34,12 +34,18 @@ impl<'w> PartBuilder<'w> {
         Self { out, index: IndexBuilder::default() }
     }
 
-    /// Writes a block; spans of one trace follow each other.
+    /// Writes a block, or several when one would be too large for a frame; spans of one trace follow
+    /// each other.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(super) fn block(&mut self, spans: &[&Span]) -> Result<(), StoreError> {
         let raw = spanset::encode(spans);
+        if raw.len() > FRAME_BYTES_MAX && spans.len() > 1 {
+            let (first, rest) = spans.split_at(spans.len() / 2);
+            self.block(first)?;
+            return self.block(rest);
+        }
         let frame = self.out.frame(KIND_BLOCK, &raw)?;
         let added = SpanSet::parse(&raw).and_then(|set| self.index.add(frame, &set));
         debug_assert!(added.is_ok(), "what was encoded decodes");
@@ -100,11 +106,11 @@ impl TracesPart {
         let mut rebuilt_facets = OnceLock::new();
         let index = match read() {
             Ok(index) => index,
-            Err(error @ (StoreError::Io { .. } | StoreError::DiskFull { .. })) => return Err(error),
+            Err(error) if !error.is_damage() => return Err(error),
             Err(error) => {
                 damaged.inc();
                 tracing::error!(%error, "the index of a part is made anew from its blocks");
-                let mut built = rebuild(&reader, &damaged);
+                let mut built = rebuild(&reader, &damaged)?;
                 built.sort();
                 rebuilt_facets = OnceLock::from(built.facets);
                 Index {
@@ -236,12 +242,13 @@ impl TracesPart {
                     return Ok(facets);
                 }
             }
-            Some(Err(error @ StoreError::Io { .. })) => return Err(error),
+            Some(Err(error)) if !error.is_damage() => return Err(error),
             Some(Err(_)) | None => {}
         }
         self.damaged.inc();
         tracing::error!(path = ?self.reader.path(), "names and values of a part are made anew from its blocks");
-        Ok(self.rebuilt_facets.get_or_init(|| rebuild(&self.reader, &self.damaged).facets).clone())
+        let rebuilt = rebuild(&self.reader, &self.damaged)?.facets;
+        Ok(self.rebuilt_facets.get_or_init(|| rebuilt).clone())
     }
 }
 
@@ -275,18 +282,21 @@ fn read_page(bytes: &[u8]) -> Vec<(u64, u32)> {
     bytes.chunks_exact(ENTRY_BYTES).filter_map(entry).collect()
 }
 
-/// Reads every block that can be read.
-fn rebuild(reader: &PartReader, damaged: &Cell) -> IndexBuilder {
+/// Reads every block that is whole.
+fn rebuild(reader: &PartReader, damaged: &Cell) -> Result<IndexBuilder, StoreError> {
     let mut built = IndexBuilder::default();
     for frame in reader.frames().iter().filter(|frame| frame.kind == KIND_BLOCK) {
         let added = reader.read(*frame).and_then(|bytes| {
             let added = SpanSet::parse(&bytes).and_then(|set| built.add(*frame, &set));
             added.map_err(|Malformed(what)| reader.damaged(what))
         });
-        if let Err(error) = added {
-            damaged.inc();
-            tracing::error!(%error, "a block of spans is damaged and left out");
+        match added {
+            Err(error) if error.is_damage() => {
+                damaged.inc();
+                tracing::error!(%error, "a block of spans is damaged and left out");
+            }
+            added => added?,
         }
     }
-    built
+    Ok(built)
 }

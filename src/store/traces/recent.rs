@@ -2,6 +2,9 @@
 //! stopped, and is sent again because its sender saw no answer, is known.
 //! Flow: for each trace of a batch the directory says whether these parts have it; if so its blocks
 //! are read, once each, and the keys of their spans kept.
+//! Invariants: a part that cannot be read keeps no span out. It costs what it was asked for: a span that is
+//! sent again is then stored again, and a trace is answered with it once all the same. The next batch
+//! asks anew.
 
 use std::sync::Arc;
 
@@ -65,30 +68,34 @@ impl Recent {
     }
 
     /// Reads the blocks that may have spans of the batch.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub(super) fn recall(&self, entries: &[Entry<'_>], hashes: &RandomState) -> Result<(), StoreError> {
+    pub(super) fn recall(&self, entries: &[Entry<'_>], hashes: &RandomState) {
         if self.0.read().parts.is_empty() {
-            return Ok(());
+            return;
         }
         let mut state = self.0.write();
         let State { parts, keys } = &mut *state;
         for recent in parts {
-            for group in entries.chunk_by(|left, right| left.0.trace_id == right.0.trace_id) {
-                let Some((first, _)) = group.first() else { continue };
-                for block in recent.blocks_with(directory_key(first.trace_id))? {
-                    if recent.loaded.insert(block) {
-                        recent.load(block, keys, hashes)?;
-                    }
+            if let Err(error) = recent.recall(entries, keys, hashes) {
+                tracing::warn!(%error, "spans that are sent again may be stored again");
+            }
+        }
+    }
+}
+
+impl RecentPart {
+    fn recall(&mut self, entries: &[Entry<'_>], keys: &Seen, hashes: &RandomState) -> Result<(), StoreError> {
+        for group in entries.chunk_by(|left, right| left.0.trace_id == right.0.trace_id) {
+            let Some((first, _)) = group.first() else { continue };
+            for block in self.blocks_with(directory_key(first.trace_id))? {
+                if !self.loaded.contains(&block) {
+                    self.load(block, keys, hashes)?;
+                    self.loaded.insert(block);
                 }
             }
         }
         Ok(())
     }
-}
 
-impl RecentPart {
     fn blocks_with(&mut self, key: u64) -> Result<Vec<u32>, StoreError> {
         if let Directory::Unread = self.directory {
             self.directory = self.part.directory()?.map_or(Directory::Damaged, Directory::Read);

@@ -170,11 +170,11 @@ fn part_id(part: &TracesPart) -> PartId {
 
 impl TracesStore {
     /// Heads and parts that may have spans in a range.
-    fn view(&self, range: RangeNs) -> View<TracesKind> {
-        let View { mut heads, parts } = self.lane.view();
+    fn view(&self, range: RangeNs) -> Result<View<TracesKind>, StoreError> {
+        let View { mut heads, parts } = self.lane.whole_view()?;
         heads.retain(|head| head.chunks().iter().any(|chunk| range.overlaps(chunk.min_start, chunk.max_end)));
         let parts = parts.iter().filter(|part| part.overlaps(range)).cloned().collect();
-        View { heads, parts: Arc::new(parts) }
+        Ok(View { heads, parts: Arc::new(parts) })
     }
 
     fn head_facets(head: &Head) -> Result<Arc<Facets>, StoreError> {
@@ -296,7 +296,7 @@ impl TracesStore {
 
 impl SelectTraces for TracesStore {
     fn trace(&self, id: TraceId, budget: &QueryBudget) -> Result<Vec<Span>, StoreError> {
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let (mut spans, mut charged) = (Vec::new(), 0);
         let mut take = |decoded: Decoded| {
             charged += decoded.charged;
@@ -322,7 +322,7 @@ impl SelectTraces for TracesStore {
         budget: &QueryBudget,
     ) -> Result<Vec<Box<dyn SpanBlock>>, StoreError> {
         let hints: Arc<[SpanHint]> = hints.into();
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut blocks = Vec::new();
         for part in view.parts.iter() {
             budget.check()?;
@@ -334,7 +334,7 @@ impl SelectTraces for TracesStore {
     }
 
     fn tag_names(&self, range: RangeNs, budget: &QueryBudget) -> Result<Vec<(AttrScope, String)>, StoreError> {
-        let view = self.view(range);
+        let view = self.view(range)?;
         let mut names = BTreeSet::new();
         for head in &view.heads {
             names.extend(Self::head_facets(head)?.names().map(|(scope, name)| (scope, name.clone())));
@@ -354,7 +354,7 @@ impl SelectTraces for TracesStore {
         limit: usize,
         budget: &QueryBudget,
     ) -> Result<Vec<AttrValue>, StoreError> {
-        let view = self.view(range);
+        let view = self.view(range)?;
         let mut found = Found { values: BTreeSet::new(), limit, scopes, name };
         for head in view.heads.iter().rev() {
             self.values_of_head(head, &mut found, budget)?;
@@ -370,7 +370,7 @@ impl SelectTraces for TracesStore {
     }
 
     fn services(&self, budget: &QueryBudget) -> Result<Vec<ServiceOperations>, StoreError> {
-        let view = self.lane.view();
+        let view = self.lane.whole_view()?;
         let mut operations = BTreeSet::new();
         for head in &view.heads {
             operations.extend(Self::head_facets(head)?.operations().iter().cloned());

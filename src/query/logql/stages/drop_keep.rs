@@ -51,6 +51,9 @@ const NEEDS: Needs = Needs { line: false, labels: true, changes_line: false, cha
 impl Stage for Drop {
     fn apply<'a>(&'a self, row: &mut Row<'a>) -> bool {
         for wanted in &self.0 {
+            if !row.spend(32 + row.parsed.len()) {
+                return false;
+            }
             if row.get(&wanted.name).is_some_and(|value| wanted.covers(value)) {
                 row.remove(&wanted.name);
             }
@@ -65,6 +68,10 @@ impl Stage for Drop {
 
 impl Stage for Keep {
     fn apply<'a>(&'a self, row: &mut Row<'a>) -> bool {
+        let labels = row.stream.len() + row.metadata.len() + row.parsed.len();
+        if !row.spend(8 * labels.saturating_mul(self.0.len())) {
+            return false;
+        }
         let kept = |name: &str, value: &str| {
             matches!(name, ERROR | ERROR_DETAILS)
                 || self.0.iter().any(|wanted| wanted.name == name && wanted.covers(value))

@@ -79,7 +79,11 @@ fn flatten<'a, 'l>(
             Value::Text(raw) => row.extract(field(), own(raw)),
             Value::Plain(text) => row.extract(field(), own(text)),
             // The scan of the outer object has seen that the inner one is no deeper than allowed.
-            Value::Object(text) => return flatten(&mut Scan::new(text), &field(), row, own),
+            // It is scanned once more on each level, and costs that.
+            Value::Object(text) if row.spend(text.len()) => {
+                return flatten(&mut Scan::new(text), &field(), row, own);
+            }
+            Value::Object(_) => return Err(ScanError("the query ended", 0)),
             Value::Null | Value::Array(_) => {}
         }
         Ok(())
@@ -124,6 +128,9 @@ impl<'a> LineWork<'a> for Paths<'a> {
             row.fail("JSONParserErr", || "the line is no JSON object".to_owned());
         }
         for (wanted, path) in self.0.wanted.iter().zip(&self.0.paths) {
+            if !row.spend(line.len()) {
+                return;
+            }
             let found = whole.ok().and_then(|whole| walk(whole, path));
             let value = match found {
                 Some(Value::Text(raw)) if raw.contains('\\') => Cow::Owned(unescape(raw).into_owned()),

@@ -112,6 +112,9 @@ pub enum LabelFilter {
 
 impl LabelFilter {
     fn holds(&self, row: &mut Row<'_>) -> bool {
+        if !row.spend(32 + row.parsed.len()) {
+            return false;
+        }
         match self {
             Self::Text(matcher) => {
                 matcher.name != ERROR_DETAILS && matcher.matches(row.get(&matcher.name).unwrap_or_default())

@@ -47,6 +47,10 @@ impl Scope for Row<'_> {
     fn now_ns(&self) -> i64 {
         self.now_ns
     }
+
+    fn spend(&self, cost: usize) -> bool {
+        Row::spend(self, cost)
+    }
 }
 
 impl Stage for LineFormat {

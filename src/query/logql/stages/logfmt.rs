@@ -61,7 +61,10 @@ impl<'a> LineWork<'a> for &'a Logfmt {
             return;
         }
         let mut found: Vec<Option<Cow<'a, str>>> = vec![None; self.wanted.len()];
-        self.scan(row, line, |_, key, value| {
+        self.scan(row, line, |row, key, value| {
+            if !row.spend(8 * self.wanted.len()) {
+                return;
+            }
             for (wanted, found) in self.wanted.iter().zip(&mut found) {
                 if wanted.source == key {
                     *found = Some(own_value(value.clone(), &own));

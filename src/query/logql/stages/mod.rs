@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::model::labels::Labels;
+use crate::query::pace::Pace;
 
 use super::ParseError;
 use super::filter::LineFilter;
@@ -89,7 +90,7 @@ pub trait Stage: Send + Sync + fmt::Debug + fmt::Display {
 
 impl Stage for LineFilter {
     fn apply<'a>(&'a self, row: &mut Row<'a>) -> bool {
-        self.keeps(&row.line)
+        row.pace.map_or_else(|| self.keeps(&row.line), |pace| self.keeps_paced(&row.line, pace))
     }
 
     fn needs(&self) -> Needs {
@@ -129,6 +130,8 @@ pub struct Row<'a> {
     pub unwrapped: Option<&'a str>,
     /// The query's time, for templates, in nanoseconds.
     pub now_ns: i64,
+    /// Where work is counted.
+    pace: Option<&'a Pace<'a>>,
 }
 
 impl<'a> Row<'a> {
@@ -146,7 +149,19 @@ impl<'a> Row<'a> {
             value: None,
             unwrapped: None,
             now_ns,
+            pace: None,
         }
+    }
+
+    /// The row, whose stages count their work.
+    pub(super) fn paced(self, pace: &'a Pace<'a>) -> Self {
+        Self { pace: Some(pace), ..self }
+    }
+
+    /// Counts work that costs as much as looking at so many bytes; whether it may be done. What comes
+    /// of the row is of no use once it may not.
+    pub(crate) fn spend(&self, cost: usize) -> bool {
+        self.pace.is_none_or(|pace| pace.spend(cost))
     }
 
     /// The value of a label, wherever it comes from.
@@ -217,7 +232,10 @@ impl<'a> Row<'a> {
 
     /// Calls `visit` for every label in force, in no order, errors included. The unwrapped one is left out.
     pub fn labels(&self, mut visit: impl FnMut(&str, &str)) {
-        let base = self.stream.iter().chain(self.metadata.iter()).filter(|(name, _)| self.stands(name));
+        // A label of the stream is hidden by the metadata's of that name.
+        let stream =
+            self.stream.iter().filter(|(name, _)| self.metadata.is_empty() || self.metadata.get(name).is_none());
+        let base = stream.chain(self.metadata.iter()).filter(|(name, _)| self.stands(name));
         let parsed = self.parsed.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
         for (name, value) in base.chain(parsed) {
             if self.unwrapped != Some(name) {
@@ -233,9 +251,9 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Runs all stages; whether the row stays.
+/// Runs all stages; whether the row stays. One whose work was stopped does not.
 pub fn run<'a>(stages: &'a [std::sync::Arc<dyn Stage>], row: &mut Row<'a>) -> bool {
-    stages.iter().all(|stage| stage.apply(row))
+    stages.iter().all(|stage| row.spend(64 + row.line.len()) && stage.apply(row))
 }
 
 /// A name as labels have them: every other character becomes `_`, and a leading digit gets one.

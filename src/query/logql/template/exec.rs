@@ -1,7 +1,7 @@
 //! Runs a template over one row, within its bounds on steps and bytes.
 
 use super::functions::Call as FunctionCall;
-use super::{Node, OUTPUT_BYTES_MAX, Operand, Pipe, STEPS_MAX, Template, Value};
+use super::{Node, OUTPUT_BYTES_MAX, Operand, Pipe, STEP_BYTES, STEPS_MAX, Template, Value};
 
 /// What a template can see of a row.
 pub(crate) trait Scope {
@@ -15,6 +15,8 @@ pub(crate) trait Scope {
     fn time_ns(&self) -> i64;
     /// The query's time, in nanoseconds.
     fn now_ns(&self) -> i64;
+    /// Counts work that costs as much as looking at so many bytes; whether it may be done.
+    fn spend(&self, cost: usize) -> bool;
 }
 
 struct Run<'a> {
@@ -35,7 +37,10 @@ pub(super) fn execute(template: &Template, scope: &dyn Scope) -> Result<String, 
 
 impl<'a> Run<'a> {
     fn step(&mut self, cost: usize) -> Result<(), String> {
-        self.steps = self.steps.saturating_add(1 + cost / 512);
+        self.steps = self.steps.saturating_add(1 + cost / STEP_BYTES);
+        if !self.scope.spend(cost.saturating_add(64)) {
+            return Err("the query ended".to_owned());
+        }
         if self.steps > STEPS_MAX { Err(format!("the template takes more than {STEPS_MAX} steps")) } else { Ok(()) }
     }
 
@@ -168,6 +173,8 @@ impl<'a> Run<'a> {
         if value.size() > OUTPUT_BYTES_MAX {
             return Err(format!("{} makes more than {OUTPUT_BYTES_MAX} bytes", function.name));
         }
+        // What it made costs as what it was given does: `repeat` makes much of little.
+        self.step(value.size())?;
         Ok(value)
     }
 

@@ -37,6 +37,9 @@ const fn f(name: &'static str, least: usize, most: usize, run: fn(&Call<'_>) -> 
 
 const ANY: usize = 1_000;
 
+/// What to compile a pattern costs, as bytes to look at.
+const PATTERN_COST: usize = 64 << 10;
+
 const FUNCTIONS: &[Function] = &[
     f("__line__", 0, 0, |c| Ok(Value::Text(c.scope.line().to_owned()))),
     f("__timestamp__", 0, 0, |c| Ok(Value::Time(c.scope.time_ns()))),
@@ -111,7 +114,7 @@ const FUNCTIONS: &[Function] = &[
     f("float64", 1, 1, |c| Ok(Value::Float(c.float(0)))),
     f("default", 2, 2, |c| Ok(if c.arg(1).truth() { c.arg(1).clone() } else { c.arg(0).clone() })),
     f("count", 2, 2, |c| {
-        let regex = c.regexes.get(&c.text(0))?;
+        let regex = c.regex(0)?;
         Ok(Value::Int(i64::try_from(regex.find_iter(&c.text(1)).count()).unwrap_or(i64::MAX)))
     }),
     f("regexReplaceAll", 3, 3, |c| regex_replace(c, true)),
@@ -145,6 +148,15 @@ impl Call<'_> {
 
     fn text(&self, at: usize) -> String {
         self.arg(at).print()
+    }
+
+    /// A pattern, compiled or found among those that are.
+    fn regex(&self, at: usize) -> Result<regex::Regex, String> {
+        if self.scope.spend(PATTERN_COST) {
+            self.regexes.get(&self.text(at))
+        } else {
+            Err("the query ended".to_owned())
+        }
     }
 
     fn int(&self, at: usize) -> i64 {
@@ -387,7 +399,7 @@ fn round(call: &Call<'_>) -> Out {
 
 fn regex_replace(call: &Call<'_>, expand: bool) -> Out {
     let (text, replacement) = (call.text(1), call.text(2));
-    let regex = call.regexes.get(&call.text(0))?;
+    let regex = call.regex(0)?;
     let mut out = String::new();
     let mut last = 0;
     for captures in regex.captures_iter(&text) {

@@ -24,6 +24,8 @@ use functions::Function;
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// Most nodes and calls evaluated for one line.
 const STEPS_MAX: usize = 50_000;
+/// Bytes given to a call, or made by one, that are a step.
+const STEP_BYTES: usize = 256;
 /// Most regular expressions that a template remembers.
 const REGEXES_MAX: usize = 8;
 
@@ -131,6 +133,9 @@ mod tests {
         }
         fn now_ns(&self) -> i64 {
             0
+        }
+        fn spend(&self, _: usize) -> bool {
+            true
         }
     }
 

@@ -1,8 +1,8 @@
 //! The metrics part of a query: a function over spans, its groups, and what follows.
 
 use super::{LIST_MAX, Parser};
-use crate::query::traceql::QueryError;
 use crate::query::traceql::ast::{Field, Metric, MetricFunction, SecondStage};
+use crate::query::traceql::error::QueryError;
 use crate::query::traceql::expression::is_number;
 use crate::query::traceql::lexer::Token;
 use crate::query::traceql::value::Value;

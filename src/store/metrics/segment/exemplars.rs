@@ -38,7 +38,7 @@ impl Part {
                         }
                     }
                 }
-                Err(error) => self.lose_frame(frame.offset, &error.to_string()),
+                Err(error) => self.lose(frame.offset, error)?,
             }
             budget.release(bytes);
         }
@@ -48,7 +48,7 @@ impl Part {
     /// Hands out exemplars of matching series in `range`.
     ///
     /// # Errors
-    /// [`StoreError::Limit`].
+    /// [`StoreError::Limit`], [`StoreError::Io`].
     pub fn exemplars(
         &self,
         matchers: &[Matcher],
@@ -68,14 +68,16 @@ impl Part {
     }
 
     /// The metadata in it.
-    pub fn metadata(&self) -> Vec<MetricMetadata> {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
         let mut all = Vec::new();
-        let read = self.each_frame(FRAME_METADATA, &QueryBudget::unlimited(), &mut |reader| {
+        self.each_frame(FRAME_METADATA, &QueryBudget::unlimited(), &mut |reader| {
             all.push(take_metadata(reader)?);
             Ok(())
-        });
-        debug_assert!(read.is_ok(), "nothing in it can fail");
-        all
+        })?;
+        Ok(all)
     }
 }
 

@@ -5,7 +5,8 @@
 //! lately are in the store's [`FrameCache`](super::cache::FrameCache).
 //! Invariants: the directory can be rebuilt from the frames, and postings from the label sets; so
 //! when they are damaged, the frames are searched instead. Any other damaged frame costs what it
-//! holds. Damage is logged and counted once for each frame.
+//! holds. Damage is logged and counted once for each frame. A read that fails is not damage: whoever
+//! wanted the frame gets the error, and the next one may read it.
 //! Bytes: docs/format/metrics.md.
 
 mod exemplars;

@@ -66,7 +66,10 @@ impl Drop for Part {
 
 impl Part {
     /// Opens a part; the directory is rebuilt when it is damaged.
-    pub fn open(reader: PartReader, cache: Arc<FrameCache>, damaged: Cell) -> Self {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn open(reader: PartReader, cache: Arc<FrameCache>, damaged: Cell) -> Result<Self, StoreError> {
         let mut part = Self {
             reader,
             number: PARTS.fetch_add(1, Ordering::Relaxed),
@@ -82,12 +85,15 @@ impl Part {
             let bytes = part.reader.read(frame)?;
             Directory::decode(&bytes).map_err(|Malformed(what)| part.reader.damaged(what))
         });
-        part.directory = directory.unwrap_or_else(|error| {
-            part.lose_index(&error);
-            part.rebuilt_directory()
-        });
+        part.directory = match directory {
+            Err(error) if error.is_damage() => {
+                part.lose_index(&error);
+                part.rebuilt_directory()?
+            }
+            directory => directory?,
+        };
         part.scan_bytes = part.directory.groups.iter().map(|group| part.group_bytes(group)).sum();
-        part
+        Ok(part)
     }
 
     /// Bytes of memory that reading all of it series by series takes, by estimate: of each group a frame
@@ -119,7 +125,7 @@ impl Part {
     }
 
     /// What the frames say themselves; spans of time are those of the whole part.
-    fn rebuilt_directory(&self) -> Directory {
+    fn rebuilt_directory(&self) -> Result<Directory, StoreError> {
         let span = (self.reader.info().min_t, self.reader.info().max_t);
         let (mut directory, mut groups) = (Directory::default(), BTreeMap::<i64, GroupRef>::new());
         for frame in self.reader.frames() {
@@ -127,7 +133,7 @@ impl Part {
             let new = |number| GroupRef { number, span, ..GroupRef::default() };
             match frame.kind {
                 FRAME_SERIES => {
-                    let Some(series) = self.series_frame(offset) else { continue };
+                    let Some(series) = self.series_frame(offset)? else { continue };
                     let mut count = series.first;
                     let counted = series.walk(
                         |_| {
@@ -142,7 +148,7 @@ impl Part {
                     }
                 }
                 FRAME_TIMES => {
-                    let Some(times) = self.times_frame(offset) else { continue };
+                    let Some(times) = self.times_frame(offset)? else { continue };
                     groups
                         .entry(times.group)
                         .or_insert_with(|| new(times.group))
@@ -150,7 +156,7 @@ impl Part {
                         .push(TimesRef { offset, first: times.first });
                 }
                 FRAME_DATA => {
-                    let Some(data) = self.data_frame(offset) else { continue };
+                    let Some(data) = self.data_frame(offset)? else { continue };
                     let (Some(first), Some(last)) = (data.blocks().first(), data.blocks().last()) else { continue };
                     let own = DataRef { offset, series: (first.series, last.series), span };
                     groups.entry(data.group).or_insert_with(|| new(data.group)).data.push(own);
@@ -159,7 +165,7 @@ impl Part {
             }
         }
         directory.groups = groups.into_values().collect();
-        directory
+        Ok(directory)
     }
 
     /// Whether directory and postings are whole, as far as is known.
@@ -214,11 +220,26 @@ impl Part {
         &self,
         offset: u64,
         parse: impl FnOnce(Vec<u8>) -> Result<(T, usize), Malformed>,
-    ) -> Option<Arc<T>> {
-        self.frame(offset, parse).inspect_err(|error| self.lose_frame(offset, &error.to_string())).ok()
+    ) -> Result<Option<Arc<T>>, StoreError> {
+        match self.frame(offset, parse) {
+            Ok(frame) => Ok(Some(frame)),
+            Err(error) => self.lose(offset, error).map(|()| None),
+        }
     }
 
-    pub(super) fn series_frame(&self, offset: u64) -> Option<Arc<SeriesFrame>> {
+    /// Notes that a frame is damaged, if that is what `error` says.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub(super) fn lose(&self, offset: u64, error: StoreError) -> Result<(), StoreError> {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        self.lose_frame(offset, &error.to_string());
+        Ok(())
+    }
+
+    pub(super) fn series_frame(&self, offset: u64) -> Result<Option<Arc<SeriesFrame>>, StoreError> {
         self.frame_if_whole(offset, |payload| {
             let frame = SeriesFrame::parse(payload)?;
             let bytes = frame.bytes();
@@ -227,7 +248,10 @@ impl Part {
     }
 
     /// A frame of times, or none when it is damaged.
-    pub fn times_frame(&self, offset: u64) -> Option<Arc<TimesFrame>> {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn times_frame(&self, offset: u64) -> Result<Option<Arc<TimesFrame>>, StoreError> {
         self.frame_if_whole(offset, |payload| {
             let frame = TimesFrame::parse(&payload)?;
             let bytes = frame.bytes();
@@ -236,7 +260,10 @@ impl Part {
     }
 
     /// A frame of blocks, or none when it is damaged.
-    pub fn data_frame(&self, offset: u64) -> Option<Arc<DataFrame>> {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn data_frame(&self, offset: u64) -> Result<Option<Arc<DataFrame>>, StoreError> {
         self.frame_if_whole(offset, |payload| {
             let frame = DataFrame::parse(payload)?;
             let bytes = frame.bytes();

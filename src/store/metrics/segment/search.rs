@@ -18,7 +18,7 @@ impl Part {
     /// The series that satisfy `matchers` and may have samples in `range`.
     ///
     /// # Errors
-    /// [`StoreError::Limit`].
+    /// [`StoreError::Limit`], [`StoreError::Io`].
     pub fn matched(
         &self,
         matchers: &[Matcher],
@@ -26,14 +26,14 @@ impl Part {
         budget: &QueryBudget,
     ) -> Result<RoaringBitmap, StoreError> {
         let mut found = self.matched_ever(matchers, budget)?;
-        self.keep_present(range, &mut found);
+        self.keep_present(range, &mut found)?;
         Ok(found)
     }
 
     /// The series that satisfy `matchers`.
     ///
     /// # Errors
-    /// [`StoreError::Limit`].
+    /// [`StoreError::Limit`], [`StoreError::Io`].
     pub fn matched_ever(&self, matchers: &[Matcher], budget: &QueryBudget) -> Result<RoaringBitmap, StoreError> {
         if let Some(postings) = self.postings(budget)
             && let Some(found) = self.trusted(matched(&postings, matchers, budget))?
@@ -51,33 +51,37 @@ impl Part {
     }
 
     /// Of the series keeps those that have a block in a group of the range.
-    fn keep_present(&self, range: RangeMs, found: &mut RoaringBitmap) {
+    fn keep_present(&self, range: RangeMs, found: &mut RoaringBitmap) -> Result<(), StoreError> {
         let overlaps = |group: &&GroupRef| range.overlaps(group.span.0, group.span.1);
         if found.is_empty() || self.directory.groups.iter().all(|group| overlaps(&group)) {
-            return;
+            return Ok(());
         }
         let mut present = RoaringBitmap::new();
         for group in self.directory.groups.iter().filter(overlaps) {
-            let Some(offset) = group.presence else { return };
+            let Some(offset) = group.presence else { return Ok(()) };
             let added = self.payload(offset).and_then(|runs| {
                 Ids::Runs(&runs).add_to(&mut present).map_err(|Malformed(what)| self.reader.damaged(what))
             });
             if let Err(error) = added {
-                return self.lose_frame(offset, &error.to_string());
+                return self.lose(offset, error);
             }
         }
         *found &= present;
+        Ok(())
     }
 
     /// Adds the label sets of the series of `wanted`, or of all, that lie in the frame at a place of
     /// the directory; says no behind the last frame.
-    pub fn keys_at(&self, place: usize, wanted: Option<&RoaringBitmap>, keys: &mut Keys) -> bool {
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn keys_at(&self, place: usize, wanted: Option<&RoaringBitmap>, keys: &mut Keys) -> Result<bool, StoreError> {
         let series = &self.directory.series;
-        let Some(own) = series.get(place) else { return false };
+        let Some(own) = series.get(place) else { return Ok(false) };
         let next = series.get(place + 1).map_or(u32::MAX, |next| next.first);
         let mut wanted = wanted.map(|wanted| wanted.range(own.first..next).peekable());
         if wanted.as_mut().is_none_or(|wanted| wanted.peek().is_some())
-            && let Some(frame) = self.series_frame(own.offset)
+            && let Some(frame) = self.series_frame(own.offset)?
         {
             let walked = frame.walk(
                 |number| wanted.as_mut().is_none_or(|wanted| wanted.next_if_eq(&number).is_some()),
@@ -90,16 +94,19 @@ impl Part {
                 self.lose_frame(own.offset, what);
             }
         }
-        true
+        Ok(true)
     }
 
     /// The label sets of the frame at a place of the directory, with the number of the first; none
     /// behind the last frame, an empty list when the frame is damaged.
-    pub fn labels_at(&self, place: usize) -> Option<(u32, Vec<Labels>)> {
-        let first = self.directory.series.get(place)?.first;
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn labels_at(&self, place: usize) -> Result<Option<(u32, Vec<Labels>)>, StoreError> {
+        let Some(first) = self.directory().series.get(place).map(|series| series.first) else { return Ok(None) };
         let mut keys = Keys::default();
-        self.keys_at(place, None, &mut keys);
-        Some((first, keys.iter().filter_map(|(key, _)| Labels::from_key(key)).collect()))
+        self.keys_at(place, None, &mut keys)?;
+        Ok(Some((first, keys.iter().filter_map(|(key, _)| Labels::from_key(key)).collect())))
     }
 
     /// Hands out the label sets of series, or of all, in order.
@@ -110,7 +117,7 @@ impl Part {
         visit: &mut dyn FnMut(u32, Labels) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (mut keys, mut place) = (Keys::default(), 0);
-        while self.keys_at(place, numbers, &mut keys) {
+        while self.keys_at(place, numbers, &mut keys)? {
             budget.check()?;
             for (key, number) in keys.iter() {
                 if let Some(labels) = Labels::from_key(key) {
@@ -131,11 +138,11 @@ impl Part {
     fn trusted<T>(&self, answer: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(error @ StoreError::Limit(_)) => Err(error),
-            Err(error) => {
+            Err(error) if error.is_damage() => {
                 self.lose_index(&error);
                 Ok(None)
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -143,7 +150,7 @@ impl Part {
     /// than once.
     ///
     /// # Errors
-    /// [`StoreError::Limit`], or what `visit` returns.
+    /// [`StoreError::Limit`], [`StoreError::Io`], or what `visit` returns.
     pub fn pairs(
         &self,
         name: Option<&str>,

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::base::clock::ManualClock;
 use crate::base::counters::Counters;
 use crate::base::disk::RealDisk;
 use crate::base::limits::QueryBudget;
+use crate::base::support::ManualClock;
 use crate::model::span::{
     AttrValue, Attrs, Resource, Scope, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId,
 };
@@ -213,4 +213,36 @@ fn progress_counts_the_logs_of_all_signals_from_the_start() {
     assert_eq!(env.progress.percent(), 0);
     TracesStore::open(&env, Options::default()).unwrap();
     assert_eq!(env.progress.percent(), 50, "the log of lines is still to come");
+}
+
+#[test]
+fn large_spans_of_many_batches_that_begin_together_lie_in_blocks_that_can_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for batch in 0..6 {
+        // By the mean of its batch the large one is small.
+        let large = Span {
+            trace_id: trace_id(batch),
+            span_id: SpanId(small_id(1)),
+            attrs: vec![("body".into(), AttrValue::Str("a".repeat(15 << 20)))],
+            start: NOW,
+            end: NOW,
+            ..Span::default()
+        };
+        let small = |number: u64| Span {
+            trace_id: trace_id(1000 + batch),
+            span_id: SpanId(small_id(number + 1)),
+            start: NOW + 1,
+            end: NOW + 1,
+            ..Span::default()
+        };
+        let spans: Vec<Span> = std::iter::once(large).chain((0..2000).map(small)).collect();
+        assert!(append(&store, &spans).rejected.is_empty());
+    }
+    store.lane().flush().unwrap();
+    let view = store.lane.view();
+    let frames = view.parts.iter().flat_map(|part| part.reader().frames());
+    let largest = frames.map(|frame| frame.raw).max().unwrap();
+    assert!(largest < 40 << 20, "a block of {largest} bytes");
+    assert_eq!(store.trace(trace_id(3), &QueryBudget::unlimited()).unwrap().len(), 1);
 }

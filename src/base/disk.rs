@@ -1,8 +1,6 @@
 //! The file system, behind a trait so that tests can fill, break and stop it.
 //! Everything the store writes goes through here, but for the files of sled and tantivy.
 
-pub mod sim;
-
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt as _};

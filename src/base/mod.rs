@@ -15,3 +15,4 @@ pub(crate) mod mutate;
 #[cfg(test)]
 #[path = "../../tests/support/mod.rs"]
 pub mod support;
+pub mod varint;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::batch::{MetricsBatch, SeriesBatch};
 use super::labels::{Labels, METRIC_NAME};
 use super::sample::Sample;
+use crate::base::varint;
 
 /// Metrics of one request.
 #[derive(Clone, Debug, Default)]
@@ -90,27 +91,16 @@ impl RawMetrics<'_> {
     }
 }
 
-fn put_length(out: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-}
-
-fn length_bytes(length: usize) -> usize {
-    (usize::BITS - (length | 1).leading_zeros()).div_ceil(7) as usize
-}
-
 /// Appends a pair in its canonical form.
 pub fn put_pair(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.push(0x0a);
-    put_length(out, 2 + length_bytes(name.len()) + name.len() + length_bytes(value.len()) + value.len());
+    let bytes = |text: &[u8]| varint::bytes(text.len() as u64) + text.len();
+    varint::put(out, (2 + bytes(name) + bytes(value)) as u64);
     out.push(0x0a);
-    put_length(out, name.len());
+    varint::put(out, name.len() as u64);
     out.extend_from_slice(name);
     out.push(0x12);
-    put_length(out, value.len());
+    varint::put(out, value.len() as u64);
     out.extend_from_slice(value);
 }
 

@@ -2,19 +2,14 @@
 //! signed ones, little-endian fixed words, length-prefixed strings. Reading never panics and never
 //! allocates more than the input is long.
 
+use crate::base::varint;
+
+pub use crate::base::varint::{put as put_varint, unzigzag, zigzag};
+
 /// The bytes are not what a writer of ours wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed bytes: {0}")]
 pub struct Malformed(pub &'static str);
-
-/// Appends `value` as a varint.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
 
 /// Appends a signed `value` as a zigzag varint.
 pub fn put_signed(out: &mut Vec<u8>, value: i64) {
@@ -35,16 +30,6 @@ pub fn put_str(out: &mut Vec<u8>, text: &str) {
 /// Appends the bits of `value`, little-endian.
 pub fn put_f64(out: &mut Vec<u8>, value: f64) {
     out.extend_from_slice(&value.to_bits().to_le_bytes());
-}
-
-/// Signed to unsigned, small magnitudes to small numbers.
-pub fn zigzag(value: i64) -> u64 {
-    ((value as u64) << 1) ^ ((value >> 63) as u64)
-}
-
-/// The reverse of [`zigzag`].
-pub fn unzigzag(value: u64) -> i64 {
-    ((value >> 1) as i64) ^ -((value & 1) as i64)
 }
 
 /// Reads from the front of a slice.
@@ -92,19 +77,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Malformed`] when it is cut or longer.
     pub fn varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0u64;
-        for (at, byte) in self.0.iter().enumerate().take(10) {
-            let bits = u64::from(byte & 0x7f);
-            if at == 9 && bits > 1 {
-                break;
-            }
-            value |= bits << (7 * at);
-            if byte & 0x80 == 0 {
-                self.0 = self.0.get(at + 1..).unwrap_or_default();
-                return Ok(value);
-            }
-        }
-        Err(Malformed("varint cut short or too long"))
+        let (value, rest) = varint::take(self.0).ok_or(Malformed("varint cut short or too long"))?;
+        self.0 = rest;
+        Ok(value)
     }
 
     /// A varint that fits in `usize` and is at most `max`.

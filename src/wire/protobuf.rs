@@ -2,6 +2,9 @@
 //! transcoder of OTLP/JSON. Spec: <https://protobuf.dev/programming-guides/encoding/>.
 
 use super::error::WireError;
+use crate::base::varint;
+
+pub use crate::base::varint::{put as put_varint, unzigzag as zigzag, zigzag as zigzagged};
 
 /// One field's value as it lies on the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,19 +80,9 @@ impl<'a> Reader<'a> {
     /// [`WireError::Malformed`] when it is cut short or over ten bytes.
     #[inline]
     pub fn varint(&mut self) -> Result<u64, WireError> {
-        if let [byte @ 0..0x80, rest @ ..] = self.0 {
-            self.0 = rest;
-            return Ok(u64::from(*byte));
-        }
-        let mut value = 0u64;
-        for (at, byte) in self.0.iter().enumerate().take(10) {
-            value |= u64::from(byte & 0x7f) << (7 * at);
-            if byte & 0x80 == 0 {
-                self.0 = self.0.get(at + 1..).unwrap_or_default();
-                return Ok(value);
-            }
-        }
-        Err(malformed("a varint is cut short or too long"))
+        let (value, rest) = varint::take(self.0).ok_or_else(|| malformed("a varint is cut short or too long"))?;
+        self.0 = rest;
+        Ok(value)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
@@ -170,20 +163,6 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Undoes the zigzag of sint32 and sint64.
-pub fn zigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
-}
-
-/// Adds a varint to `out`.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// Adds a varint field.
 pub fn put_uint(out: &mut Vec<u8>, number: u32, value: u64) {
     put_varint(out, u64::from(number) << 3);
@@ -219,11 +198,6 @@ pub fn put_message(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8
     let mut message = Vec::new();
     fill(&mut message);
     put_bytes(out, number, &message);
-}
-
-/// The zigzag of sint32 and sint64.
-pub fn zigzagged(value: i64) -> u64 {
-    (value << 1 ^ value >> 63).cast_unsigned()
 }
 
 #[cfg(test)]

@@ -353,6 +353,10 @@ fn decode(bytes: &[u8]) -> Result<(u64, Vec<Arc<Tombstone>>), Malformed> {
     for _ in 0..reader.count(body.len())? {
         tombstones.push(Arc::new(take_tombstone(&mut reader)?));
     }
+    // Numbers rise by one with each deletion, so one near the end of the range was never given.
+    if next > u64::MAX / 2 || tombstones.iter().any(|own| own.id >= next) || !reader.is_empty() {
+        return Err(Malformed("deletions are not numbered in order"));
+    }
     Ok((next, tombstones))
 }
 

@@ -21,6 +21,8 @@ pub mod keep;
 mod keys;
 pub mod layout;
 pub mod merge;
+#[cfg(test)]
+mod mutated_tests;
 pub mod names;
 mod options;
 pub mod pairs;

@@ -1,7 +1,7 @@
 //! Whole bytes of a block, read from the front, and checksums.
 
+use crate::base::varint;
 use crate::wire::error::WireError;
-use crate::wire::protobuf::zigzag;
 
 pub(super) fn malformed(what: impl Into<String>) -> WireError {
     WireError::malformed("TSDB block", what)
@@ -32,20 +32,14 @@ impl<'a> Bytes<'a> {
 
     /// Seven bits a byte, the lowest first.
     pub(super) fn uvarint(&mut self) -> Result<u64, WireError> {
-        let mut value = 0u64;
-        for at in 0..10 {
-            let [byte] = self.array()?;
-            value |= u64::from(byte & 0x7F) << (7 * at);
-            if byte < 0x80 {
-                return if at == 9 && byte > 1 { Err(malformed("a number is too long")) } else { Ok(value) };
-            }
-        }
-        Err(malformed("a number is too long"))
+        let (value, rest) = varint::take(self.0).ok_or_else(|| malformed("a number is cut short or too long"))?;
+        self.0 = rest;
+        Ok(value)
     }
 
     /// The sign in the lowest bit.
     pub(super) fn varint(&mut self) -> Result<i64, WireError> {
-        self.uvarint().map(zigzag)
+        self.uvarint().map(varint::unzigzag)
     }
 
     /// A number of things of which each takes at least `bytes_each`.

@@ -11,9 +11,15 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::base::counters::{Cell, Counters};
 use crate::base::in_flight::Sender;
+use crate::base::memory::{Hold, MemoryBudget};
 
 /// Connections of all listeners together, where memory and open files allow it.
 const CONNECTIONS_MAX: u64 = 4_096;
+
+/// Memory of a connection, with its buffers and the task that serves it; and the share of the account that
+/// all of them may have.
+const CONNECTION_BYTES: usize = 24 << 10;
+const MEMORY_SHARE: u64 = 5;
 
 /// A connection may be silent for so long, whoever waits.
 const SILENT_MIN: Duration = Duration::from_secs(1);
@@ -27,6 +33,8 @@ const HEAD_BYTES_FREE: u64 = 8 << 10;
 /// All open connections.
 pub(super) struct Connections {
     places: Arc<Semaphore>,
+    /// What connections are charged to.
+    memory: Arc<MemoryBudget>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     /// Bytes of heads that are not whole.
@@ -57,6 +65,7 @@ pub(super) struct Open<'a> {
     /// The connection.
     pub(super) connection: Arc<Connection>,
     _place: OwnedSemaphorePermit,
+    _memory: Hold,
 }
 
 /// A request that is being answered.
@@ -64,12 +73,15 @@ pub(super) struct Active(Arc<Connection>);
 
 impl Connections {
     /// Of this process, which may open `open_files` files, of which connections get half at most; heads of requests
-    /// that are not whole may hold `heads_max` bytes in all.
-    pub(super) fn new(counters: &Counters, open_files: u64, heads_max: u64) -> Self {
-        let places = usize::try_from(CONNECTIONS_MAX.min(open_files / 2)).unwrap_or(usize::MAX).max(16);
+    /// that are not whole may hold `heads_max` bytes in all, and connections a share of `memory`.
+    pub(super) fn new(counters: &Counters, open_files: u64, heads_max: u64, memory: &Arc<MemoryBudget>) -> Self {
+        let memory = memory.share("connections", memory.limit() / MEMORY_SHARE);
+        let fit = memory.limit() / CONNECTION_BYTES as u64;
+        let places = usize::try_from(CONNECTIONS_MAX.min(open_files / 2).min(fit)).unwrap_or(usize::MAX).max(16);
         let help = "Connections that were closed for others, because they said nothing for longest.";
         Self {
             places: Arc::new(Semaphore::new(places)),
+            memory,
             open: Mutex::default(),
             next: AtomicU64::new(0),
             heads: Arc::default(),
@@ -107,7 +119,7 @@ impl Connections {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open.lock().insert(id, connection.clone());
         self.gauge.add(1);
-        Open { all: self, id, connection, _place: place }
+        Open { all: self, id, connection, _place: place, _memory: self.memory.hold_anyway(CONNECTION_BYTES) }
     }
 
     fn give_up_one(&self) {
@@ -131,7 +143,7 @@ impl Connection {
     /// One of nobody.
     #[cfg(test)]
     pub(super) fn for_tests() -> Arc<Self> {
-        let all = Connections::new(&Counters::default(), 0, 0);
+        let all = Connections::new(&Counters::default(), 0, 0, &MemoryBudget::new(u64::MAX));
         let place = all.places.clone().try_acquire_owned().unwrap();
         all.open(std::net::IpAddr::from([127, 0, 0, 1]).into(), place).connection.clone()
     }
@@ -206,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_silent_one_of_the_sender_with_most_makes_room() {
-        let all = Connections::new(&Counters::default(), 0, 0);
+        let all = Connections::new(&Counters::default(), 0, 0, &MemoryBudget::new(u64::MAX));
         let mut open = Vec::new();
         for n in 0..16 {
             let connection = all.open(sender(u8::from(n > 0)), all.place().await);
@@ -227,7 +239,7 @@ mod tests {
 
     #[test]
     fn heads_share_their_room_and_give_it_back() {
-        let all = Connections::new(&Counters::default(), 100, 20_000);
+        let all = Connections::new(&Counters::default(), 100, 20_000, &MemoryBudget::new(u64::MAX));
         let place = || all.places.clone().try_acquire_owned().unwrap();
         let (one, two) = (all.open(sender(1), place()), all.open(sender(2), place()));
         assert!(one.connection.came(15_000));
@@ -238,6 +250,6 @@ mod tests {
         assert!(two.connection.came(1_000));
         drop(request);
         drop((one, two));
-        assert_eq!(all.heads.load(Ordering::Relaxed), 0);
+        assert_eq!((all.heads.load(Ordering::Relaxed), all.memory.used()), (0, 0));
     }
 }

@@ -18,23 +18,23 @@ fn meminfo_total(text: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1_024)
 }
 
-/// Files that may hold a limit, for the lines of /proc/self/cgroup: version 2 (`0::/path`) and 1
+/// Files that may hold a limit (over `memory.high` a group is held up, hardly better), for the lines of /proc/self/cgroup: version 2 (`0::/path`) and 1
 /// (`5:memory:/path`). Inside a container the path is often `/`.
 fn cgroup_files(membership: &str) -> Vec<String> {
     let mut files = Vec::new();
     for line in membership.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let (root, file) = if controllers.is_empty() {
-            ("/sys/fs/cgroup", "memory.max")
+        let (root, names): (_, &[_]) = if controllers.is_empty() {
+            ("/sys/fs/cgroup", &["memory.max", "memory.high"])
         } else if controllers.split(',').any(|name| name == "memory") {
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            ("/sys/fs/cgroup/memory", &["memory.limit_in_bytes"])
         } else {
             continue;
         };
         let mut path = path.trim_end_matches('/');
         loop {
-            files.push(format!("{root}{path}/{file}"));
+            files.extend(names.iter().map(|name| format!("{root}{path}/{name}")));
             let Some((above, _)) = path.rsplit_once('/') else { break };
             path = above;
         }
@@ -82,11 +82,12 @@ mod tests {
     #[test]
     fn limits_are_looked_for_in_the_group_and_all_above_it() {
         let files = cgroup_files("12:cpu:/x\n5:cpuset,memory:/docker/ab\n0::/a/b\n");
-        assert_eq!(files.len(), 6);
+        assert_eq!(files.len(), 9);
         assert_eq!(files[0], "/sys/fs/cgroup/memory/docker/ab/memory.limit_in_bytes");
         assert_eq!(files[3], "/sys/fs/cgroup/a/b/memory.max");
-        assert_eq!(files[5], "/sys/fs/cgroup/memory.max");
-        assert_eq!(cgroup_files("0::/\n"), ["/sys/fs/cgroup/memory.max"]);
+        assert_eq!(files[4], "/sys/fs/cgroup/a/b/memory.high");
+        assert_eq!(files[7], "/sys/fs/cgroup/memory.max");
+        assert_eq!(cgroup_files("0::/\n"), ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.high"]);
         assert_eq!(cgroup_files("nonsense"), Vec::<String>::new());
     }
 

@@ -23,6 +23,7 @@ use tower::ServiceExt as _;
 
 use crate::base::counters::{Cell, Counters};
 use crate::base::in_flight::{self, BodyError, InFlight, Room, Sender};
+use crate::base::memory::MemoryBudget;
 
 use super::body::{Answered, Watched};
 use super::connections::{Connection, Connections};
@@ -72,7 +73,8 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// `open_files` is how many files this process may open; connections get half of it at most. A
+    /// `open_files` is how many files this process may open; connections get half of it at most, and their
+    /// share of `memory`. A
     /// connection is closed when its client takes nothing for `patience`.
     pub(super) fn new(
         readiness: Arc<Readiness>,
@@ -80,11 +82,12 @@ impl Front {
         open_files: u64,
         in_flight: Arc<InFlight>,
         patience: Duration,
+        memory: &Arc<MemoryBudget>,
     ) -> Self {
         Self {
             readiness,
             panics: counters.counter("trilith_panics_total", "Requests that met a defect of ours.", &[]),
-            connections: Connections::new(counters, open_files, in_flight.limit() / 4),
+            connections: Connections::new(counters, open_files, in_flight.limit() / 4, memory),
             in_flight,
             counters: counters.clone(),
             http: protocol(),

@@ -106,7 +106,14 @@ async fn listen() -> (SocketAddr, Waiting, Counters, watch::Sender<bool>) {
         .route("/panic_body", any(|| async { Response::new(Body::new(Bomb)) }));
     readiness.set_ready(Box::new(move |_| router.clone()));
     let in_flight = InFlight::new(in_flight::Options::default(), MemoryBudget::new(64 << 20));
-    let front = Arc::new(Front::new(readiness, &counters, 10_000, in_flight, Duration::from_secs(60)));
+    let front = Arc::new(Front::new(
+        readiness,
+        &counters,
+        10_000,
+        in_flight,
+        Duration::from_secs(60),
+        &MemoryBudget::new(u64::MAX),
+    ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);

@@ -3,6 +3,7 @@
 use crate::base::disk::{Disk as _, RealDisk};
 
 use super::host;
+use super::memory;
 use super::state::ServerState;
 
 /// Metrics that are named with what was refused of them; `status/tsdb` has more.
@@ -20,6 +21,7 @@ pub(super) fn refresh(state: &ServerState) {
     set("trilith_memory_limit_bytes", "What --memory-limit comes to.", state.memory_limit);
     let help = "Bytes of requests that are being received or worked on.";
     set("trilith_requests_in_flight_bytes", help, state.in_flight.bytes());
+    memory::refresh(&state.memory, counters);
     let ready = u64::from(state.readiness.phase().reason().is_none());
     set("trilith_ready", "1 when requests are answered.", ready);
     let version = [("version", env!("CARGO_PKG_VERSION"))];

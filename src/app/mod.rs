@@ -4,6 +4,7 @@
 //! Locks: none of its own; `Readiness` is atomics and once-cells.
 
 mod admin;
+mod answers;
 mod body;
 mod command;
 pub mod config;
@@ -12,6 +13,7 @@ mod data_dir;
 mod host;
 mod listen;
 mod listener;
+mod memory;
 mod metrics;
 mod readiness;
 mod reply;

@@ -5,6 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
 use tower_http::compression::CompressionLayer;
@@ -14,6 +15,7 @@ use crate::api::{self, Endpoint, jaeger, loki, prometheus, tempo};
 use crate::receive::{self, Listener};
 
 use super::admin;
+use super::answers;
 use super::config::Extra;
 use super::listener::ListenerKind;
 use super::reply::{self, Refusal};
@@ -106,5 +108,11 @@ pub(super) fn ready(state: &ServerState, services: &Services, kind: ListenerKind
         ListenerKind::Extra(Extra::Loki) => receivers(Listener::Loki).merge(queries(LOKI)),
         ListenerKind::Extra(Extra::Tempo) => queries(TEMPO),
     };
-    finish(server_pages(state, kind).merge(router))
+    // The server's own pages are answered also when there is no memory for anything else.
+    let answers = services.answers.clone();
+    let held = map_response(move |response| {
+        let held = answers::hold(&answers, response);
+        async move { held }
+    });
+    finish(server_pages(state, kind).merge(router.layer(held)))
 }

@@ -20,7 +20,6 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::counters::Counters;
 use crate::base::disk::{Disk as _, RealDisk};
 use crate::base::in_flight::InFlight;
-use crate::base::memory::MemoryBudget;
 use crate::query;
 use crate::store::Administer;
 use crate::store::env::Progress;
@@ -32,6 +31,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::host;
 use super::listen::{self, Front};
 use super::listener::ListenerKind;
+use super::memory;
 use super::readiness::{Readiness, Routers};
 use super::router;
 use super::services::{self, Services};
@@ -47,6 +47,12 @@ pub struct RunError(#[from] Cause);
 enum Cause {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error(
+        "--memory-limit comes to {limit} bytes here, of {total} that the cgroup or host has; at least {} are needed: \
+         give it more, or write a larger size or percentage",
+        memory::LIMIT_MIN
+    )]
+    Memory { limit: u64, total: u64 },
     #[error("cannot open the data directory {path:?}")]
     Open { path: PathBuf, source: OpenError },
     #[error("the server could not be opened before")]
@@ -88,8 +94,14 @@ pub struct Server {
 /// Starts a server: when this returns, its listeners answer, and the store is being opened.
 ///
 /// # Errors
-/// [`RunError`], when the data directory cannot be used or a listener cannot be bound.
+/// [`RunError`], when the data directory cannot be used, a listener cannot be bound, or there is too
+/// little memory.
 pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Server, RunError> {
+    let total = host::memory_total();
+    let memory_limit = config.memory_limit.of(total);
+    if memory_limit < memory::LIMIT_MIN {
+        return Err(Cause::Memory { limit: memory_limit, total }.into());
+    }
     let path = config.data_dir.clone();
     let data_dir = tokio::task::spawn_blocking(move || DataDir::take(&path)).await;
     let data_dir = match data_dir {
@@ -105,9 +117,9 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
     let progress = Arc::new(Progress::default());
     let readiness = Arc::new(Readiness::new(progress.clone()));
     let services = Arc::new(OnceLock::new());
-    let memory_limit = config.memory_limit.of(host::memory_total());
-    let room = config.bodies.bytes_max.min(memory_limit / BODIES_SHARE);
-    let in_flight = InFlight::new(config.bodies.clone(), MemoryBudget::new(room));
+    let memory = memory::account(memory_limit);
+    let room = config.bodies.bytes_max.min(memory.limit() / BODIES_SHARE);
+    let in_flight = InFlight::new(config.bodies.clone(), memory.share("bodies_in_flight", room));
     let state = ServerState {
         in_flight: in_flight.clone(),
         readiness: readiness.clone(),
@@ -117,9 +129,10 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
         started: Instant::now(),
         started_at: u64::try_from(SystemClock.now_ns() / 1_000_000_000).unwrap_or(0),
         memory_limit,
+        memory,
         config: Arc::new(Mutex::new(config)),
     };
-    let front = Arc::new(Front::new(readiness.clone(), &counters, open_files, in_flight, patience));
+    let front = Arc::new(Front::new(readiness.clone(), &counters, open_files, in_flight, patience, &state.memory));
     let kinds: Vec<ListenerKind> = sockets.iter().map(|(kind, _)| *kind).collect();
     readiness.set_waiting(routers(&kinds, |kind| router::waiting(&state, kind)));
     let (stop, stopped) = watch::channel(false);
@@ -160,7 +173,7 @@ fn open(state: &ServerState, kinds: &[ListenerKind], progress: Arc<Progress>, da
         clock: clock.clone(),
         counters: state.counters.clone(),
         progress,
-        memory_max: state.memory_limit,
+        memory: state.memory.clone(),
         disk_max: disk_total.map(|total| config.disk_limit.of(total)),
         retention: config.retention,
         rules: config.metrics_rules.clone(),
@@ -173,9 +186,9 @@ fn open(state: &ServerState, kinds: &[ListenerKind], progress: Arc<Progress>, da
     let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
     let administer = config.admin_api.then(|| store.clone() as Arc<dyn Administer>);
     let info = ServerInfo { admin: administer, ..server_info(state) };
-    let memory = config.query_memory_max.of(state.memory_limit).min(state.memory_limit / services::QUERIES_SHARE);
-    let limits = query::Options { memory_max: memory, ..config.query };
-    let services = Services::new(store, clock, &state.counters, config.retention, state.memory_limit, limits, info);
+    let memory_max = config.query_memory_max.of(state.memory_limit).min(services::queries_bytes_max(&state.memory));
+    let limits = query::Options { memory_max, ..config.query };
+    let services = Services::new(store, clock, &state.counters, config.retention, &state.memory, limits, info);
     services.ingestor.set_type_and_unit_labels(config.type_and_unit_labels);
     let routers = routers(kinds, |kind| router::ready(state, &services, kind));
     let _ = state.services.set(services);

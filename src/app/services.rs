@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use crate::api;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
-use crate::base::limits::MemoryBudget;
+use crate::base::memory::MemoryBudget;
 use crate::ingest::{self, Ingestor};
 use crate::query::{self, Engine};
 use crate::receive;
@@ -26,22 +26,31 @@ pub(super) struct Services {
     pub(super) receive: receive::State,
     /// What query endpoints need.
     pub(super) api: api::Context,
+    /// Memory of answers that wait for their clients.
+    pub(super) answers: Arc<MemoryBudget>,
 }
 
-/// Share of the memory limit that all running queries have together.
-pub(super) const QUERIES_SHARE: u64 = 4;
+/// Share of the account of memory that all running queries have together.
+const QUERIES_SHARE: u64 = 3;
+/// The share of answers that wait for their clients.
+const ANSWERS_SHARE: u64 = 4;
 
 /// Answers that clients may be reading at the same time, for each query that may run.
 const STREAMS_PER_QUERY: usize = 4;
 
+/// Bytes that all running queries may have together.
+pub(super) fn queries_bytes_max(memory: &MemoryBudget) -> u64 {
+    memory.limit() / QUERIES_SHARE
+}
+
 impl Services {
-    /// Puts the parts together over an open store. `memory_max` is the limit of the whole process.
+    /// Puts the parts together over an open store. `memory` is the account of the whole process.
     pub(super) fn new(
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         counters: &Counters,
         retention: Retention,
-        memory_max: u64,
+        memory: &Arc<MemoryBudget>,
         limits: query::Options,
         server_info: api::server_info::ServerInfo,
     ) -> Self {
@@ -60,14 +69,15 @@ impl Services {
             traces,
             places: Arc::new(Semaphore::new(limits.concurrency)),
             streams: Arc::new(Semaphore::new(STREAMS_PER_QUERY * limits.concurrency)),
-            engine: Engine::new(limits, Some(MemoryBudget::new(memory_max / QUERIES_SHARE))),
+            engine: Engine::new(limits, Some(memory.share("queries", queries_bytes_max(memory)))),
             clock,
             counters: counters.clone(),
             server_info,
             retention_logs: retention.logs,
         };
-        let receive = receive::State::new(receive::Options::default(), ingestor.clone(), counters);
-        Self { store, ingestor, receive, api }
+        let receive = receive::State::new(receive::Options::default(), ingestor.clone(), counters, memory);
+        let answers = memory.share("answers", memory.limit() / ANSWERS_SHARE);
+        Self { store, ingestor, receive, api, answers }
     }
 
     /// Changes how long data is kept, and how old it may be when it comes. The hint that Loki's label

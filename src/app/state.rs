@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::base::counters::Counters;
 use crate::base::in_flight::InFlight;
+use crate::base::memory::MemoryBudget;
 
 use super::config::Config;
 use super::readiness::Readiness;
@@ -31,4 +32,6 @@ pub(super) struct ServerState {
     pub(super) in_flight: Arc<InFlight>,
     /// Bytes that `--memory-limit` comes to.
     pub(super) memory_limit: u64,
+    /// The account of them.
+    pub(super) memory: Arc<MemoryBudget>,
 }

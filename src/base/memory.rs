@@ -11,6 +11,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -18,6 +19,8 @@ use super::error::{Classify, ErrorClass};
 
 /// Above this share of its limit a budget is [pressed](MemoryBudget::is_pressed), in percent.
 const PRESSED_PERCENT: u64 = 80;
+/// So long after it had to refuse somebody it is pressed too: what was refused may be large.
+const PRESSED_AFTER: Duration = Duration::from_secs(10);
 
 /// A budget is used up; nothing was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +70,8 @@ pub struct MemoryBudget {
     reserve: u64,
     used: AtomicU64,
     refused: AtomicU64,
+    /// When it last refused somebody; noted by one that has none above it.
+    refused_at: Mutex<Option<Instant>>,
     above: Option<Arc<MemoryBudget>>,
     below: Mutex<Vec<Weak<MemoryBudget>>>,
     yielding: Mutex<Yielding>,
@@ -96,6 +101,7 @@ impl MemoryBudget {
             reserve,
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            refused_at: Mutex::new(None),
             above,
             below: Mutex::default(),
             yielding: Mutex::default(),
@@ -143,6 +149,11 @@ impl MemoryBudget {
         Ok(Hold { budget: self.clone(), bytes: bytes as u64 })
     }
 
+    /// Charges `bytes` until the hold is dropped, if they fit without anybody giving way.
+    pub fn hold_spare(self: &Arc<Self>, bytes: usize) -> Option<Hold> {
+        self.take_spare(bytes as u64).then(|| Hold { budget: self.clone(), bytes: bytes as u64 })
+    }
+
     /// Charges `bytes` whether they fit or not, for what is in memory already.
     pub fn hold_anyway(self: &Arc<Self>, bytes: usize) -> Hold {
         self.force(bytes as u64);
@@ -175,6 +186,9 @@ impl MemoryBudget {
         let Some(full) = full else { return Ok(()) };
         if full.share == self.name {
             self.refused.fetch_add(1, Ordering::Relaxed);
+            if presses && self.above.is_none() {
+                *self.refused_at.lock() = Some(Instant::now());
+            }
         }
         Err(full)
     }
@@ -284,9 +298,13 @@ impl MemoryBudget {
         self.above.as_ref().map_or(own, |above| own.min(above.room().saturating_add(spare)))
     }
 
-    /// Whether most of it, or of one above, is taken: who can do with less should.
+    /// Whether most of it, or of one above, is taken, or somebody was refused lately: who can do with
+    /// less should.
     pub fn is_pressed(&self) -> bool {
-        self.used() / PRESSED_PERCENT >= self.limit / 100 || self.above.as_ref().is_some_and(|above| above.is_pressed())
+        let lately = || self.refused_at.lock().is_some_and(|at| at.elapsed() < PRESSED_AFTER);
+        self.used() / PRESSED_PERCENT >= self.limit / 100
+            || lately()
+            || self.above.as_ref().is_some_and(|above| above.is_pressed())
     }
 
     /// This budget and all below it, in numbers.
@@ -423,7 +441,9 @@ mod tests {
         assert!(root.is_pressed() && frames.used() == 90);
         let held = queries.hold(50).unwrap();
         assert_eq!((frames.used(), root.used()), (0, 50));
-        assert!(queries.hold(60).is_none(), "there is nobody left to give way");
+        assert!(!root.is_pressed());
+        assert!(frames.hold(60).is_none(), "there is nobody left to give way");
+        assert!(root.is_pressed(), "somebody was refused");
         drop(cache);
         drop(held);
         assert_eq!(root.used(), 0);

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use super::receiver::DecodeError;
 use crate::base::error::{Classify, ErrorClass, chain};
 use crate::base::in_flight::BodyError;
+use crate::base::memory::MemoryFull;
 use crate::ingest::IngestError;
 use crate::wire::decompress::DecompressError;
 use crate::wire::grpc::{Code, FrameError};
@@ -26,6 +27,12 @@ pub enum Failure {
     /// The body did not arrive in time, or there was no room for it.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// Inflated and decoded it is larger than bodies may be.
+    #[error("the body needs more than the {limit} bytes that bodies may take in memory; send smaller batches")]
+    TooLargeDecoded {
+        /// The limit, in bytes, a share of --memory-limit.
+        limit: u64,
+    },
     /// The connection broke, or the framing of the body is wrong.
     #[error("the body was cut short: {0}")]
     Cut(String),
@@ -38,6 +45,9 @@ pub enum Failure {
     /// Too many bodies are being decoded.
     #[error("too much is being received at once; retry")]
     Busy,
+    /// There is no memory to inflate and decode it.
+    #[error(transparent)]
+    Memory(#[from] MemoryFull),
     /// The body does not inflate.
     #[error(transparent)]
     Decompress(#[from] DecompressError),
@@ -67,11 +77,11 @@ impl Classify for Failure {
     fn class(&self) -> ErrorClass {
         match self {
             Self::UnsupportedEncoding(_) | Self::Cut(_) => ErrorClass::BadData,
-            Self::TooLarge { .. } => ErrorClass::TooLarge,
+            Self::TooLarge { .. } | Self::TooLargeDecoded { .. } => ErrorClass::TooLarge,
             Self::Body(error) => error.class(),
             Self::Frame(error) => error.class(),
             Self::CallersTime(_) => ErrorClass::Timeout,
-            Self::Busy => ErrorClass::Unavailable,
+            Self::Busy | Self::Memory(_) => ErrorClass::Unavailable,
             Self::Decompress(error) => error.class(),
             Self::Decode(error) => error.class(),
             Self::Ingest(error) => error.class(),

@@ -30,11 +30,14 @@ pub(super) const TEXT: Receiver = Receiver {
     dialect: Dialect::Text,
     encoding,
     decode,
+    growth: 8,
     lines: Some(parser),
 };
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// Memory that an import takes, however long it is: a batch of its samples and a line.
+const IMPORT_BYTES: usize = 12 << 20;
 /// Pieces of a body that wait to be parsed.
 const PIECES_MAX: usize = 4;
 
@@ -53,7 +56,7 @@ fn parser(headers: &Headers, now_ms: i64) -> Parser {
 }
 
 /// A whole body at once; samples without a time are put at 1970.
-fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
+fn decode(headers: &Headers, body: &[u8], _limits: &limits::Options) -> Result<Decoded<'static>, DecodeError> {
     let mut parser = parser(headers, 0);
     parser.feed(body)?;
     let (decoded, whole) = parser.finish();
@@ -103,6 +106,8 @@ pub(super) async fn take(
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     let (own, source) = (state.clone(), Pieces { pieces, piece: Bytes::new(), account });
     let work = tokio::task::spawn_blocking(move || {
+        // A batch, as text and as samples, and what is on its way.
+        let _memory = own.hold(IMPORT_BYTES)?;
         let mut import = Import { state: own, receiver, parser, total: Appended::default() };
         let outcome = import.run(encoding, source);
         drop(place);

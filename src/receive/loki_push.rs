@@ -18,6 +18,7 @@ pub(super) const PUSH: Receiver = Receiver {
     dialect: Dialect::Loki,
     encoding,
     decode,
+    growth: 5,
     lines: None,
 };
 
@@ -29,15 +30,15 @@ fn encoding(headers: &Headers) -> Option<Encoding> {
     receiver::encoding(headers, missing)
 }
 
-fn decode(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
+fn decode(headers: &Headers, body: &[u8], limits: &limits::Options) -> Result<Decoded<'static>, DecodeError> {
     let malformed = |what: &str| WireError::malformed("push request", what);
     if body.is_empty() {
         return Err(malformed("the body is empty").into());
     }
     let decoded = match receiver::media_type(headers).as_str() {
         "" => return Err(malformed("no Content-Type header; send application/x-protobuf or application/json").into()),
-        JSON => decode_json(body, &limits::DEFAULT)?,
-        _ => decode_protobuf(body, &limits::DEFAULT)?,
+        JSON => decode_json(body, limits)?,
+        _ => decode_protobuf(body, limits)?,
     };
     Ok(Decoded { batch: Batch::Logs(decoded.batch), rejected: decoded.rejected })
 }

@@ -21,6 +21,7 @@ pub(super) const TRACES: Receiver = Receiver {
     dialect: Dialect::Otlp,
     encoding,
     decode: traces,
+    growth: 12,
     lines: None,
 };
 
@@ -35,6 +36,7 @@ pub(super) const LOGS: Receiver = Receiver {
     dialect: Dialect::Otlp,
     encoding,
     decode: logs,
+    growth: 12,
     lines: None,
 };
 
@@ -49,6 +51,7 @@ pub(super) const METRICS: Receiver = Receiver {
     dialect: Dialect::Otlp,
     encoding,
     decode: metrics,
+    growth: 12,
     lines: None,
 };
 
@@ -76,18 +79,18 @@ pub(super) fn content_type(format: Format) -> HeaderValue {
     })
 }
 
-fn traces(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
-    let decoded = decode_traces(body, format(headers)?, &limits::DEFAULT)?;
+fn traces(headers: &Headers, body: &[u8], limits: &limits::Options) -> Result<Decoded<'static>, DecodeError> {
+    let decoded = decode_traces(body, format(headers)?, limits)?;
     Ok(Decoded { batch: Batch::Traces(decoded.batch), rejected: decoded.rejected })
 }
 
-fn logs(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
-    let decoded = decode_logs(body, format(headers)?, &limits::DEFAULT)?;
+fn logs(headers: &Headers, body: &[u8], limits: &limits::Options) -> Result<Decoded<'static>, DecodeError> {
+    let decoded = decode_logs(body, format(headers)?, limits)?;
     Ok(Decoded { batch: Batch::Logs(decoded.batch), rejected: decoded.rejected })
 }
 
-fn metrics(headers: &Headers, body: &[u8]) -> Result<Decoded<'static>, DecodeError> {
-    let decoded = decode_metrics(body, format(headers)?, &limits::DEFAULT)?;
+fn metrics(headers: &Headers, body: &[u8], limits: &limits::Options) -> Result<Decoded<'static>, DecodeError> {
+    let decoded = decode_metrics(body, format(headers)?, limits)?;
     let batch = Batch::Metrics { batch: decoded.batch.batch, deltas: decoded.batch.deltas };
     Ok(Decoded { batch, rejected: decoded.rejected })
 }

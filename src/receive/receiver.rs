@@ -13,6 +13,7 @@ use crate::model::labels::Labels;
 use crate::model::raw::{BadLabels, RawMetrics};
 use crate::wire::decompress::Encoding;
 use crate::wire::error::WireError;
+use crate::wire::limits;
 use crate::wire::openmetrics::Parser;
 
 /// The headers of a request.
@@ -38,7 +39,9 @@ pub struct Receiver {
     /// How the body is packed; `None` for an encoding that is not known.
     pub encoding: fn(&Headers) -> Option<Encoding>,
     /// Bytes to a batch: no I/O, no clock, no locks.
-    pub decode: for<'a> fn(&Headers, &'a [u8]) -> Result<Decoded<'a>, DecodeError>,
+    pub decode: for<'a> fn(&Headers, &'a [u8], &limits::Options) -> Result<Decoded<'a>, DecodeError>,
+    /// Bytes that a decoded body mostly takes for each of its own.
+    pub growth: usize,
     /// For bodies of lines, which may be of any length: reads them piece by piece, instead of `decode`.
     /// Samples without a time get the one given, in milliseconds.
     pub lines: Option<fn(&Headers, i64) -> Parser>,

@@ -17,6 +17,7 @@ pub(super) const WRITE: Receiver = Receiver {
     dialect: Dialect::RemoteWrite,
     encoding,
     decode,
+    growth: 3,
     lines: None,
 };
 
@@ -25,7 +26,7 @@ fn encoding(headers: &Headers) -> Option<Encoding> {
     receiver::encoding(headers, Encoding::Snappy)
 }
 
-fn decode<'a>(headers: &Headers, body: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
+fn decode<'a>(headers: &Headers, body: &'a [u8], limits: &limits::Options) -> Result<Decoded<'a>, DecodeError> {
     let unsupported = |got: &str| DecodeError::UnsupportedType {
         got: got.to_owned(),
         expected: "application/x-protobuf with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request",
@@ -35,8 +36,8 @@ fn decode<'a>(headers: &Headers, body: &'a [u8]) -> Result<Decoded<'a>, DecodeEr
         other => return Err(unsupported(other)),
     }
     let decoded = match receiver::media_parameter(headers, "proto") {
-        None | Some("prometheus.WriteRequest") => decode_v1_raw(body, &limits::DEFAULT)?,
-        Some("io.prometheus.write.v2.Request") => decode_v2_raw(body, &limits::DEFAULT)?,
+        None | Some("prometheus.WriteRequest") => decode_v1_raw(body, limits)?,
+        Some("io.prometheus.write.v2.Request") => decode_v2_raw(body, limits)?,
         Some(other) => return Err(unsupported(other)),
     };
     let batch = Batch::Raw { batch: decoded.batch, parse: |labels| parse_labels(labels, &limits::DEFAULT) };

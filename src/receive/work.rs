@@ -1,7 +1,8 @@
 //! Reads bodies and runs decoders within bounds. What all requests together may hold is bounded:
-//! bytes of bodies by the account that comes with a request, kept until they are worked off;
-//! inflated and decoded data by places: many for small bodies, few for large ones, so that hostile
-//! bodies cannot add up. Inflating, decoding and storing run on blocking threads.
+//! bytes of bodies by the account that comes with a request, kept until they are worked off; inflated and
+//! decoded data by a share of memory, charged before it is there, and by places: many for small bodies,
+//! few for large ones, so that hostile bodies cannot add up. Inflating, decoding and storing run on
+//! blocking threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,15 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::Failure;
-use super::receiver::{self, Batch, Decoded, Headers, Receiver};
+use super::receiver::{self, Batch, DecodeError, Decoded, Headers, Receiver};
 use crate::base::counters::Counters;
 use crate::base::error::{Classify as _, ErrorClass};
 use crate::base::in_flight;
+use crate::base::memory::{Hold, MemoryBudget};
 use crate::ingest::Ingestor;
 use crate::model::batch::Appended;
-use crate::wire::decompress::{DecompressError, Encoding, decompress_into};
+use crate::wire::decompress::{DecompressError, Encoding, decompress_into, expected_len};
+use crate::wire::error::WireError;
 use crate::wire::limits;
 
 /// Bounds of what is received at once.
@@ -40,6 +43,19 @@ pub struct Options {
 
 /// Inflated bodies up to this many bytes are small.
 pub(super) const SMALL_BYTES_MAX: usize = 512 << 10;
+
+/// The share of the account that bodies are inflated and decoded within.
+const DECODING_SHARE: (u64, u64) = (2, 3);
+/// Times that a body is guessed to inflate where it does not say, and then again.
+const INFLATED_GUESS: usize = 8;
+const INFLATED_AGAIN: usize = 4;
+/// Times that what is charged for a decoded body is raised by.
+const DECODED_AGAIN: usize = 2;
+/// What any body may inflate to, and be decoded to, before it is asked how large it is.
+const INFLATED_MIN: usize = 16 << 10;
+const DECODED_MIN: usize = 64 << 10;
+/// Memory that storing takes for each inflated byte: as a record of the log, and in between.
+const STORING_GROWTH: usize = 2;
 
 /// Buffers for inflated bodies that are kept for the next, and how large one may be.
 const BUFFERS_MAX: usize = 4;
@@ -65,11 +81,12 @@ struct Inner {
     options: Options,
     ingestor: Arc<Ingestor>,
     counters: Counters,
+    decoding: Arc<MemoryBudget>,
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
     imports: Arc<Semaphore>,
-    /// Buffers for inflated bodies that nobody uses now.
-    buffers: Mutex<Vec<Vec<u8>>>,
+    /// Buffers for inflated bodies that nobody uses now, and their charges.
+    buffers: Mutex<Vec<(Vec<u8>, Hold)>>,
 }
 
 /// A body that has arrived; its bytes are charged until it is dropped.
@@ -86,13 +103,14 @@ impl Arrived {
 }
 
 impl State {
-    /// Receivers that push into `ingestor`.
-    pub fn new(options: Options, ingestor: Arc<Ingestor>, counters: &Counters) -> Self {
+    /// Receivers that push into `ingestor` and draw on `memory`, the account of the process.
+    pub fn new(options: Options, ingestor: Arc<Ingestor>, counters: &Counters, memory: &Arc<MemoryBudget>) -> Self {
+        let decoding = memory.share("bodies_decoded", memory.limit() / DECODING_SHARE.1 * DECODING_SHARE.0);
         let small = Arc::new(Semaphore::new(options.small_places.max(1)));
         let large = Arc::new(Semaphore::new(options.large_places.max(1)));
         let imports = Arc::new(Semaphore::new(options.import_places.max(1)));
         let (counters, buffers) = (counters.clone(), Mutex::default());
-        Self(Arc::new(Inner { options, ingestor, counters, small, large, imports, buffers }))
+        Self(Arc::new(Inner { options, ingestor, counters, decoding, small, large, imports, buffers }))
     }
 
     /// The time, in milliseconds.
@@ -188,18 +206,91 @@ impl State {
         body: &[u8],
         inflated_max: usize,
     ) -> Result<Appended, Failure> {
-        let mut buffer = self.0.buffers.lock().pop().unwrap_or_default();
-        let outcome = match decompress_into(encoding, body, inflated_max, &mut buffer) {
-            Ok(inflated) => (receiver.decode)(request, inflated)
-                .map_err(Failure::from)
-                .and_then(|decoded| self.push(receiver, decoded)),
-            Err(error) => Err(error.into()),
+        let kept = self.0.buffers.lock().pop();
+        let (mut buffer, mut held) = match kept {
+            Some(kept) => kept,
+            None => (Vec::new(), self.0.decoding.try_hold(0)?),
         };
+        let outcome = self.inflate(encoding, body, inflated_max, &mut buffer, &mut held).and_then(|len| {
+            // What is not packed stays where it is.
+            let inflated = if encoding == Encoding::Identity { body } else { buffer.get(..len).unwrap_or_default() };
+            let mut room = self.hold(inflated.len().saturating_mul(STORING_GROWTH))?;
+            let decoded = self.decode(receiver, request, inflated, &mut room)?;
+            self.push(receiver, decoded)
+        });
         let mut buffers = self.0.buffers.lock();
-        if buffer.capacity() <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX {
-            buffers.push(buffer);
+        if buffer.capacity() <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX && !self.0.decoding.is_pressed() {
+            held.set_anyway(buffer.capacity());
+            buffers.push((buffer, held));
         }
         outcome
+    }
+
+    /// Charges `bytes` for what is being received until the hold is dropped.
+    pub(super) fn hold(&self, bytes: usize) -> Result<Hold, Failure> {
+        let mut held = self.0.decoding.try_hold(0)?;
+        self.grow(&mut held, bytes)?;
+        Ok(held)
+    }
+
+    /// Charges `more` bytes; what could not be had with nobody else there is too large, not to be tried again.
+    fn grow(&self, held: &mut Hold, more: usize) -> Result<(), Failure> {
+        let limit = self.0.decoding.limit();
+        if held.bytes().saturating_add(more as u64) > limit {
+            return Err(Failure::TooLargeDecoded { limit });
+        }
+        Ok(held.grow(more)?)
+    }
+
+    /// Inflates a body to at most `inflated_max` bytes, charged before they are there; returns how many they are.
+    fn inflate(
+        &self,
+        encoding: Encoding,
+        body: &[u8],
+        inflated_max: usize,
+        buffer: &mut Vec<u8>,
+        held: &mut Hold,
+    ) -> Result<usize, Failure> {
+        let guess = || body.len().saturating_mul(INFLATED_GUESS);
+        let expected = expected_len(encoding, body).unwrap_or_else(guess);
+        let mut room = expected.clamp(INFLATED_MIN.min(inflated_max), inflated_max);
+        loop {
+            let needed = if encoding == Encoding::Identity { 0 } else { room };
+            let more = needed.saturating_sub(usize::try_from(held.bytes()).unwrap_or(usize::MAX));
+            self.grow(held, more)?;
+            match decompress_into(encoding, body, room, buffer) {
+                Ok(inflated) => return Ok(inflated.len()),
+                Err(DecompressError::TooLarge { .. }) if room < inflated_max => {
+                    room = room.saturating_mul(INFLATED_AGAIN).min(inflated_max);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Decodes a body to what is charged for it; where that is too little for an unusual one, it is
+    /// charged more and decoded again.
+    fn decode<'a>(
+        &self,
+        receiver: &Receiver,
+        request: &Headers,
+        inflated: &'a [u8],
+        held: &mut Hold,
+    ) -> Result<Decoded<'a>, Failure> {
+        let most = limits::decoded_bytes_allowed(&limits::DEFAULT, inflated.len());
+        let mut room = inflated.len().saturating_mul(receiver.growth).max(DECODED_MIN).min(most);
+        self.grow(held, room)?;
+        loop {
+            let limits = limits::Options { decoded_bytes_max: room, ..limits::DEFAULT };
+            match (receiver.decode)(request, inflated, &limits) {
+                Err(DecodeError::Wire(WireError::TooLarge { .. })) if room < most => {
+                    let more = room.saturating_mul(DECODED_AGAIN).min(most);
+                    self.grow(held, more - room)?;
+                    room = more;
+                }
+                decoded => return Ok(decoded?),
+            }
+        }
     }
 
     /// Stores what was decoded.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::account::Account;
 use super::catalog::Catalog;
 use super::conditions::Conditions;
 use super::error::StoreError;
@@ -32,6 +33,8 @@ pub struct Env {
     pub catalog: Arc<Catalog>,
     /// The catalog was begun anew, so every part has to be registered.
     pub catalog_is_new: bool,
+    /// What may be held of the memory of the process.
+    pub account: Account,
     /// Whether data is taken.
     pub gate: Arc<Gate>,
     /// What is wrong just now.
@@ -61,6 +64,7 @@ impl Env {
             counters,
             catalog: Arc::new(catalog),
             catalog_is_new,
+            account: Account::default(),
             gate: Arc::new(Gate::default()),
             conditions,
             progress,

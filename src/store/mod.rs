@@ -2,12 +2,13 @@
 //! store by these traits alone, and everything here is synchronous.
 //! Flow: an append goes to the write-ahead log, then to the head; flush writes heads to immutable
 //! parts; a select reads heads and parts as one.
-//! Order: error and waist, then the disk (codec, part, wal, kv, catalog, env, lane), then the signals,
+//! Order: error and waist, then the disk (account, codec, part, wal, kv, catalog, env, lane), then the signals,
 //! then the store of all three. A file imports only from above it.
 
 pub mod error;
 pub mod waist;
 
+pub mod account;
 pub mod catalog;
 pub mod codec;
 pub mod conditions;

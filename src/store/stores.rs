@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::account::Account;
 use super::catalog;
 use super::conditions::{Condition, DISK_FULL};
 use super::env::{Env, Progress};
@@ -30,6 +31,7 @@ use super::wal::WalOptions;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
 use crate::base::disk::Disk;
+use crate::base::memory::MemoryBudget;
 use crate::model::batch::Signal;
 
 /// How often logs are synced; well within the second that is promised.
@@ -42,10 +44,6 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 const GIVE_BACK_BYTES: usize = 8 << 20;
 /// Ticks between two looks at retention and the disk budget.
 const TICKS_PER_SWEEP: u64 = 30;
-/// A head's share of the memory limit.
-const HEAD_SHARE: u64 = 12;
-/// The share of the cache for frames of metrics parts.
-const CACHE_SHARE: u64 = 32;
 /// Share of the file system that is the disk budget when none is set, in percent.
 const DISK_PERCENT: u64 = 80;
 /// A signal's log may take this share of the disk budget, or a quarter of the room left, before its
@@ -95,8 +93,8 @@ pub struct StoreOptions {
     pub counters: Counters,
     /// How far the start has come; read it from another thread.
     pub progress: Arc<Progress>,
-    /// Memory of the whole process, in bytes; heads take a share of it.
-    pub memory_max: u64,
+    /// Memory of the whole process; see [`Account`].
+    pub memory: Arc<MemoryBudget>,
     /// Most bytes on disk; `None` is 80 % of the file system.
     pub disk_max: Option<u64>,
     /// How long each signal is kept.
@@ -152,21 +150,26 @@ impl Store {
     pub fn open(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
         migrate::migrate(&options.dir)?;
         let env = Env::open(&options.dir, options.disk, options.clock, options.counters, options.progress)?;
+        let env = Env { account: Account::new(&options.memory), ..env };
         env.gate.look(&env).map_err(|source| StoreError::Io { action: "look at", path: env.dir.clone(), source })?;
         expect_replay(&env)?;
-        let head_bytes = usize::try_from(options.memory_max / HEAD_SHARE).unwrap_or(usize::MAX);
+        let account = &env.account;
+        let segment_bytes_max = options.wal.segment_bytes_max.min(account.segment_bytes_max());
         let lane = |own: LaneOptions| LaneOptions {
-            wal: options.wal,
-            head_bytes_max: own.head_bytes_max.min(head_bytes),
+            wal: WalOptions { segment_bytes_max, ..options.wal },
+            head_bytes_max: own.head_bytes_max.min(account.head_bytes_max()),
             ..own
         };
-        let cache_bytes = usize::try_from(options.memory_max / CACHE_SHARE).unwrap_or(usize::MAX);
         let metrics = metrics::Options {
             lane: lane(options.metrics.lane),
-            cache_bytes_max: options.metrics.cache_bytes_max.min(cache_bytes),
+            cache_bytes_max: options.metrics.cache_bytes_max.min(account.metrics_cache_bytes_max()),
             ..options.metrics
         };
-        let logs = logs::Options { lane: lane(options.logs.lane), ..options.logs };
+        let logs = logs::Options {
+            lane: lane(options.logs.lane),
+            cache_bytes_max: options.logs.cache_bytes_max.min(account.logs_cache_bytes_max()),
+            ..options.logs
+        };
         let traces = traces::Options { lane: lane(options.traces.lane), ..options.traces };
         let store = Arc::new(Self {
             metrics: Arc::new(MetricsStore::open(&env, metrics)?),

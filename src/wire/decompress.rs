@@ -73,6 +73,20 @@ const SNAPPY_FRAMED: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// A snappy copy makes at most 64 bytes of 3.
 const SNAPPY_GROWTH_MAX: usize = 22;
 
+/// Bytes that a packed body says it inflates to, where its format has a place for that; it may lie.
+pub fn expected_len(encoding: Encoding, body: &[u8]) -> Option<usize> {
+    match encoding {
+        Encoding::Identity => Some(body.len()),
+        // The last four bytes of a member are its length.
+        Encoding::Gzip => body.last_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize),
+        Encoding::Deflate => None,
+        Encoding::Zstd => {
+            zstd::zstd_safe::get_frame_content_size(body).ok()?.and_then(|length| usize::try_from(length).ok())
+        }
+        Encoding::Snappy => snap::raw::decompress_len(body).ok(),
+    }
+}
+
 /// Inflates `body` to at most `limit` bytes.
 ///
 /// # Errors
@@ -250,6 +264,15 @@ mod tests {
             let packed = packed(encoding, &body);
             assert_eq!(*decompress(encoding, &packed, LIMIT).unwrap(), body, "{encoding:?}");
             assert_eq!(decompress_into(encoding, &packed, LIMIT, &mut buffer).unwrap(), body, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_says_how_long_it_is_says_the_truth() {
+        let body = b"some body, some body".repeat(100);
+        for encoding in ALL {
+            let said = expected_len(encoding, &packed(encoding, &body));
+            assert_eq!(said, (encoding != Encoding::Deflate).then_some(body.len()), "{encoding:?}");
         }
     }
 

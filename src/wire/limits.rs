@@ -55,12 +55,16 @@ const GROWTH_MAX: usize = 32;
 /// Decoded bytes that any body may have, however small.
 const DECODED_BYTES_MIN: usize = 4 << 20;
 
+/// Bytes that a body of `body_bytes` may be decoded to.
+pub fn decoded_bytes_allowed(options: &Options, body_bytes: usize) -> usize {
+    body_bytes.saturating_mul(GROWTH_MAX).max(DECODED_BYTES_MIN).min(options.decoded_bytes_max)
+}
+
 impl Meter {
     /// A meter for a body of `body_bytes`: small bodies get a small allowance, so that many of them
     /// at once stay small as well.
     pub fn new(options: &Options, body_bytes: usize) -> Self {
-        let allowed = body_bytes.saturating_mul(GROWTH_MAX).max(DECODED_BYTES_MIN);
-        let limit = allowed.min(options.decoded_bytes_max);
+        let limit = decoded_bytes_allowed(options, body_bytes);
         Self { left: limit, limit }
     }
 

@@ -179,7 +179,7 @@ impl Schedule<'_> {
             clock: Arc::new(ManualClock::at_ns(NOW_NS)),
             counters: self.counters.clone(),
             progress: Arc::default(),
-            memory_max: 1 << 30,
+            memory: trilith::base::memory::MemoryBudget::new(1 << 30),
             disk_max: Some(u64::MAX),
             retention: Retention { metrics: None, logs: None, traces: None },
             rules: Vec::new(),

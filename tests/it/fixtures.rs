@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use trilith::base::counters::Counters;
 use trilith::base::disk::RealDisk;
 use trilith::base::limits::QueryBudget;
+use trilith::base::memory::MemoryBudget;
 use trilith::model::batch::{LogsBatch, MetricMetadata, MetricsBatch, SeriesBatch, Signal, StreamBatch, TracesBatch};
 use trilith::model::exemplar::Exemplar;
 use trilith::model::histogram::{BucketSpan, Histogram};
@@ -125,7 +126,7 @@ fn open(dir: &Path) -> Opened {
         clock: Arc::new(ManualClock::at_ns(NOW_MS * 1_000_000)),
         counters: counters.clone(),
         progress: progress.clone(),
-        memory_max: 1 << 30,
+        memory: MemoryBudget::new(1 << 30),
         disk_max: None,
         retention: Retention { metrics: None, logs: None, traces: None },
         rules: Vec::new(),

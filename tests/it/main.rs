@@ -24,6 +24,7 @@ mod grafana;
 mod hostile;
 mod jaeger_api;
 mod logql_store;
+mod memory;
 mod metrics_damage;
 mod metrics_model;
 mod metrics_store;

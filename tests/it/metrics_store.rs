@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use trilith::base::limits::QueryBudget;
+use trilith::base::memory::MemoryBudget;
 use trilith::model::batch::{MetricMetadata, MetricsBatch, SeriesBatch};
 use trilith::model::exemplar::Exemplar;
 use trilith::model::labels::Labels;
 use trilith::model::matcher::{MatchOp, Matcher};
 use trilith::model::sample::Sample;
 use trilith::model::time::RangeMs;
+use trilith::store::account::Account;
 use trilith::store::env::Env;
 use trilith::store::metrics::keep::{Retention, Rule};
 use trilith::store::metrics::{MetricsStore, Options};
@@ -144,6 +146,26 @@ fn old_data_of_many_days_is_merged_as_far_as_memory_allows() {
         assert!(if whole { left == 1 } else { (3..8).contains(&left) }, "{left} with {merge_bytes_max}");
         compare(&everything(&store), &before, "merged");
     }
+}
+
+#[test]
+fn parts_are_merged_when_there_is_memory_for_it_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = MemoryBudget::new(64 << 20);
+    let env = Env { account: Account::new(&whole), ..env(dir.path()) };
+    let store = MetricsStore::open(&env, options()).unwrap();
+    for minute in 0..4 {
+        let samples: Vec<_> = (0..40).map(|at| (NOW_MS + minute * 60_000 + at * 15_000, at as f64)).collect();
+        store.append(&one_series(1, &samples)).unwrap();
+        store.lane().flush().unwrap();
+    }
+    let merges = &env.account.merges;
+    let held = merges.hold(usize::try_from(merges.room()).unwrap()).unwrap();
+    assert_eq!(store.lane().merge(&mut pace()).unwrap(), 0);
+    assert_eq!(parts(dir.path()).len(), 4);
+    drop(held);
+    assert_eq!(store.lane().merge(&mut pace()).unwrap(), 1);
+    assert_eq!((parts(dir.path()).len(), merges.used()), (1, 0));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use trilith::base::counters::Counters;
 use trilith::base::disk::{Disk, RealDisk};
 use trilith::base::error::{Classify as _, ErrorClass};
 use trilith::base::limits::QueryBudget;
+use trilith::base::memory::MemoryBudget;
 use trilith::model::batch::{LogsBatch, MetricsBatch, SeriesBatch, StreamBatch, TracesBatch};
 use trilith::model::labels::Labels;
 use trilith::model::log::LogEntry;
@@ -53,7 +54,7 @@ pub(super) fn options(dir: &Path, disk: Arc<dyn Disk>, counters: Counters) -> St
         clock: Arc::new(ManualClock::at_ns(NOW_MS * 1_000_000)),
         counters,
         progress: Arc::default(),
-        memory_max: 1 << 30,
+        memory: MemoryBudget::new(1 << 30),
         disk_max: Some(u64::MAX),
         retention: Retention { metrics: None, logs: None, traces: None },
         rules: Vec::new(),

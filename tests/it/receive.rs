@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 use trilith::base::counters::Counters;
+use trilith::base::memory::MemoryBudget;
 use trilith::ingest::Ingestor;
 use trilith::model::batch::{Appended, LogsBatch, MetricsBatch, TracesBatch};
 use trilith::model::span::Span;
@@ -113,6 +114,10 @@ struct Door {
 }
 
 fn door_with(options: Options, listener: Listener) -> Door {
+    door_within(options, listener, &MemoryBudget::new(1 << 30))
+}
+
+fn door_within(options: Options, listener: Listener, account: &Arc<MemoryBudget>) -> Door {
     let memory = Arc::new(Memory::default());
     let forever = trilith::ingest::Options {
         retention_metrics: Arc::default(),
@@ -124,7 +129,7 @@ fn door_with(options: Options, listener: Listener) -> Door {
     let counters = Counters::default();
     let (metrics, logs, traces) = (memory.clone(), memory.clone(), memory.clone());
     let ingestor = Arc::new(Ingestor::new(forever, metrics, logs, traces, clock, &counters));
-    let router = router_for(listener, State::new(options, ingestor.clone(), &counters));
+    let router = router_for(listener, State::new(options, ingestor.clone(), &counters, account));
     Door { memory, router, ingestor }
 }
 
@@ -395,6 +400,26 @@ async fn otlp_errors_are_status_messages_in_the_format_of_the_request() {
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     let nested = format!("{{\"resourceLogs\":{}", "[".repeat(10_000));
     assert_eq!(door.post("/v1/logs", JSON, nested).await.status, 400);
+}
+
+#[tokio::test]
+async fn what_a_body_is_decoded_to_is_charged_before_it_is_there_and_given_back() {
+    let account = MemoryBudget::new(4 << 20);
+    let door = door_within(Options::default(), Listener::Main, &account);
+    let push = |lines: usize| {
+        let values: Vec<String> = (0..lines).map(|n| format!("[\"{}\",\"line {n}\"]", NOW_NS + n as i64)).collect();
+        format!("{{\"streams\":[{{\"stream\":{{\"a\":\"b\"}},\"values\":[{}]}}]}}", values.join(",")).into_bytes()
+    };
+    assert_eq!(door.post("/loki/api/v1/push", JSON, push(10)).await.status, 204);
+    let held = account.hold(3 << 20).unwrap();
+    let busy = door.post("/loki/api/v1/push", JSON, push(5_000)).await;
+    assert_eq!((busy.status, busy.header("retry-after")), (503, "1"), "{:?}", String::from_utf8_lossy(&busy.body));
+    drop(held);
+    assert_eq!(door.post("/loki/api/v1/push", JSON, push(5_000)).await.status, 204, "it heals");
+    let never = door.post("/loki/api/v1/push", JSON, push(14_000)).await;
+    assert_eq!(never.status, 413, "what never fits is not to be tried again");
+    drop(door);
+    assert_eq!(account.used(), 0, "nothing stays charged");
 }
 
 /// The five bytes before a message, and the message.

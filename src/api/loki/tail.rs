@@ -18,12 +18,14 @@ use super::error::ApiError;
 use super::json;
 use super::params::{LINES_MAX, Params};
 use crate::api::context::Context;
-use crate::base::limits::QueryBudget;
+use crate::base::limits::{Hold, LimitError, QueryBudget};
 use crate::model::time::RangeNs;
 use crate::query::logql::{Direction, Expr, Line, LogExpr, LogQuery, log_query, parse};
 
 /// Most tails at the same time, in the whole process.
 const TAILS_MAX: usize = 64;
+/// Memory of a line that is noted as sent, in bytes, with the room a hash table leaves free.
+const SENT_BYTES: usize = 18;
 /// Between two looks at the store.
 const POLL: Duration = Duration::from_millis(500);
 /// Between two pings.
@@ -175,11 +177,13 @@ struct Tail {
     /// Lines that were sent, by hash, with their times.
     sent: AHashMap<u64, i64>,
     hasher: RandomState,
+    /// What it is charged for between two looks: the lines noted as sent, and the frame on its way.
+    held: Option<Hold>,
 }
 
 impl Tail {
     fn new(context: Context, asked: Asked) -> Self {
-        Self { context, asked: asked.into(), from: None, sent: AHashMap::new(), hasher: RandomState::new() }
+        Self { context, asked: asked.into(), from: None, sent: AHashMap::new(), hasher: RandomState::new(), held: None }
     }
 
     async fn lines(&self, range: RangeNs, direction: Direction, limit: usize) -> Result<Vec<Line>, ApiError> {
@@ -191,8 +195,19 @@ impl Tail {
         Ok(found.await??.lines)
     }
 
-    /// A frame with the lines that came since the last look, if any.
+    /// A frame with the lines that came since the last look, if any; charged, with what is remembered, until
+    /// the next.
     async fn look(&mut self) -> Result<Option<String>, ApiError> {
+        self.held = None;
+        let frame = self.next_frame().await?;
+        if let Some(memory) = &self.context.engine.memory {
+            let bytes = self.sent.capacity() * SENT_BYTES + frame.as_ref().map_or(0, String::capacity);
+            self.held = Some(memory.try_hold(bytes).map_err(LimitError::ServerMemory)?);
+        }
+        Ok(frame)
+    }
+
+    async fn next_frame(&mut self) -> Result<Option<String>, ApiError> {
         let now = self.context.clock.now_ns().saturating_sub(self.asked.delay);
         let end = if self.asked.delay > 0 { now } else { now.saturating_add(EARLY) };
         let recent = now.saturating_sub(LATE).max(self.asked.start.unwrap_or(i64::MIN));

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use super::listeners::{Extra, Place};
 use super::value;
 use super::values::{Config, LogFormat};
+use crate::app::memory::LIMIT_MIN as MEMORY_LIMIT_MIN;
 use crate::app::user::RunAs;
 use crate::store::wal::Fsync;
 use crate::wire::limits;
+
+/// The least `--disk-limit` of bytes: with less, the logs alone are over it.
+const DISK_LIMIT_MIN: u64 = 64 << 20;
 
 /// One thing that can be set.
 pub struct Setting {
@@ -101,11 +105,11 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     fixed("memory-limit", "SIZE", "60%", "memory to use (2GiB, or % of the cgroup or host)", |config, text| {
-        config.memory_limit = value::amount(text)?;
+        config.memory_limit = value::amount_from(text, MEMORY_LIMIT_MIN)?;
         Ok(())
     }),
     fixed("disk-limit", "SIZE", "80%", "disk to use; over it the oldest data goes", |config, text| {
-        config.disk_limit = value::amount(text)?;
+        config.disk_limit = value::amount_from(text, DISK_LIMIT_MIN)?;
         Ok(())
     }),
     fixed("series-limit", "COUNT", "2000000", "active series; new ones over it are refused", |config, text| {

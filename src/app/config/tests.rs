@@ -136,13 +136,18 @@ fn values_mean_what_they_say() {
     for wrong in ["", "0", "0d", "d", "1", "-1d", "1x", "1d2", "99999999999999999999d", "1 d"] {
         assert!(metrics(wrong).is_err(), "{wrong}");
     }
-    let memory = |text| set("memory-limit", text).map(|config| config.memory_limit.of(1_000));
+    let memory = |text| set("query-memory-max", text).map(|config| config.query_memory_max.of(1_000));
     assert_eq!(memory("50%"), Ok(500));
     assert_eq!(memory("2KiB"), Ok(2_048));
     assert_eq!(memory("1.5GiB"), Ok(3 << 29));
     assert_eq!(memory("123"), Ok(123));
     for wrong in ["0", "101%", "-1%", "NaN%", "GiB", "1XB", "1e3"] {
         assert!(memory(wrong).is_err(), "{wrong}");
+    }
+    assert!(set("memory-limit", "64MiB").is_ok() && set("disk-limit", "64MiB").is_ok());
+    for (name, little) in [("memory-limit", "50"), ("memory-limit", "63MiB"), ("disk-limit", "10MB")] {
+        let error = set(name, little).unwrap_err();
+        assert!(error.contains(name) && error.contains("at least 64MiB"), "{error}");
     }
     assert!(set("listen", ":9090").unwrap_err().contains("0.0.0.0:9090"));
     assert_eq!(set("run-as", "10001:10002").unwrap().run_as, Some(RunAs { uid: 10_001, gid: 10_002 }));

@@ -161,6 +161,16 @@ pub(super) fn amount(text: &str) -> Result<Amount, String> {
     if bytes == 0 { Err(format!("\"{text}\" leaves no room at all")) } else { Ok(Amount::Bytes(bytes)) }
 }
 
+/// Reads an amount that, as far as it is one of bytes, is at least `least`.
+pub(super) fn amount_from(text: &str, least: u64) -> Result<Amount, String> {
+    match amount(text)? {
+        Amount::Bytes(bytes) if bytes < least => {
+            Err(format!("\"{text}\" is too little to work with: write at least {}MiB", least >> 20))
+        }
+        enough => Ok(enough),
+    }
+}
+
 /// Reads a count of at least one.
 pub(super) fn count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| *count > 0);

@@ -1,5 +1,5 @@
 //! A lane from its opening to what a query reads: records go to the log, then to the head.
-//! Invariants and locks: see the folder's `mod.rs`.
+//! Invariants and locks: see the folder's `mod.rs`. `held` and `parts_held` come before `state`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::merges::Merges;
 use super::open::{Unopened, open_parts, patiently, replay_all};
 use super::retry::Retry;
 use crate::base::counters::Cell;
+use crate::base::memory::Hold;
 use crate::model::batch::Signal;
 use crate::store::env::Env;
 use crate::store::error::{StoreError, io_error};
@@ -60,6 +61,9 @@ pub struct Lane<K: Kind> {
     /// Files that count no more and could not be removed.
     pub(super) strays: Mutex<BTreeSet<PathBuf>>,
     pub(super) damaged: Cell,
+    /// What heads, and what outlives them, are charged for; and what open parts are.
+    held: Mutex<Hold>,
+    parts_held: Mutex<Hold>,
 }
 
 /// The folder of a signal's log.
@@ -139,7 +143,11 @@ impl<K: Kind> Lane<K> {
             slices_tried: AtomicU32::new(0),
             strays: Mutex::new(opened.strays),
             damaged,
+            held: Mutex::new(env.account.heads(K::SIGNAL).hold_anyway(0)),
+            parts_held: Mutex::new(env.account.parts.hold_anyway(0)),
         };
+        lane.charge_heads();
+        lane.charge_parts();
         lane.reconcile_catalog();
         lane.say();
         Ok(lane)
@@ -173,6 +181,7 @@ impl<K: Kind> Lane<K> {
             let (encoded, position) = self.wal.append(|out, segment| encode(&state.active, out, segment))?;
             (apply(&state.active, encoded), position)
         };
+        self.charge_heads();
         // Where a sync fails, parts are as durable.
         if self.wal.syncs_always() && self.wal.sync_through(position).is_err() {
             self.flush_heads()?;
@@ -192,6 +201,25 @@ impl<K: Kind> Lane<K> {
             }
         }
         Ok(())
+    }
+
+    /// Charges what heads, and what outlives them, take now.
+    pub(super) fn charge_heads(&self) {
+        let mut held = self.held.lock();
+        let bytes = {
+            let state = self.state.read();
+            let heads: Vec<&K::Head> =
+                state.frozen.iter().map(|(_, head)| head).chain([&state.active]).map(|head| &**head).collect();
+            heads.iter().map(|head| self.kind.head_bytes(head)).sum::<usize>() + self.kind.kept_bytes(&heads)
+        };
+        held.set_anyway(bytes);
+    }
+
+    /// Charges what open parts take, after some have come or gone.
+    pub(super) fn charge_parts(&self) {
+        let mut held = self.parts_held.lock();
+        let parts = self.state.read().parts.clone();
+        held.set_anyway(parts.iter().map(|part| K::reader(part).memory() + self.kind.part_bytes(part)).sum());
     }
 
     /// Heads and open parts. A query asks [`whole_view`](Self::whole_view).

@@ -86,6 +86,8 @@ impl<K: Kind> Lane<K> {
                 state.parts = Arc::new(parts);
                 state.frozen.remove(0);
             }
+            self.charge_heads();
+            self.charge_parts();
             self.env.catalog.flush();
             self.wal.remove_upto(seq)?;
         }
@@ -130,6 +132,8 @@ impl<K: Kind> Lane<K> {
     }
 
     pub(super) fn write_head(&self, seq: u64, head: &K::Head) -> Result<Vec<Arc<K::Part>>, StoreError> {
+        // It must go on whatever others hold, for nothing makes more room.
+        let _memory = self.env.account.flushes.hold_anyway(self.kind.flush_bytes(head));
         let slices = self.kind.slices(head);
         let group = u32::try_from(slices.len()).unwrap_or(u32::MAX);
         self.slices_tried.store(group, Ordering::Relaxed);

@@ -32,6 +32,17 @@ pub trait Kind: Send + Sync + Sized + 'static {
     fn replay(&self, head: &Self::Head, record: &[u8], segment: u64) -> Result<(), Malformed>;
     /// Memory the head takes, in bytes; cheap.
     fn head_bytes(&self, head: &Self::Head) -> usize;
+    /// Memory, in bytes, of what outlives heads, beside what [`head_bytes`](Self::head_bytes) counts of
+    /// `heads`, oldest first; cheap.
+    fn kept_bytes(&self, _heads: &[&Self::Head]) -> usize {
+        0
+    }
+    /// Memory that an open part takes, in bytes, beside its container.
+    fn part_bytes(&self, _part: &Self::Part) -> usize {
+        0
+    }
+    /// Memory that writing the head takes, in bytes, by estimate.
+    fn flush_bytes(&self, head: &Self::Head) -> usize;
     /// Whether the head has nothing that a flush would write.
     fn head_is_empty(&self, head: &Self::Head) -> bool;
     /// Divides a frozen head into parts; see [`partition`].

@@ -112,6 +112,8 @@ impl<K: Kind> Lane<K> {
     /// The longest piece of a run that is worth merging; of several the smallest.
     fn best<'r>(&self, run: &'r [Arc<K::Part>], least: usize, all: &[Arc<K::Part>]) -> Option<&'r [Arc<K::Part>]> {
         let mut best: Option<(&[Arc<K::Part>], u64)> = None;
+        // A third is left for what the merged part takes while it is written.
+        let room = self.env.account.merges.room() / 3 * 2;
         let head_time = self.options.head_age_ms_max.saturating_mul(K::DAY / 86_400_000);
         for from in 0..run.len().min(4 * PARTS_MAX) {
             let (mut total, mut largest, mut memory) = (0u64, 0u64, 0u64);
@@ -128,7 +130,14 @@ impl<K: Kind> Lane<K> {
                 let worth = (total - largest).saturating_mul(LARGEST_SHARE) >= largest || length >= PARTS_MANY;
                 let better = best.is_none_or(|(own, bytes)| length > own.len() || length == own.len() && total < bytes);
                 let piece = run.get(from..=at).unwrap_or_default();
-                if length >= least && total <= BYTES_MAX && fits && worth && better && in_order::<K>(piece, all) {
+                if length >= least
+                    && total <= BYTES_MAX
+                    && fits
+                    && memory <= room
+                    && worth
+                    && better
+                    && in_order::<K>(piece, all)
+                {
                     best = Some((piece, total));
                 }
             }
@@ -142,6 +151,10 @@ impl<K: Kind> Lane<K> {
         let bytes: u64 = parts.iter().map(|part| K::reader(part).bytes()).sum();
         self.env.gate.look(&self.env).map_err(io_error("look at", &self.dir))?;
         self.env.gate.check_room(bytes)?;
+        // That there is room was looked at before, but for a part that has to be written anew by itself.
+        let memory: u64 = parts.iter().map(|part| self.kind.merge_bytes(part)).sum();
+        let memory = usize::try_from(memory.saturating_add(memory / 2)).unwrap_or(usize::MAX);
+        let _memory = self.env.account.merges.hold_anyway(memory);
         let seq = infos().map(|info| info.seq).max().unwrap_or_default();
         let info = PartInfo {
             signal: K::SIGNAL,
@@ -234,6 +247,7 @@ impl<K: Kind> Lane<K> {
             kept.sort_by_key(|part| K::reader(part).info().id());
             state.parts = Arc::new(kept);
         }
+        self.charge_parts();
         parts.iter().for_each(|part| self.remove_part(part));
         self.env.disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
         self.env.catalog.flush();

@@ -12,6 +12,9 @@ use crate::model::batch::Signal;
 use crate::store::error::{StoreError, io_error};
 use crate::store::part::PartInfo;
 
+/// While memory is short a head is flushed when it has this share of its bytes.
+const PRESSED_SHARE: usize = 3;
+
 fn to_ms<K: Kind>(t: i64) -> i64 {
     t.div_euclid(K::DAY / 86_400_000)
 }
@@ -33,7 +36,11 @@ impl<K: Kind> Maintain for Lane<K> {
         let age = now - self.head_since_ms.fetch_min(now, Ordering::Relaxed);
         let soon = self.flush_soon.load(Ordering::Relaxed) || self.wal.is_doubted();
         let waiting = soon || !self.state.read().frozen.is_empty();
-        let large = || self.head_bytes() >= self.options.head_bytes_max || self.log_bytes() > log_bytes_max;
+        self.charge_heads();
+        // A head is worth a part at this size when others want the memory.
+        let pressed = self.env.account.whole().is_pressed();
+        let head_bytes_max = self.options.head_bytes_max / if pressed { PRESSED_SHARE } else { 1 };
+        let large = || self.head_bytes() >= head_bytes_max || self.log_bytes() > log_bytes_max;
         if self.retry.lock().is_due() && (waiting || age >= self.options.head_age_ms_max || large()) {
             self.flush()?;
         }
@@ -58,6 +65,7 @@ impl<K: Kind> Maintain for Lane<K> {
             gone
         };
         gone.iter().for_each(|part| self.remove_part(part));
+        self.charge_parts();
         gone.len()
     }
 
@@ -71,6 +79,7 @@ impl<K: Kind> Maintain for Lane<K> {
             oldest
         };
         self.remove_part(&oldest);
+        self.charge_parts();
         Some(K::reader(&oldest).bytes())
     }
 

@@ -1,11 +1,13 @@
 //! Frames read lately, decompressed: streams that share a frame, and queries that come again, read
-//! it once. Bounded by bytes; what was used longest ago goes first.
+//! it once. Bounded by bytes, which are charged; what was used longest ago goes first. It takes nothing
+//! that others want, and gives way.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
 
+use crate::base::memory::{GiveWay, MemoryBudget};
 use crate::store::error::StoreError;
 use crate::store::part::{FrameRef, PartReader};
 
@@ -22,13 +24,17 @@ struct Kept {
 /// The cache.
 pub(super) struct FrameCache {
     bytes_max: usize,
+    memory: Arc<MemoryBudget>,
     kept: Mutex<Kept>,
 }
 
 impl FrameCache {
-    /// A cache that keeps up to `bytes_max`.
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, kept: Mutex::default() }
+    /// A cache that keeps up to `bytes_max`, which are charged to `memory`.
+    pub(super) fn new(bytes_max: usize, memory: &Arc<MemoryBudget>) -> Arc<Self> {
+        let cache = Arc::new(Self { bytes_max, memory: memory.clone(), kept: Mutex::default() });
+        let weak: Weak<Self> = Arc::downgrade(&cache);
+        cache.memory.gives_way(weak);
+        cache
     }
 
     /// The payload of a frame.
@@ -55,12 +61,21 @@ impl FrameCache {
 
     fn keep(&self, key: Key, payload: Arc<Vec<u8>>) {
         let mut kept = self.kept.lock();
-        let tick = kept.tick;
-        kept.bytes += payload.len();
-        if let Some((old, _)) = kept.frames.insert(key, (payload, tick)) {
-            kept.bytes -= old.len();
+        if kept.frames.contains_key(&key) {
+            return;
         }
-        while kept.bytes > self.bytes_max {
+        let bytes = payload.len();
+        self.make_room(&mut kept, self.bytes_max.saturating_sub(bytes));
+        if self.memory.take_spare(bytes as u64) {
+            let tick = kept.tick;
+            kept.bytes += bytes;
+            kept.frames.insert(key, (payload, tick));
+        }
+    }
+
+    fn make_room(&self, kept: &mut Kept, bytes_max: usize) {
+        let before = kept.bytes;
+        while kept.bytes > bytes_max {
             let Some(oldest) = kept.frames.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key) else {
                 break;
             };
@@ -68,12 +83,30 @@ impl FrameCache {
                 kept.bytes -= old.len();
             }
         }
+        self.memory.release(before - kept.bytes);
     }
 
     /// Forgets the frames of a part.
     pub(super) fn forget(&self, seq: u64, index: u32) {
         let mut kept = self.kept.lock();
+        let before = kept.bytes;
         kept.frames.retain(|key, _| (key.0, key.1) != (seq, index));
         kept.bytes = kept.frames.values().map(|(payload, _)| payload.len()).sum();
+        self.memory.release(before - kept.bytes);
+    }
+}
+
+impl GiveWay for FrameCache {
+    fn give_way(&self, bytes: u64) {
+        if let Some(mut kept) = self.kept.try_lock() {
+            let left = kept.bytes.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+            self.make_room(&mut kept, left);
+        }
+    }
+}
+
+impl Drop for FrameCache {
+    fn drop(&mut self) {
+        self.memory.release(self.kept.get_mut().bytes);
     }
 }

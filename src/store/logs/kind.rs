@@ -27,9 +27,11 @@ use crate::store::text::narrow::Narrower;
 
 /// Nanoseconds in a day.
 pub(super) const DAY_NS: i64 = 86_400_000_000_000;
-/// Overlapping chunks with more lines than this, in bytes, are not merged when they are written;
-/// queries merge them.
+/// Overlapping chunks with more lines than this, in bytes, are not merged when they are written.
 const MERGE_BYTES_MAX: usize = 32 << 20;
+/// Memory of an interned label set beside its text, and of a pack while it is written.
+const LABELS_BYTES: usize = 48;
+const PACK_BYTES: usize = 4 << 20;
 /// zstd's level for parts.
 const LEVEL: i32 = 3;
 
@@ -45,7 +47,14 @@ pub(super) struct LogsKind {
     /// Damage met.
     pub(super) damaged: Cell,
     /// One copy of each label set in parts.
-    labels: Mutex<AHashSet<Labels>>,
+    labels: Mutex<Interned>,
+}
+
+/// Label sets, one copy of each.
+#[derive(Default)]
+struct Interned {
+    sets: AHashSet<Labels>,
+    bytes: usize,
 }
 
 /// An open part, shared with whoever indexes or reads it.
@@ -130,19 +139,25 @@ impl LogsKind {
         Self {
             env: env.clone(),
             text_bytes_min,
-            narrower: Narrower::start(&env.dir.join("text"), damaged.clone()),
-            cache: Arc::new(FrameCache::new(cache_bytes_max)),
+            narrower: Narrower::start(&env.dir.join("text"), damaged.clone(), &env.account),
+            cache: FrameCache::new(cache_bytes_max, &env.account.caches),
             damaged,
             labels: Mutex::default(),
         }
     }
 
+    /// Bytes of lines of overlapping chunks that are merged when they are written; queries merge the others.
+    fn merge_bytes_max(&self) -> usize {
+        MERGE_BYTES_MAX.min(self.env.account.decoded_bytes_max())
+    }
+
     fn intern(&self, labels: Labels) -> Labels {
         let mut known = self.labels.lock();
-        if let Some(own) = known.get(&labels) {
+        if let Some(own) = known.sets.get(&labels) {
             return own.clone();
         }
-        known.insert(labels.clone());
+        known.bytes += labels.bytes() + LABELS_BYTES;
+        known.sets.insert(labels.clone());
         labels
     }
 
@@ -174,6 +189,19 @@ impl Kind for LogsKind {
 
     fn head_bytes(&self, head: &Head) -> usize {
         head.bytes()
+    }
+
+    fn kept_bytes(&self, _heads: &[&Head]) -> usize {
+        self.labels.lock().bytes
+    }
+
+    fn part_bytes(&self, part: &Part) -> usize {
+        part.0.memory()
+    }
+
+    /// Chunks that are merged are there as they lie in the head, decoded, and merged.
+    fn flush_bytes(&self, head: &Head) -> usize {
+        (2 * self.merge_bytes_max() + PACK_BYTES).min(head.bytes().saturating_mul(20))
     }
 
     fn head_is_empty(&self, head: &Head) -> bool {
@@ -208,7 +236,7 @@ impl Kind for LogsKind {
         for (stream, chunks) in &slice.streams {
             for group in overlapping(chunks) {
                 let bytes: usize = group.iter().map(|chunk| chunk.text_bytes()).sum();
-                let together = if bytes <= MERGE_BYTES_MAX { group.len().max(1) } else { 1 };
+                let together = if bytes <= self.merge_bytes_max() { group.len().max(1) } else { 1 };
                 for chunks in group.chunks(together) {
                     let rows = read_day(chunks, slice.day, slice.now)?;
                     packer.push(&stream.labels, &rows)?;
@@ -254,7 +282,7 @@ impl Kind for LogsKind {
         let info = part.0.reader().info();
         self.cache.forget(info.seq, info.index);
         // Streams of parts that are gone are not kept; those of later parts come in anew.
-        self.labels.lock().clear();
+        *self.labels.lock() = Interned::default();
     }
 }
 

@@ -119,7 +119,7 @@ fn damaged_parts_give_rows_as_their_index_says_or_errors_that_name_damage() {
         });
         let reader = PartReader::open(&RealDisk, &path).unwrap();
         let (part, _) = LogsPart::open(reader, |labels| labels).unwrap();
-        let cache = FrameCache::new(1 << 20);
+        let cache = FrameCache::new(1 << 20, &crate::base::memory::MemoryBudget::new(u64::MAX));
         for run in &part.runs {
             match part.read(run, true, true, &cache) {
                 Ok(rows) => {

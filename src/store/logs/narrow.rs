@@ -4,6 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::cache::FrameCache;
 use super::part::LogsPart;
+use crate::base::memory::MemoryBudget;
 use crate::model::batch::Signal;
 use crate::store::error::StoreError;
 use crate::store::part::PartReader;
@@ -50,7 +51,7 @@ impl Indexed for LogsPart {
         if let Some(pack) = self.packs.first() {
             builder.add(pack.number, [self.seal().as_str()])?;
         }
-        let cache = FrameCache::new(CACHE_BYTES);
+        let cache = FrameCache::new(CACHE_BYTES, &MemoryBudget::new(u64::MAX));
         for runs in self.runs.chunk_by(|a, b| a.pack == b.pack) {
             if stops() {
                 return Err(BuildError::Stopped);

@@ -103,6 +103,13 @@ impl LogsPart {
         &self.reader
     }
 
+    /// Memory that it takes while it is open, in bytes, beside its container and the texts of labels.
+    pub(super) fn memory(&self) -> usize {
+        self.streams.capacity() * size_of::<Labels>()
+            + self.packs.capacity() * size_of::<Pack>()
+            + self.runs.capacity() * size_of::<Run>()
+    }
+
     /// The stream of a run.
     pub(super) fn labels(&self, run: &Run) -> Option<&Labels> {
         self.streams.get(run.stream as usize)

@@ -9,25 +9,30 @@ use super::*;
 use crate::base::counters::Counters;
 use crate::base::disk::RealDisk;
 use crate::base::limits::QueryBudget;
+use crate::base::memory::MemoryBudget;
 use crate::base::support::ManualClock;
 use crate::model::labels::Labels;
 use crate::model::log::LogEntry;
 use crate::model::matcher::{MatchOp, Matcher};
 use crate::model::time::RangeNs;
+use crate::store::account::Account;
 use crate::store::waist::{LineHints, LogColumns, SelectLogs};
 
 const ALL: LogColumns = LogColumns { lines: true, metadata: true };
 
-fn open_with(dir: &Path, options: Options) -> LogsStore {
-    let env = Env::open(
+fn env(dir: &Path) -> Env {
+    Env::open(
         dir,
         Arc::new(RealDisk),
         Arc::new(ManualClock::at_ns(20_000 * kind::DAY_NS)),
         Counters::default(),
         Arc::default(),
     )
-    .unwrap();
-    LogsStore::open(&env, options).unwrap()
+    .unwrap()
+}
+
+fn open_with(dir: &Path, options: Options) -> LogsStore {
+    LogsStore::open(&env(dir), options).unwrap()
 }
 
 fn open(dir: &Path) -> LogsStore {
@@ -489,4 +494,59 @@ fn appends_flushes_and_selects_at_the_same_time_lose_and_double_nothing() {
     assert_eq!(found.iter().map(|(_, entries)| entries.len()).sum::<usize>(), 450);
     drop(store);
     assert_eq!(all(&open_with(dir.path(), Options::default())), found);
+}
+
+/// Lines of hexadecimal digits, which hardly compress.
+fn noise(lines: i64) -> Vec<LogEntry> {
+    let mut state = 7u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{state:016x}")
+    };
+    (0..lines).map(|t| entry(t, &(0..10).map(|_| word()).collect::<String>(), "")).collect()
+}
+
+#[test]
+fn heads_are_charged_and_flushed_earlier_while_others_want_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = MemoryBudget::new(16 << 20);
+    let env = Env { account: Account::new(&whole), ..env(dir.path()) };
+    let heads = env.account.heads(crate::model::batch::Signal::Logs).clone();
+    let lane = LaneOptions { head_bytes_max: 1 << 20, ..LaneOptions::default() };
+    let store = LogsStore::open(&env, Options { lane, ..Options::default() }).unwrap();
+    append(&store, &stream("noise"), noise(6_000));
+    let charged = heads.used();
+    assert!((350_000..1 << 20).contains(&charged), "{charged}");
+    store.lane().flush_if_due(u64::MAX).unwrap();
+    assert_eq!(store.lane().stats().parts, 0, "a head of a third of its bytes waits");
+    let held = whole.hold(usize::try_from(whole.room() / 10 * 9).unwrap()).unwrap();
+    store.lane().flush_if_due(u64::MAX).unwrap();
+    assert_eq!(store.lane().stats().parts, 1, "but not while others want the memory");
+    assert!(heads.used() < charged / 10, "{}", heads.used());
+    assert!(env.account.parts.used() > 0);
+    drop((held, store, env));
+    drop(heads);
+    assert_eq!(whole.used(), 0, "nothing stays charged");
+}
+
+#[test]
+fn a_text_index_is_built_when_there_is_memory_for_it_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = MemoryBudget::new(128 << 20);
+    let env = Env { account: Account::new(&whole), ..env(dir.path()) };
+    let indexes = env.account.indexes.clone();
+    let held = indexes.hold(usize::try_from(indexes.limit()).unwrap()).unwrap();
+    let store = LogsStore::open(&env, Options { text_bytes_min: 0, ..Options::default() }).unwrap();
+    append(&store, &stream("few"), vec![entry(1, "quixotic", "")]);
+    store.lane().flush().unwrap();
+    let refused = || whole.report().iter().find(|own| own.name == "text_indexes").map_or(0, |own| own.refused);
+    while refused() == 0 {
+        std::thread::yield_now();
+    }
+    assert!(!store.lane.view().parts[0].0.text.is_ready());
+    assert_eq!(select(&store, RangeNs::ALL, &["quixotic"], ALL).len(), 1, "without it every block is read");
+    drop(held);
+    store.settle_indexes();
+    assert!(store.lane.view().parts[0].0.text.is_ready());
+    assert_eq!(indexes.used(), 0);
 }

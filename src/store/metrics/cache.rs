@@ -1,15 +1,17 @@
 //! Frames of parts that were read lately, decoded, in a bounded share of memory; all parts of the
 //! store have one. What has not been asked for since the hand came by goes first.
-//! Locks: its own, held for a look-up.
+//! It is charged for, takes nothing that others want, and gives way.
+//! Locks: its own, held for a look-up; whoever asks it to give way does not wait for it.
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
 
 use crate::base::counters::{Cell, Counters};
+use crate::base::memory::{GiveWay, MemoryBudget};
 
 /// Names a frame: its part's number in this process and its offset.
 pub type FrameKey = (u64, u64);
@@ -30,6 +32,7 @@ struct Slots {
 /// Decoded frames.
 pub struct FrameCache {
     bytes_max: usize,
+    memory: Arc<MemoryBudget>,
     slots: Mutex<Slots>,
     hits: Cell,
     misses: Cell,
@@ -37,15 +40,19 @@ pub struct FrameCache {
 }
 
 impl FrameCache {
-    /// An empty cache of at most `bytes_max` bytes.
-    pub fn new(bytes_max: usize, counters: &Counters) -> Self {
+    /// An empty cache of at most `bytes_max` bytes, which are charged to `memory`.
+    pub fn new(bytes_max: usize, memory: &Arc<MemoryBudget>, counters: &Counters) -> Arc<Self> {
         let asked = |answer| {
             let help = "Frames of metrics parts looked for in the cache.";
             counters.counter("trilith_metrics_cache_requests_total", help, &[("answer", answer)])
         };
         let bytes =
             counters.gauge("trilith_metrics_cache_bytes", "Bytes of frames in the cache of metrics parts.", &[]);
-        Self { bytes_max, slots: Mutex::default(), hits: asked("hit"), misses: asked("miss"), bytes }
+        let (hits, misses, slots, memory) = (asked("hit"), asked("miss"), Mutex::default(), memory.clone());
+        let cache = Arc::new(Self { bytes_max, memory, slots, hits, misses, bytes });
+        let weak: Weak<Self> = Arc::downgrade(&cache);
+        cache.memory.gives_way(weak);
+        cache
     }
 
     /// A frame, if it is there.
@@ -72,7 +79,10 @@ impl FrameCache {
         if slots.by_key.contains_key(&key) {
             return;
         }
-        slots.make_room(self.bytes_max - bytes);
+        self.make_room(&mut slots, self.bytes_max - bytes);
+        if !self.memory.take_spare(bytes as u64) {
+            return;
+        }
         slots.bytes += bytes;
         slots.order.push_back(key);
         slots.by_key.insert(key, Slot { frame, bytes, asked: false });
@@ -82,6 +92,7 @@ impl FrameCache {
     /// Lets go of all frames of a part.
     pub fn forget(&self, part: u64) {
         let mut slots = self.slots.lock();
+        let before = slots.bytes;
         let Slots { by_key, order, bytes } = &mut *slots;
         order.retain(|key| key.0 != part);
         by_key.retain(|key, slot| {
@@ -90,6 +101,29 @@ impl FrameCache {
             keep
         });
         self.bytes.set(*bytes as u64);
+        self.memory.release(before - *bytes);
+    }
+
+    fn make_room(&self, slots: &mut Slots, bytes_max: usize) {
+        let before = slots.bytes;
+        slots.make_room(bytes_max);
+        self.memory.release(before - slots.bytes);
+        self.bytes.set(slots.bytes as u64);
+    }
+}
+
+impl GiveWay for FrameCache {
+    fn give_way(&self, bytes: u64) {
+        if let Some(mut slots) = self.slots.try_lock() {
+            let left = slots.bytes.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+            self.make_room(&mut slots, left);
+        }
+    }
+}
+
+impl Drop for FrameCache {
+    fn drop(&mut self) {
+        self.memory.release(self.slots.get_mut().bytes);
     }
 }
 
@@ -115,7 +149,8 @@ mod tests {
     #[test]
     fn it_stays_within_its_bytes_and_keeps_what_is_asked_for() {
         let counters = Counters::default();
-        let cache = FrameCache::new(1000, &counters);
+        let memory = MemoryBudget::new(1_100);
+        let cache = FrameCache::new(1000, &memory, &counters);
         for offset in 0..100 {
             cache.put((1, offset), Arc::new(offset), 100);
             assert_eq!(cache.get::<u64>((1, 0)).as_deref(), Some(&0), "after {offset}");
@@ -124,7 +159,16 @@ mod tests {
         cache.put((2, 0), Arc::new(7u64), 126);
         assert!(cache.get::<u64>((2, 0)).is_none(), "too large");
         assert!(cache.get::<u8>((1, 0)).is_none(), "of another kind");
+        assert_eq!(memory.used(), 1000);
+        let held = memory.hold(1000).unwrap();
+        assert_eq!(memory.used(), 1000, "the cache gives way");
+        cache.put((3, 0), Arc::new(1u64), 120);
+        assert!(cache.get::<u64>((3, 0)).is_none(), "and takes nothing that others want");
+        drop(held);
+        cache.put((1, 1000), Arc::new(1u64), 100);
+        assert!(memory.used() >= 100);
         cache.forget(1);
+        assert_eq!(memory.used(), 0);
         assert!(cache.get::<u64>((1, 0)).is_none());
         assert!(counters.expose().contains("trilith_metrics_cache_bytes 0\n"));
     }

@@ -82,6 +82,8 @@ pub struct Head {
     pub(super) refused: Arc<Refused>,
     /// Series with smaller numbers were made for an earlier head.
     made_before: u32,
+    /// Bytes that the registry had by then.
+    inherited: usize,
     pages: RwLock<Vec<Arc<Page>>>,
     exemplars: Mutex<Exemplars>,
     metadata: Mutex<BTreeMap<String, MetricMetadata>>,
@@ -94,13 +96,17 @@ pub struct Head {
 impl Head {
     /// An empty head whose series are those of `registry`.
     pub fn new(registry: Arc<Registry>, options: Options) -> Self {
-        let made_before = registry.read().len() as u32;
+        let (made_before, inherited) = {
+            let known = registry.read();
+            (known.len() as u32, known.bytes())
+        };
         Self {
             registry,
             options,
             activity: Arc::default(),
             refused: Arc::default(),
             made_before,
+            inherited,
             pages: RwLock::default(),
             exemplars: Mutex::default(),
             metadata: Mutex::default(),
@@ -124,6 +130,11 @@ impl Head {
     /// Memory taken, in bytes, beside what its registry took before it.
     pub fn bytes(&self) -> usize {
         usize::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    /// Memory that its registry took before it, in bytes.
+    pub(super) fn inherited(&self) -> usize {
+        self.inherited
     }
 
     pub(super) fn grow(&self, bytes: i64) {

@@ -67,11 +67,18 @@ use crate::base::clock::Clock;
 use crate::base::counters::{Cell, Counters};
 use crate::base::disk::Disk;
 use crate::base::limits::QueryBudget;
+use crate::base::memory::MemoryBudget;
 use crate::model::batch::{Appended, MetricsBatch, Signal};
 use crate::model::raw::{ParseLabels, RawMetrics};
 
 /// Bytes of frames that a merge keeps at hand.
 const MERGE_CACHE_BYTES: usize = 8 << 20;
+/// Memory of what a part's directory says of a frame, by estimate.
+const DIRECTORY_BYTES: usize = 100;
+/// Memory that putting series in the order of their labels takes, each, and that a part takes while it
+/// is written.
+const SORTED_BYTES: usize = 100;
+const BUILDER_BYTES: usize = 6 << 20;
 
 /// What is particular to metrics in their lane.
 pub struct MetricsKind {
@@ -103,6 +110,27 @@ impl Kind for MetricsKind {
 
     fn head_bytes(&self, head: &Head) -> usize {
         head.bytes()
+    }
+
+    /// A registry grows with the heads that use it; here is what it had before the oldest of them.
+    fn kept_bytes(&self, heads: &[&Head]) -> usize {
+        let mut last: Option<&Head> = None;
+        let mut bytes = 0;
+        for head in heads {
+            if last.is_none_or(|last| !Arc::ptr_eq(last.registry(), head.registry())) {
+                bytes += head.inherited();
+            }
+            last = Some(head);
+        }
+        bytes
+    }
+
+    fn part_bytes(&self, part: &Part) -> usize {
+        DIRECTORY_BYTES * part.reader().frames().len()
+    }
+
+    fn flush_bytes(&self, head: &Head) -> usize {
+        (SORTED_BYTES * head.series_count()).saturating_add(head.bytes().min(BUILDER_BYTES))
     }
 
     fn head_is_empty(&self, head: &Head) -> bool {
@@ -154,7 +182,8 @@ impl Kind for MetricsKind {
 
     fn merge(&self, parts: &[Arc<Part>], out: &mut PartWriter, pace: &mut Pace) -> Result<bool, StoreError> {
         // With a cache of their own, so that the frames of queries stay in theirs.
-        let cache = Arc::new(FrameCache::new(MERGE_CACHE_BYTES, &Counters::default()));
+        let bytes = MERGE_CACHE_BYTES.min(self.options.cache_bytes_max);
+        let cache = FrameCache::new(bytes, &MemoryBudget::new(u64::MAX), &Counters::default());
         let reopen = |part: &Arc<Part>| {
             let reader = PartReader::open(&*self.disk, part.reader().path())?;
             Part::open(reader, cache.clone(), self.damaged.clone())
@@ -203,7 +232,7 @@ impl MetricsStore {
             options,
             clock: env.clock.clone(),
             catalog: env.catalog.clone(),
-            cache: Arc::new(FrameCache::new(options.cache_bytes_max, &env.counters)),
+            cache: FrameCache::new(options.cache_bytes_max, &env.account.caches, &env.counters),
             heads: Heads::default(),
             keep: Keep::open(env.disk.clone(), &env.dir.join(Signal::Metrics.name()), &damaged)?,
             disk: env.disk.clone(),

@@ -87,6 +87,11 @@ impl PartReader {
         &self.path
     }
 
+    /// Memory that it takes while it is open, in bytes, more or less.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.path.as_os_str().len() + self.frames.capacity() * size_of::<FrameRef>()
+    }
+
     /// Its size on disk.
     pub fn bytes(&self) -> u64 {
         self.bytes

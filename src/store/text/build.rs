@@ -15,14 +15,13 @@ use super::folder::{TERM_BYTES_MAX, TextError, failed, guarded, remove, schema, 
 use super::sums::{self, SUMS};
 use super::tokens::{BINS, LONG, Token, bin, bin_key, run_key, term_key, tokens};
 
-/// Memory of the postings while a segment is built, in bytes.
-const ARENA_BYTES: usize = 48 << 20;
-
 /// Builds one index.
 pub struct TextBuilder {
     dir: PathBuf,
     tmp: PathBuf,
     field: Field,
+    /// Memory of the postings while a segment is built, in bytes.
+    arena_bytes: usize,
     segment: Option<(SingleSegmentIndexWriter, Vec<u32>)>,
     /// Bins of the block that is being added.
     bins: Vec<bool>,
@@ -31,11 +30,12 @@ pub struct TextBuilder {
 }
 
 impl TextBuilder {
-    /// Begins an index that will lie in `dir`; what is left of an earlier try is removed.
+    /// Begins an index that will lie in `dir`; what is left of an earlier try is removed. A segment is
+    /// finished when its postings take `arena_bytes`; finishing it takes as much again.
     ///
     /// # Errors
     /// [`TextError`].
-    pub fn create(dir: &Path) -> Result<Self, TextError> {
+    pub fn create(dir: &Path, arena_bytes: usize) -> Result<Self, TextError> {
         let mut name = dir.file_name().unwrap_or_default().to_owned();
         name.push(".tmp");
         let tmp = dir.with_file_name(name);
@@ -45,6 +45,7 @@ impl TextBuilder {
             dir: dir.to_owned(),
             tmp,
             field: schema().1,
+            arena_bytes,
             segment: None,
             bins: vec![false; BINS],
             finished: Vec::new(),
@@ -97,11 +98,12 @@ impl TextBuilder {
 
     fn add_document(&mut self, block: u32, document: TantivyDocument) -> Result<(), TextError> {
         let path = self.tmp.clone();
+        let arena_bytes = self.arena_bytes;
         let (writer, blocks) = self.segment()?;
         blocks.push(block);
         let full = guarded(&path, || {
             writer.add_document(document)?;
-            Ok(writer.mem_usage() > ARENA_BYTES)
+            Ok(writer.mem_usage() > arena_bytes)
         })?;
         if full { self.finish_segment() } else { Ok(()) }
     }
@@ -119,7 +121,7 @@ impl TextBuilder {
                         ..IndexSettings::default()
                     };
                     let builder = Index::builder().schema(schema().0).settings(settings);
-                    builder.single_segment_index_writer(MmapDirectory::open(&path)?, ARENA_BYTES)
+                    builder.single_segment_index_writer(MmapDirectory::open(&path)?, self.arena_bytes)
                 })?;
                 (writer, Vec::new())
             }

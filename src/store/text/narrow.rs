@@ -1,7 +1,8 @@
 //! The text indexes of the parts of one signal: made, checked and dropped beside the parts, by one
 //! thread of their own, so that neither a flush nor the start waits for them.
 //! Flow: `submit` hands a part to the thread, which opens its index or builds one; from then on a
-//! select leaves out blocks that the index says hold no hit.
+//! select leaves out blocks that the index says hold no hit. A build waits until there is memory for it;
+//! one runs at a time, of all signals.
 //! Invariants: an index belongs to exactly one part: a term with the part's own numbers is in it,
 //! else it is built anew; without an index every block is read, and the answer is the same.
 //! Locks: `pending` only, and a part's own slot.
@@ -12,14 +13,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{TextBuilder, TextError, TextIndex, remove};
 use crate::base::counters::Cell;
+use crate::base::memory::Hold;
 use crate::model::batch::Signal;
+use crate::store::account::Account;
 use crate::store::error::StoreError;
 use crate::store::part::PartReader;
+
+/// How often a build looks whether there is memory for it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A part that may have a text index.
 pub trait Indexed: Send + Sync + 'static {
@@ -88,11 +95,12 @@ fn index_dir<P: Indexed>(dir: &Path, part: &P) -> PathBuf {
 }
 
 impl<P: Indexed> Narrower<P> {
-    /// Begins with indexes in `dir`; `damaged` counts those that have to be built anew.
-    pub fn start(dir: &Path, damaged: Cell) -> Self {
+    /// Begins with indexes in `dir`; `damaged` counts those that have to be built anew, `account` says
+    /// what a build may take.
+    pub fn start(dir: &Path, damaged: Cell, account: &Account) -> Self {
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = channel();
-        let worker = Worker { dir: dir.to_owned(), shared: shared.clone(), damaged };
+        let worker = Worker { dir: dir.to_owned(), shared: shared.clone(), damaged, account: account.clone() };
         let name = format!("{}-index", P::SIGNAL.name());
         let thread = match thread::Builder::new().name(name).spawn(move || worker.run(&receiver)) {
             Ok(thread) => Some(thread),
@@ -193,6 +201,7 @@ struct Worker {
     dir: PathBuf,
     shared: Arc<Shared>,
     damaged: Cell,
+    account: Account,
 }
 
 impl Worker {
@@ -234,8 +243,23 @@ impl Worker {
         }
     }
 
+    /// Waits until there is room for all that a build takes; nobody is pushed out for it.
+    fn memory(&self, part: &impl Indexed) -> Result<Hold, BuildError> {
+        let bytes = self.account.index_bytes();
+        loop {
+            if self.stops(part) {
+                return Err(BuildError::Stopped);
+            }
+            if let Some(memory) = self.account.indexes.hold_spare(bytes) {
+                return Ok(memory);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     fn build(&self, dir: &Path, part: &impl Indexed) -> Result<(), BuildError> {
-        let mut builder = TextBuilder::create(dir)?;
+        let _memory = self.memory(part)?;
+        let mut builder = TextBuilder::create(dir, self.account.arena_bytes())?;
         part.add_to(&mut builder, &|| self.stops(part))?;
         Ok(builder.finish()?)
     }

@@ -8,7 +8,7 @@ use super::{TextBuilder, TextIndex};
 
 fn index(dir: &Path, texts: &[&str]) -> TextIndex {
     let path = dir.join("index");
-    let mut builder = TextBuilder::create(&path).unwrap();
+    let mut builder = TextBuilder::create(&path, 48 << 20).unwrap();
     for (block, text) in texts.iter().enumerate() {
         builder.add_texts(block as u32, [*text]).unwrap();
     }
@@ -116,7 +116,7 @@ fn any_damage_is_an_error_at_open_and_a_build_replaces_it() {
 fn a_build_over_its_arena_goes_on_in_another_segment() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index");
-    let mut builder = TextBuilder::create(&path).unwrap();
+    let mut builder = TextBuilder::create(&path, 48 << 20).unwrap();
     builder.add(5, ["early"]).unwrap();
     builder.finish_segment().unwrap();
     builder.add(9, ["late", "a b", &"z".repeat(1000)]).unwrap();

@@ -231,6 +231,11 @@ pub(super) fn operations_from_catalog(values: &[String]) -> BTreeSet<Operation> 
 }
 
 impl Facets {
+    /// Memory that the lists take, in bytes, more or less; it only grows.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + 2 * ENTRY_BYTES * (self.names + self.operations.len())
+    }
+
     /// Adds what is in a span set.
     ///
     /// # Errors

@@ -49,7 +49,8 @@ impl Seen {
         self.shard(key).lock().insert(key)
     }
 
-    fn bytes(&self) -> usize {
+    /// Memory that it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
         self.0.iter().map(|shard| shard.lock().len() * KEY_BYTES).sum()
     }
 
@@ -355,7 +356,9 @@ impl Head {
         let fresh: Vec<_> = self.chunks.read().iter().filter(|chunk| chunk.serial > known.upto).cloned().collect();
         for chunk in fresh {
             let raw = chunk.unpack()?;
+            let before = known.facets.bytes();
             Arc::make_mut(&mut known.facets).add(&SpanSet::parse(&raw)?)?;
+            self.bytes.fetch_add(known.facets.bytes() - before, Ordering::Relaxed);
             known.upto = chunk.serial;
         }
         Ok(known.facets.clone())

@@ -46,6 +46,9 @@ use crate::store::waist::AppendTraces;
 /// A batch of more memory than this is logged as several records.
 const RECORD_MEMORY_MAX: usize = 64 << 20;
 
+/// Memory that encoding blocks takes, in bytes, by estimate.
+const FLUSH_BYTES: usize = 24 << 20;
+
 /// How the store of spans behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -113,6 +116,19 @@ impl Kind for TracesKind {
         head.bytes()
     }
 
+    fn kept_bytes(&self, _heads: &[&Head]) -> usize {
+        self.past.read().bytes() + self.recent.bytes()
+    }
+
+    fn part_bytes(&self, part: &OpenPart) -> usize {
+        part.0.memory()
+    }
+
+    /// A place for each span, and what is decoded for a block.
+    fn flush_bytes(&self, head: &Head) -> usize {
+        head.bytes().min(FLUSH_BYTES) + head.bytes() / 2
+    }
+
     fn head_is_empty(&self, head: &Head) -> bool {
         head.is_empty()
     }
@@ -167,7 +183,7 @@ impl TracesStore {
             newest: Mutex::default(),
             past: RwLock::new(Past::new(options.lane.head_bytes_max / 2)),
             recent: Recent::default(),
-            narrower: Narrower::start(&env.dir.join("text"), damaged),
+            narrower: Narrower::start(&env.dir.join("text"), damaged, &env.account),
         };
         let lane = Lane::open(env, kind, options.lane)?;
         let parts = lane.view().parts;

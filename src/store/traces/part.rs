@@ -130,6 +130,12 @@ impl TracesPart {
         &self.reader
     }
 
+    /// Memory that it takes while it is open, in bytes, beside its container.
+    pub(super) fn memory(&self) -> usize {
+        let lists = self.index.blocks.iter().map(|block| 2 * (block.services.capacity() + block.names.capacity()));
+        self.index.blocks.capacity() * size_of::<BlockMeta>() + lists.sum::<usize>()
+    }
+
     /// What the index says of each block.
     pub(super) fn blocks(&self) -> &[BlockMeta] {
         &self.index.blocks

@@ -35,6 +35,11 @@ impl Past {
         });
     }
 
+    /// Memory that it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        (self.newer.len() + self.older.len()) * HASH_BYTES
+    }
+
     /// Whether it has a hash.
     pub(super) fn contains(&self, hash: u64) -> bool {
         self.newer.contains(&hash) || self.older.contains(&hash)

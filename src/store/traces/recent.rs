@@ -61,6 +61,16 @@ impl Recent {
         *self.0.write() = State::default();
     }
 
+    /// Memory that it takes, in bytes, more or less.
+    pub(super) fn bytes(&self) -> usize {
+        let state = self.0.read();
+        let directories = state.parts.iter().map(|own| match &own.directory {
+            Directory::Read(entries) => entries.capacity() * size_of::<(u64, u32)>(),
+            Directory::Unread | Directory::Damaged => 0,
+        });
+        directories.sum::<usize>() + state.keys.bytes()
+    }
+
     /// Whether a span is known, after [`recall`](Self::recall) of its batch.
     pub(super) fn contains(&self, key: SpanKey) -> bool {
         let state = self.0.read();

@@ -90,8 +90,8 @@ async fn over_a_limit_the_metrics_that_are_refused_are_named_and_those_there_go_
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("metric_series_limit"), "{}", answer.text());
     assert_eq!(send_all("down", 0..2).await.status, 204);
-    assert_eq!(send_all("down", 2..5).await.status, 400);
-    assert_eq!(send_all("o\"dd", 0..1).await.status, 400);
+    assert_eq!(send_all("down", 2..5).await.status, 429);
+    assert_eq!(send_all("o\"dd", 0..1).await.status, 429);
     let labels = vec![("__name__", "up"), ("pod", "1"), ("a", "1"), ("b", "1")];
     let wide = Series { labels, samples: vec![(now, 1.0)] };
     assert_eq!(send(main, "POST", "/api/v1/write", headers, &remote_write(&[wide])).await.status, 400);

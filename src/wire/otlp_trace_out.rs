@@ -444,6 +444,27 @@ mod tests {
     }
 
     #[test]
+    fn attributes_as_deep_as_the_store_takes_them_are_written_on_a_small_stack() {
+        // The store takes 64 levels, receivers 40.
+        let deep = (0..64).fold(AttrValue::Int(1), |inner, level| match level % 2 {
+            0 => AttrValue::Array(vec![inner]),
+            _ => AttrValue::Map(vec![("k".to_owned(), inner)]),
+        });
+        let span = Span { attrs: vec![("deep".to_owned(), deep)], ..span(1, &Arc::default()) };
+        let write = move || {
+            let spans = [span];
+            for style in [JsonStyle::Tempo, JsonStyle::Otlp] {
+                let text = serde_json::to_string(&TraceJson { spans: &spans, style }).unwrap();
+                assert_eq!(text.matches("kvlistValue").count(), 32);
+            }
+            assert!(!encode_v1(&spans).is_empty());
+            let jaeger = crate::wire::jaeger_out::trace(&spans).unwrap();
+            assert!(serde_json::to_string(&jaeger).unwrap().contains("deep"));
+        };
+        std::thread::Builder::new().stack_size(1 << 20).spawn(write).unwrap().join().unwrap();
+    }
+
+    #[test]
     fn as_many_resources_as_spans_are_grouped_without_comparing_each_with_each() {
         struct Counted<'c>(usize, &'c std::cell::Cell<usize>);
         impl PartialEq for Counted<'_> {

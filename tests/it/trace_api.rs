@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use trilith::api::{Context, jaeger, routes, tempo};
 use trilith::base::counters::Counters;
-use trilith::query::Engine;
+use trilith::query::{Engine, Options};
 use trilith::store::memory::Nothing;
 use trilith::wire::tempo as wire;
 
@@ -196,6 +196,30 @@ async fn unknown_ids_are_not_found_and_wrong_ones_are_refused() {
         refused(&format!("{base}/{}", "1".repeat(33)), StatusCode::BAD_REQUEST).await;
         // A short id has lost its zeros.
         json_of(&format!("{base}/F")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_trace_too_large_for_a_query_is_an_error_that_says_so() {
+    let line = format!("2 1 work 1 2 service=shop span.text={}", "x".repeat(1_000));
+    let spans = (0..5_000).map(|_| span(ID, &line)).collect();
+    let options = Options { memory_max: 4 << 20, ..Options::default() };
+    let context = Context { engine: Engine::new(options, None), ..context(VecTraces(vec![spans])) };
+    let jaeger = format!("/jaeger/api/traces?traceID={ID}");
+    for (path, accept) in [
+        (format!("/tempo/api/traces/{ID}"), "*/*"),
+        (format!("/tempo/api/v2/traces/{ID}"), "application/protobuf"),
+        (format!("/jaeger/api/traces/{ID}"), "*/*"),
+        (format!("/jaeger/api/v3/traces/{ID}"), "*/*"),
+        (jaeger, "*/*"),
+        ("/tempo/api/search?q=%7B%7D%20%7C%20count()%20%3E%201".to_owned(), "*/*"),
+    ] {
+        let request = Request::get(&path).header("accept", accept).body(Body::empty()).unwrap();
+        let response = app(context.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(text.contains("--query-memory-max"), "{path}: {text}");
     }
 }
 

@@ -9,8 +9,10 @@ use crate::api::traces::error::TraceError;
 use crate::api::traces::json::Json;
 use crate::api::traces::params::Params;
 use crate::api::traces::run::run;
+use crate::base::limits::LimitError;
 use crate::model::span::AttrValue;
 use crate::model::time::RangeNs;
+use crate::query::pace::Pace;
 use crate::query::traceql::ast::{Field, Intrinsic};
 use crate::query::traceql::tags::{self, SCOPES, filter_of, scope_of, tag_field};
 use crate::wire::tempo::{
@@ -20,6 +22,9 @@ use crate::wire::tempo::{
 
 /// Most names or values in an answer.
 const LIMIT_MAX: u64 = 20_000;
+
+/// Memory of a name or a value in an answer beside its text, in bytes.
+const NAME_BYTES: usize = 64;
 
 /// Intrinsics that an editor offers.
 const INTRINSICS: &[&str] = &[
@@ -185,17 +190,21 @@ async fn scopes(context: &Context, asked: Asked) -> Result<Vec<SearchTagsV2Scope
             }
         },
     };
-    let found = run(context, move |context, budget| {
-        tags::names(&*context.traces, asked.range_ns(), filter_of(&asked.query), budget)
+    // The answer is made where the query runs: there may be any number of names.
+    let mut scopes = run(context, move |context, budget| {
+        let found = tags::names(&*context.traces, asked.range_ns(), filter_of(&asked.query), budget)?;
+        budget.charge(found.iter().map(|(_, tag)| tag.len() + NAME_BYTES).sum())?;
+        let mut scopes = Vec::new();
+        for (name, own) in SCOPES {
+            budget.check()?;
+            if scope.is_none_or(|scope| scope == *own) {
+                let tags = found.iter().filter(|(scope, _)| scope == own).map(|(_, tag)| tag.clone()).collect();
+                scopes.push(SearchTagsV2Scope { name: (*name).to_owned(), tags });
+            }
+        }
+        Ok(scopes)
     })
     .await?;
-    let mut scopes = Vec::new();
-    for (name, own) in SCOPES {
-        if scope.is_none_or(|scope| scope == *own) {
-            let tags = found.iter().filter(|(scope, _)| scope == own).map(|(_, tag)| tag.clone()).collect();
-            scopes.push(SearchTagsV2Scope { name: (*name).to_owned(), tags });
-        }
-    }
     if scope.is_none() {
         scopes.push(intrinsics());
     }
@@ -226,18 +235,44 @@ pub(super) async fn values_v2_answer(
 ) -> Result<SearchTagValuesV2Response, TraceError> {
     let field = tag_field(tag);
     let keyword = is_keyword(&field);
-    let found = run(context, move |context, budget| {
-        let filter = filter_of(&asked.query);
-        tags::values(&*context.traces, &field, asked.range_ns(), filter, asked.limit(), budget)
+    let tag_values = run(context, move |context, budget| {
+        let (filter, limit) = (filter_of(&asked.query), asked.limit());
+        let found = tags::values(&*context.traces, &field, asked.range_ns(), filter, limit, budget)?;
+        Ok(typed_values(&found, keyword, limit, &Pace::new(budget))?)
     })
     .await?;
-    let mut tag_values: Vec<TagValue> = Vec::new();
-    for value in &found {
-        typed(value, keyword, &mut tag_values);
-    }
-    tag_values.sort_by(|a, b| (&a.r#type, &a.value).cmp(&(&b.r#type, &b.value)));
-    tag_values.dedup();
     Ok(SearchTagValuesV2Response { tag_values, metrics: Some(MetadataMetrics {}) })
+}
+
+/// Values as the editor quotes them, sorted, at most `limit`. A value that is a list may hold any number.
+fn typed_values(
+    found: &[AttrValue],
+    keyword: bool,
+    limit: usize,
+    pace: &Pace<'_>,
+) -> Result<Vec<TagValue>, LimitError> {
+    let mut values: Vec<TagValue> = Vec::new();
+    let mut distinct = 0;
+    for value in found {
+        pace.go(64 + value.bytes())?;
+        pace.budget().charge(value.bytes() + NAME_BYTES)?;
+        typed(value, keyword, &mut values);
+        if values.len() > 2 * (distinct + limit) {
+            in_order(&mut values);
+            distinct = values.len();
+        }
+        if distinct >= limit {
+            break;
+        }
+    }
+    in_order(&mut values);
+    values.truncate(limit);
+    Ok(values)
+}
+
+fn in_order(values: &mut Vec<TagValue>) {
+    values.sort_by(|a, b| (&a.r#type, &a.value).cmp(&(&b.r#type, &b.value)));
+    values.dedup();
 }
 
 fn is_keyword(field: &Field) -> bool {
@@ -262,11 +297,24 @@ fn typed(value: &AttrValue, keyword: bool, out: &mut Vec<TagValue>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::QueryBudget;
 
     #[test]
     fn a_limit_is_shared_so_that_no_scope_vanishes() {
         assert_eq!(shares(&[100, 2, 0, 5], 10), [4, 2, 0, 4]);
         assert_eq!(shares(&[1, 2], 10), [1, 2]);
+    }
+
+    #[test]
+    fn lists_of_any_length_give_no_more_values_than_asked_for() {
+        let budget = QueryBudget::unlimited();
+        let pace = Pace::new(&budget);
+        let list = |from: i64| AttrValue::Array((from..from + 1_000).map(AttrValue::Int).collect());
+        let found: Vec<AttrValue> = (0..100).map(|at| list(at * 10)).collect();
+        assert_eq!(typed_values(&found, false, 50, &pace).unwrap().len(), 50);
+        assert_eq!(typed_values(&found, false, 20_000, &pace).unwrap().len(), 1_990);
+        budget.cancel();
+        assert!(typed_values(&found, false, 20_000, &pace).is_err());
     }
 
     #[test]

@@ -451,10 +451,11 @@ fn pipeline_error(error: &str, row: &Row<'_>) -> LogqlError {
 /// One where `counted` has nothing, with the labels that equality matchers give.
 fn absent(expr: &RangeExpr, counted: Option<Vector>, steps: usize) -> Vector {
     use crate::model::matcher::MatchOp;
+    let mut times: AHashMap<&str, usize> = AHashMap::new();
+    expr.log.matchers.iter().for_each(|matcher| *times.entry(&matcher.name).or_default() += 1);
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for matcher in &expr.log.matchers {
-        let times = expr.log.matchers.iter().filter(|other| other.name == matcher.name).count();
-        if matcher.op == MatchOp::Equal && times == 1 {
+        if matcher.op == MatchOp::Equal && times.get(matcher.name.as_str()) == Some(&1) {
             pairs.push((&matcher.name, &matcher.value));
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn whole<'b>(
     let held = Held::new(budget);
     let spans = store.trace(id, budget)?;
     held.add(spans_bytes(&spans) + VIEW_BYTES * spans.len())?;
-    Ok((TraceView::new(spans), held))
+    Ok((TraceView::new(spans, &Pace::new(budget))?, held))
 }
 
 /// Takes traces out of `open` and joins them: all when they are few, else as many as fit, those of
@@ -67,7 +67,7 @@ pub(super) fn gather<'b>(
         for (id, _) in open.drain() {
             let spans = store.trace(id, budget)?;
             held.add(spans_bytes(&spans) + VIEW_BYTES * spans.len())?;
-            traces.push(TraceView::new(spans));
+            traces.push(TraceView::new(spans, &Pace::new(budget))?);
         }
         return Ok(Gathered { traces, _held: held });
     }
@@ -97,5 +97,6 @@ pub(super) fn gather<'b>(
         // Retention was faster: these are gone.
         open.clear();
     }
-    Ok(Gathered { traces: taken.into_values().map(TraceView::new).collect(), _held: held })
+    let traces = taken.into_values().map(|spans| TraceView::new(spans, &pace)).collect::<Result<_, _>>()?;
+    Ok(Gathered { traces, _held: held })
 }

@@ -25,7 +25,8 @@ fn on_a_small_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 fn trace() -> TraceView {
     let id = |byte| SpanId([0, 0, 0, 0, 0, 0, 0, byte]);
     let span = |own, parent| Span { span_id: id(own), parent_id: id(parent), ..Span::default() };
-    TraceView::new(vec![span(1, 0), span(2, 1), span(3, 2)])
+    let budget = QueryBudget::unlimited();
+    TraceView::new(vec![span(1, 0), span(2, 1), span(3, 2)], &Pace::new(&budget)).unwrap()
 }
 
 /// Everything that walks a query.

@@ -308,12 +308,13 @@ impl Search<'_> {
 /// The fields that a query names, once each, without those that every found span has anyway.
 fn shown_fields(query: &Query) -> Vec<&Field> {
     let mut shown: Vec<&Field> = Vec::new();
+    let mut known: HashSet<&str> = HashSet::new();
     fields_of_stages(&query.stages, &mut |field| {
         let had_anyway = matches!(
             field.intrinsic(),
             Some(Intrinsic::Name | Intrinsic::Duration | Intrinsic::SpanId | Intrinsic::TraceId)
         );
-        if !had_anyway && !shown.iter().any(|own| own.key() == field.key()) {
+        if !had_anyway && known.insert(field.key()) {
             shown.push(field);
         }
     });

@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
+use crate::base::limits::LimitError;
 use crate::model::span::{Span, SpanId, TraceId};
+use crate::query::pace::Pace;
 
 /// A span's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,18 +40,23 @@ pub struct TraceView {
 
 impl TraceView {
     /// Joins the spans of one trace; copies count once.
-    pub fn new(mut spans: Vec<Span>) -> Self {
-        spans.sort_by_key(|span| (span.start, span.span_id));
+    ///
+    /// # Errors
+    /// What the budget says: a trace may be large.
+    pub fn new(mut spans: Vec<Span>, pace: &Pace<'_>) -> Result<Self, LimitError> {
+        pace.sort(&mut spans, |a, b| (a.start, a.span_id).cmp(&(b.start, b.span_id)))?;
         spans.dedup();
         let start = spans.iter().map(|span| span.start).min().unwrap_or_default();
         let end = spans.iter().map(|span| span.end.max(span.start)).max().unwrap_or_default();
         let mut by_id: HashMap<SpanId, usize> = HashMap::with_capacity(spans.len());
         for (at, span) in spans.iter().enumerate() {
+            pace.go(64)?;
             by_id.entry(span.span_id).or_insert(at);
         }
         let mut below: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
         let mut roots = Vec::new();
         for (at, span) in spans.iter().enumerate() {
+            pace.go(64)?;
             if span.parent_id.is_none() {
                 roots.push(at);
             } else if let Some(parent) = by_id.get(&span.parent_id).filter(|parent| **parent != at) {
@@ -67,12 +74,12 @@ impl TraceView {
             bounds: (start, end),
             spans,
         };
-        view.number(&roots, &below);
-        view
+        view.number(&roots, &below, pace)?;
+        Ok(view)
     }
 
     /// Numbers what leads to a root, without recursion: a trace may be a chain of any length.
-    fn number(&mut self, roots: &[usize], below: &[Vec<usize>]) {
+    fn number(&mut self, roots: &[usize], below: &[Vec<usize>], pace: &Pace<'_>) -> Result<(), LimitError> {
         let mut next = 1;
         for root in roots {
             self.sets[*root] = NestedSet { left: next, right: 0, parent: -1 };
@@ -80,6 +87,7 @@ impl TraceView {
             next += 1;
             let mut path = vec![(*root, 0)];
             while let Some((at, done)) = path.last_mut() {
+                pace.go(32)?;
                 match below[*at].get(*done) {
                     Some(child) => {
                         let parent = *at;
@@ -98,6 +106,7 @@ impl TraceView {
                 }
             }
         }
+        Ok(())
     }
 
     /// The trace's id; all zero without spans.
@@ -129,15 +138,31 @@ impl TraceView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::QueryBudget;
 
     fn span(id: u8, parent: u8, start: i64) -> Span {
         let id_of = |byte| SpanId([0, 0, 0, 0, 0, 0, 0, byte]);
         Span { span_id: id_of(id), parent_id: id_of(parent), start, end: start + 1, ..Span::default() }
     }
 
+    fn view(spans: Vec<Span>) -> TraceView {
+        TraceView::new(spans, &Pace::new(&QueryBudget::unlimited())).unwrap()
+    }
+
+    #[test]
+    fn a_chain_of_any_length_is_numbered_and_a_canceled_query_ends_while_it_is() {
+        let id = |at: u64| SpanId(at.to_be_bytes());
+        let link = |at: u64| Span { span_id: id(at), parent_id: id(at - 1), start: at as i64, ..Span::default() };
+        let chain: Vec<Span> = (1..100_000).map(link).collect();
+        assert_eq!(view(chain.clone()).order.len(), chain.len());
+        let budget = QueryBudget::unlimited();
+        budget.cancel();
+        assert_eq!(TraceView::new(chain, &Pace::new(&budget)).err(), Some(LimitError::Canceled));
+    }
+
     #[test]
     fn roots_have_parent_minus_one_and_strays_have_zeros() {
-        let view = TraceView::new(vec![span(1, 0, 0), span(2, 1, 1), span(3, 2, 2), span(4, 1, 3), span(5, 9, 4)]);
+        let view = view(vec![span(1, 0, 0), span(2, 1, 1), span(3, 2, 2), span(4, 1, 3), span(5, 9, 4)]);
         let numbers: Vec<_> = view.sets.iter().map(|set| (set.left, set.right, set.parent)).collect();
         assert_eq!(numbers, [(1, 8, -1), (2, 5, 1), (3, 4, 2), (6, 7, 1), (0, 0, 0)]);
         assert_eq!(view.children, [2, 1, 0, 0, 0]);
@@ -146,7 +171,7 @@ mod tests {
 
     #[test]
     fn loops_and_equal_ids_end() {
-        let view = TraceView::new(vec![span(1, 2, 0), span(2, 1, 1), span(3, 3, 2), span(4, 0, 3), span(4, 4, 4)]);
+        let view = view(vec![span(1, 2, 0), span(2, 1, 1), span(3, 3, 2), span(4, 0, 3), span(4, 4, 4)]);
         assert_eq!(view.order.len(), 2);
         assert_eq!(view.sets[0], NestedSet::default());
     }

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -200,11 +200,16 @@ pub(super) async fn serve(
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &front) => accepted,
+            accepted = accept(&listener) => accepted,
             Some(_) = open.join_next(), if !open.is_empty() => continue,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let (stream, sender, place) = accepted;
+        let (stream, sender) = accepted;
+        // Apart from the wait for the next, which is given up whenever a connection ends: this one must not be lost.
+        let place = tokio::select! {
+            place = front.connections.place() => place,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
         let (front, stop) = (front.clone(), stop.clone());
         open.spawn(async move {
             let open = front.connections.open(sender, place);
@@ -216,11 +221,11 @@ pub(super) async fn serve(
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(listener: &TcpListener, front: &Front) -> (TcpStream, Sender, OwnedSemaphorePermit) {
+/// The next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, Sender) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer.ip().into(), front.connections.place().await),
+            Ok((stream, peer)) => return (stream, peer.ip().into()),
             Err(error) => {
                 // Out of files, or a client that left before we came: neither ends the listener.
                 tracing::debug!(%error, "accept");

@@ -79,6 +79,10 @@ async fn panic_in_a_thread() -> &'static str {
 
 /// A listener that waits for ever at `/wait` (when it has read the body), and panics at two others.
 async fn listen() -> (SocketAddr, Waiting, Counters, watch::Sender<bool>) {
+    listen_with(10_000).await
+}
+
+async fn listen_with(open_files: u64) -> (SocketAddr, Waiting, Counters, watch::Sender<bool>) {
     let (waiting, counters) = (Waiting::default(), Counters::default());
     let readiness = Arc::new(Readiness::new(Arc::new(Progress::default())));
     let own = waiting.clone();
@@ -109,7 +113,7 @@ async fn listen() -> (SocketAddr, Waiting, Counters, watch::Sender<bool>) {
     let front = Arc::new(Front::new(
         readiness,
         &counters,
-        10_000,
+        open_files,
         in_flight,
         Duration::from_secs(60),
         &MemoryBudget::new(u64::MAX),
@@ -191,4 +195,22 @@ async fn a_panic_is_answered_and_takes_nothing_with_it() {
     while !text(&counters).contains("trilith_connections 0\n") {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_make_room_for_each_that_comes() {
+    // The fewest places that there are: sixteen.
+    let (address, _, counters, _stop) = listen_with(0).await;
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(TcpStream::connect(address).await.unwrap());
+    }
+    for _ in 0..5 {
+        let mut stream = write(address, b"GET /ok HTTP/1.1\r\nHost: t\r\n\r\n").await;
+        let mut bytes = [0; 12];
+        stream.read_exact(&mut bytes).await.expect("one that comes is not lost while another goes");
+        assert_eq!(&bytes, b"HTTP/1.1 200");
+        open.push(stream);
+    }
+    assert!(!counters.expose().contains("trilith_connections_given_up_total 0\n"));
 }

@@ -34,7 +34,7 @@ fn run(dir: &Path) -> Result<(), MigrateError> {
     for entry in entries.iter().filter(|entry| PartInfo::parse_file_name(&entry.name).is_some()) {
         let path = dir.join(&entry.name);
         // One that does not open is left to the store, which moves it aside.
-        let Ok(old) = PartReader::open(&*disk, &path) else { continue };
+        let Ok(old) = PartReader::open(&disk, &path) else { continue };
         if old.frames().iter().any(|frame| matches!(frame.kind, FRAME_DATA | FRAME_DIRECTORY)) {
             rewrite(&disk, &dir, &old).map_err(|source| MigrateError::Part { path, source })?;
         }

@@ -300,9 +300,13 @@ impl Wal {
         if self.is_doubted() { Err(StoreError::NotReady(WRITING_ANEW)) } else { Ok(()) }
     }
 
-    /// A sync of `seq` has failed.
-    fn doubt(&self, seq: u64, error: io::Error) -> StoreError {
+    /// A sync of a segment up to `seq` has failed, maybe before the log was opened.
+    pub fn doubt_upto(&self, seq: u64) {
         self.doubted.fetch_max(seq, Ordering::AcqRel);
+    }
+
+    fn doubt(&self, seq: u64, error: io::Error) -> StoreError {
+        self.doubt_upto(seq);
         io_error("sync", &segment_path(&self.dir, seq))(error)
     }
 

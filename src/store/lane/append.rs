@@ -80,8 +80,8 @@ pub fn expect_replay(env: &Env) -> Result<(), StoreError> {
     let mut total = 0;
     for signal in Signal::ALL {
         let dir = wal_dir(&env.dir, signal);
-        env.disk.create_dir_all(&dir).map_err(io_error("create", &dir))?;
-        total += wal::segments(&*env.disk, &dir)?.iter().map(|segment| segment.bytes).sum::<u64>();
+        patiently(|| env.disk.create_dir_all(&dir).map_err(io_error("create", &dir)))?;
+        total += patiently(|| wal::segments(&*env.disk, &dir))?.iter().map(|segment| segment.bytes).sum::<u64>();
     }
     env.progress.total.store(total, Ordering::Relaxed);
     Ok(())
@@ -111,7 +111,7 @@ impl<K: Kind> Lane<K> {
         let (covered_segments, replayed): (Vec<_>, Vec<_>) =
             segments.into_iter().partition(|segment| covered.is_some_and(|covered| segment.seq <= covered));
         env.progress.done.fetch_add(covered_segments.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
-        replay_all(env, &kind, &head, &wal_dir, &replayed, &damaged)?;
+        let synced = replay_all(env, &kind, &head, &wal_dir, &replayed, &damaged)?;
         let wal = Wal::open(env.disk.clone(), &wal_dir, options.wal, newest + 1);
         if let Some(last) = covered_segments.last()
             && let Err(error) = wal.remove_upto(last.seq)
@@ -119,6 +119,9 @@ impl<K: Kind> Lane<K> {
             tracing::warn!(%error, "a log whose rows lie in parts cannot be removed; the next flush removes it");
         }
         let replayed = !kind.head_is_empty(&head);
+        if !synced {
+            wal.doubt_upto(newest);
+        }
         let state = State {
             active: Arc::new(head),
             frozen: Vec::new(),
@@ -149,6 +152,10 @@ impl<K: Kind> Lane<K> {
         lane.charge_heads();
         lane.charge_parts();
         lane.reconcile_catalog();
+        // What the failed sync has dropped is in memory, and nowhere else when this start does not succeed.
+        if !synced && let Err(error) = lane.flush_heads() {
+            tracing::error!(%error, "what the disk failed to sync cannot be written to parts now; it is tried again");
+        }
         lane.say();
         Ok(lane)
     }

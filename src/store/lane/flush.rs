@@ -155,7 +155,7 @@ impl<K: Kind> Lane<K> {
         }
         let mut parts = Vec::new();
         for path in part::commit(&*self.env.disk, &self.dir, &pending)? {
-            let part = self.kind.open(PartReader::open(&*self.env.disk, &path)?)?;
+            let part = self.kind.open(PartReader::open(&self.env.disk, &path)?)?;
             self.register(&part);
             parts.push(Arc::new(part));
         }
@@ -187,6 +187,7 @@ impl<K: Kind> Lane<K> {
         let reader = K::reader(part);
         self.env.catalog.forget(K::SIGNAL, (reader.info().seq, reader.info().index));
         self.kind.removed(part);
+        reader.pin();
         if let Err(error) = self.env.disk.remove(reader.path()) {
             tracing::error!(%error, path = ?reader.path(), "cannot remove a part; it is tried again");
             self.stray(reader.path().to_owned());

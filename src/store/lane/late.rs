@@ -48,7 +48,7 @@ impl<K: Kind> Lane<K> {
         let _one_at_a_time = self.flushing.lock();
         let unopened = self.state.read().unopened.clone();
         for part in unopened {
-            let opened = PartReader::open(&*self.env.disk, &part.path).and_then(|reader| self.kind.open(reader));
+            let opened = PartReader::open(&self.env.disk, &part.path).and_then(|reader| self.kind.open(reader));
             match opened {
                 Ok(opened) => self.add_late(&part, Arc::new(opened)),
                 Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {

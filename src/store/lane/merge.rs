@@ -259,7 +259,7 @@ impl<K: Kind> Lane<K> {
     fn name(&self, pending: &PendingPart) -> Result<Arc<K::Part>, StoreError> {
         let named = part::commit(&*self.env.disk, &self.dir, std::slice::from_ref(pending)).and_then(|paths| {
             let path = paths.first().cloned().unwrap_or_default();
-            self.kind.open(PartReader::open(&*self.env.disk, &path)?)
+            self.kind.open(PartReader::open(&self.env.disk, &path)?)
         });
         match named {
             Ok(part) => {

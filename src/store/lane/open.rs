@@ -81,7 +81,7 @@ pub(super) fn open_parts<K: Kind>(
         if entry.name.ends_with(".tmp") {
             strays.insert(path);
         } else if let Some(id) = PartInfo::parse_file_name(&entry.name) {
-            let part = PartReader::open(&*env.disk, &path).and_then(|part| kind.open(part));
+            let part = PartReader::open(&env.disk, &path).and_then(|part| kind.open(part));
             groups.entry(id.0).or_default().push(Found { id, path, part });
         }
     }
@@ -193,8 +193,8 @@ pub(super) fn remove(env: &Env, dir: &Path, strays: &mut BTreeSet<PathBuf>) {
     }
 }
 
-/// Applies the records of `segments` to a head; what is damaged is skipped and counted. The segments are
-/// on the medium afterwards, or else that is said.
+/// Applies the records of `segments` to a head; what is damaged is skipped and counted. Says whether the
+/// segments are on the medium afterwards.
 pub(super) fn replay_all<K: Kind>(
     env: &Env,
     kind: &K,
@@ -202,8 +202,9 @@ pub(super) fn replay_all<K: Kind>(
     dir: &Path,
     segments: &[Segment],
     damaged: &Cell,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let name = K::SIGNAL.name();
+    let mut synced = true;
     for segment in segments {
         let mut malformed = 0u64;
         let mut seen = 0u64;
@@ -228,9 +229,10 @@ pub(super) fn replay_all<K: Kind>(
         }
         // Whoever died may have acknowledged what it had no time to sync.
         if let Err(error) = wal::sync_segment(&*env.disk, dir, segment) {
-            tracing::warn!(%error, "a segment of the log cannot be synced; its rows are written to parts soon");
+            tracing::warn!(%error, "a segment of the log cannot be synced; its rows are written to parts at once");
+            synced = false;
         }
         tracing::info!(signal = name, segment = segment.seq, records = report.records, "replayed");
     }
-    Ok(())
+    Ok(synced)
 }

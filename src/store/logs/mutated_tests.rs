@@ -17,6 +17,10 @@ use crate::store::StoreError;
 use crate::store::codec::{Reader, put_varint};
 use crate::store::part::{PartInfo, PartReader, PartWriter, commit};
 
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
 fn rows(count: i64, step: i64) -> Rows {
     let mut rows = Rows::default();
     for n in 0..count {
@@ -103,7 +107,7 @@ fn good_part(dir: &Path) -> PathBuf {
 #[test]
 fn damaged_parts_give_rows_as_their_index_says_or_errors_that_name_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let good = PartReader::open(&RealDisk, &good_part(dir.path())).unwrap();
+    let good = PartReader::open(&disk(), &good_part(dir.path())).unwrap();
     let frames: Vec<(u8, Vec<u8>)> =
         good.frames().iter().map(|frame| (frame.kind, good.read(*frame).unwrap().to_vec())).collect();
     assert!(frames.len() > 6, "several packs");
@@ -117,7 +121,7 @@ fn damaged_parts_give_rows_as_their_index_says_or_errors_that_name_damage() {
                 out.frame_at_level(*kind, &bytes, 1).unwrap();
             }
         });
-        let reader = PartReader::open(&RealDisk, &path).unwrap();
+        let reader = PartReader::open(&disk(), &path).unwrap();
         let (part, _) = LogsPart::open(reader, |labels| labels).unwrap();
         let cache = FrameCache::new(1 << 20, &crate::base::memory::MemoryBudget::new(u64::MAX));
         for run in &part.runs {

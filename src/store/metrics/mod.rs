@@ -185,7 +185,7 @@ impl Kind for MetricsKind {
         let bytes = MERGE_CACHE_BYTES.min(self.options.cache_bytes_max);
         let cache = FrameCache::new(bytes, &MemoryBudget::new(u64::MAX), &Counters::default());
         let reopen = |part: &Arc<Part>| {
-            let reader = PartReader::open(&*self.disk, part.reader().path())?;
+            let reader = PartReader::open(&self.disk, part.reader().path())?;
             Part::open(reader, cache.clone(), self.damaged.clone())
         };
         let parts = parts.iter().map(reopen).collect::<Result<Vec<_>, StoreError>>()?;

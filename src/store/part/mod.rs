@@ -5,8 +5,10 @@
 //! costs one frame, and a damaged footer is rebuilt by reading the frames from the front. The parts
 //! of one flush form a group; a group counts only when all of it is there or its log is gone. A part
 //! that was merged from others names them in its first frame, and counts instead of them.
+//! Files are opened when they are read, and few stay open (`file.rs`).
 //! Bytes: docs/format/part.md.
 
+mod file;
 mod format;
 mod read;
 #[cfg(test)]

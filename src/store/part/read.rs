@@ -4,11 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::file::PartFile;
 use super::format::{
     FRAME_BYTES_MAX, FrameRef, HEAD_BYTES, KIND_FOOTER, KIND_HEADER, KIND_MERGED, MAGIC, MARKER, Merged, PartInfo,
     TRAILER_BYTES, small,
 };
-use crate::base::disk::{Disk, ReadFile};
+use crate::base::disk::Disk;
 use crate::model::batch::Signal;
 use crate::store::codec::{Malformed, Reader};
 use crate::store::error::{StoreError, io_error};
@@ -16,7 +17,7 @@ use crate::store::error::{StoreError, io_error};
 /// An open part.
 pub struct PartReader {
     path: PathBuf,
-    file: Arc<dyn ReadFile>,
+    file: PartFile,
     bytes: u64,
     info: PartInfo,
     frames: Vec<FrameRef>,
@@ -31,9 +32,9 @@ impl PartReader {
     /// # Errors
     /// [`StoreError::Io`], which says nothing about the part: it may open later;
     /// [`StoreError::Damaged`] when not even the header can be read.
-    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
-        let file = disk.open(path).map_err(io_error("open", path))?;
-        let bytes = file.bytes().map_err(io_error("read", path))?;
+    pub fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
+        let file = PartFile::new(disk, path);
+        let bytes = file.get().map_err(io_error("open", path))?.bytes().map_err(io_error("read", path))?;
         let mut reader = Self {
             path: path.to_owned(),
             file,
@@ -92,6 +93,11 @@ impl PartReader {
         size_of::<Self>() + self.path.as_os_str().len() + self.frames.capacity() * size_of::<FrameRef>()
     }
 
+    /// To be called before its file is removed: whoever still has the part reads on.
+    pub fn pin(&self) {
+        self.file.pin();
+    }
+
     /// Its size on disk.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -139,7 +145,8 @@ impl PartReader {
     /// Fills a buffer from the file. A file that has become shorter is damaged; any other failure is the
     /// system's, and says nothing about what is in the file.
     fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError> {
-        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+        let file = self.file.get().map_err(io_error("open", &self.path))?;
+        file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.damaged("the file is shorter than it was"),
             _ => io_error("read", &self.path)(error),
         })

@@ -10,9 +10,9 @@ pub mod limits;
 pub mod memory;
 #[cfg(test)]
 pub(crate) mod mutate;
+pub mod varint;
 
 /// Clock and disk of tests. Not in what ships.
 #[cfg(test)]
 #[path = "../../tests/support/mod.rs"]
 pub mod support;
-pub mod varint;

@@ -9,19 +9,23 @@ use serde_json::{Map, Value, json};
 
 use super::mutations;
 use crate::base::error::{Classify, ErrorClass};
+use crate::base::mutate::Mutator;
 use crate::model::batch::{LogsBatch, MetricsBatch, SeriesBatch, StreamBatch, TracesBatch};
 use crate::model::exemplar::Exemplar;
 use crate::model::histogram::{BucketSpan, Histogram};
 use crate::model::labels::Labels;
 use crate::model::log::LogEntry;
-use crate::model::sample::{HistogramSample, Sample};
+use crate::model::sample::{Columns, HistogramSample, Sample};
 use crate::model::span::Span;
 use crate::wire::decompress::{Encoding, decompress};
 use crate::wire::error::WireError;
 use crate::wire::limits::{DEFAULT, Options};
+use crate::wire::openmetrics::{self, Parser};
 use crate::wire::otlp::Format;
-use crate::wire::protobuf::{put_bytes, put_double, put_message, put_uint, zigzagged};
-use crate::wire::{Decoded, loki, otlp, prometheus, remote_read};
+use crate::wire::protobuf::{put_bytes, put_double, put_message, put_uint, put_varint, zigzagged};
+use crate::wire::tsdb::chunk::Point;
+use crate::wire::tsdb::index::Symbols;
+use crate::wire::{Decoded, loki, otlp, prometheus, prometheus_chunk, remote_read, tsdb};
 
 /// Damaged requests of each kind.
 const SEEDS: u64 = 600;
@@ -318,4 +322,116 @@ fn damaged_remote_reads_ask_for_a_bounded_number_of_things_or_are_refused() {
         assert!(request.queries.len() <= 100 && request.queries.iter().all(|query| query.matchers.len() <= 100));
     }
     assert!(kept > SEEDS / 4, "only {kept} requests were read");
+}
+
+/// All that a parser of the text makes of it, fed in pieces.
+fn imported(text: &[u8], pieces: &mut Mutator) -> String {
+    let mut parser = Parser::new(openmetrics::Format::OpenMetrics, 1_795_348_600_000, &DEFAULT);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at((1 + pieces.below(200)).min(rest.len()));
+        parser.feed(piece).unwrap();
+        rest = after;
+    }
+    let (decoded, whole) = parser.finish();
+    format!("{} lines, {decoded:?}, {whole:?}", parser.lines())
+}
+
+#[test]
+fn damaged_text_is_read_alike_however_it_is_cut() {
+    let good = payload!("import_text/openmetrics", Encoding::Identity);
+    for seed in 0..SEEDS {
+        let mut mutator = Mutator::new(seed);
+        let bad = mutator.bytes(&good);
+        let read = imported(&bad, &mut mutator);
+        assert_eq!(imported(&bad, &mut mutator), read, "seed {seed}");
+        assert!(read.len() < 200 * (good.len() + bad.len()), "seed {seed}: {} bytes", read.len());
+    }
+}
+
+fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+    body.extend_from_slice(&crc32c::crc32c(&body).to_be_bytes());
+    body
+}
+
+#[test]
+fn damaged_chunks_of_a_block_have_no_more_samples_and_buckets_than_they_say_or_are_refused() {
+    let histogram = |t: i64| {
+        let spans = vec![BucketSpan { offset: -3, length: 2 }, BucketSpan { offset: 4, length: 1 }];
+        let counts = vec![t as f64, 2.0 * t as f64, 7.0];
+        let own = Histogram {
+            schema: 3,
+            count: 9.0,
+            sum: 1.5,
+            positive_spans: spans,
+            positive: counts,
+            ..Histogram::default()
+        };
+        HistogramSample { t: t * 15_000, start: 0, histogram: own.into() }
+    };
+    let times: Vec<i64> = (0..100).map(|n| n * 15_000 + n % 3).collect();
+    let columns = [
+        Columns { values: times.iter().map(|t| *t as f64 / 7.0).collect(), times: times.into(), ..Columns::default() },
+        Columns { histograms: (1..40).map(histogram).collect(), ..Columns::default() },
+    ];
+    let mut good = Vec::new();
+    for columns in &columns {
+        let written: Result<(), ()> = prometheus_chunk::chunks(columns, |chunk| {
+            good.push((chunk.encoding as u8, chunk.data));
+            Ok(())
+        });
+        written.unwrap();
+    }
+    let (mut kept, mut refused) = (0, 0);
+    for seed in 0..2 * SEEDS {
+        let mut mutator = Mutator::new(seed);
+        let (encoding, data) = mutator.pick(&good).clone();
+        let bad = mutator.bytes(&data);
+        let mut frame = Vec::new();
+        put_varint(&mut frame, bad.len() as u64);
+        frame.extend(sealed([&[encoding][..], &bad].concat()));
+        assert_eq!(tsdb::chunk::frame_bytes(&frame).unwrap(), frame.len());
+        let mut points = 0;
+        let result = tsdb::chunk::decode(&frame, &mut |point| {
+            points += 1;
+            if let Point::Histogram(sample) = point {
+                assert!(histogram_bytes(&sample.histogram) < 64 * bad.len() + 4096, "seed {seed}");
+            }
+        });
+        let count = bad.first_chunk::<2>().map_or(0, |count| usize::from(u16::from_be_bytes(*count)));
+        assert!(points <= count, "seed {seed}");
+        match taken(result, seed) {
+            Some(()) => {
+                kept += 1;
+                assert_eq!(points, count, "seed {seed}");
+            }
+            None => refused += 1,
+        }
+    }
+    assert!(kept > SEEDS / 10 && refused > SEEDS / 10, "{kept} read, {refused} refused");
+}
+
+#[test]
+fn damaged_strings_and_series_of_a_block_are_read_within_their_size_or_refused() {
+    let mut strings = 4u32.to_be_bytes().to_vec();
+    for text in ["", "job", "tests", "instance"] {
+        put_varint(&mut strings, text.len() as u64);
+        strings.extend_from_slice(text.as_bytes());
+    }
+    let entry = [2u8, 1, 2, 3, 2, 3, 20, 5, 8, 5, 0, 12, 7, 1, 30];
+    let mut kept = 0;
+    for seed in 0..2 * SEEDS {
+        let mut mutator = Mutator::new(seed);
+        let body = sealed(if seed % 2 == 0 { mutator.bytes(&strings) } else { strings.clone() });
+        let section = [&(body.len() as u32 - 4).to_be_bytes()[..], &body].concat();
+        let Some(symbols) = taken(Symbols::decode(section), seed) else { continue };
+        let bad = mutator.bytes(&entry);
+        let mut own = Vec::new();
+        put_varint(&mut own, bad.len() as u64);
+        own.extend(sealed(bad.clone()));
+        let Some(series) = taken(tsdb::index::series(&own, &symbols), seed) else { continue };
+        kept += 1;
+        assert!(2 * series.labels.len() + 3 * series.chunks.len() <= bad.len(), "seed {seed}");
+    }
+    assert!(kept > SEEDS / 10, "only {kept} were read");
 }

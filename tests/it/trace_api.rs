@@ -481,7 +481,7 @@ async fn broken_grpc_requests_get_a_status() {
     let wrong = wire::SearchRequest { query: "{".into(), ..Default::default() };
     assert_eq!(grpc("Search", frame(&wrong)).await.1, "3");
     assert_eq!(grpc("Search", Vec::new()).await.1, "3");
-    assert_eq!(grpc("Search", vec![0, 255, 255, 255, 255, 1]).await.1, "3");
+    assert_eq!(grpc("Search", vec![0, 255, 255, 255, 255, 1]).await.1, "8", "four GiB are announced");
     assert_eq!(grpc("Search", vec![1, 0, 0, 0, 0]).await.1, "3");
     assert_eq!(grpc("Search", vec![0, 0, 0, 0, 1, 255]).await.1, "3");
     assert_eq!(grpc("Search", vec![0; 2 << 20]).await.1, "8");

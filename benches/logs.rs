@@ -118,8 +118,7 @@ fn main() {
     let mut say = |text: String| drop(writeln!(out, "{text}"));
     let (batches, raw) = batches(lines);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let env = Env::open(folder.path(), Arc::new(RealDisk), Arc::new(SystemClock), Counters::default(), Arc::default())
-        .expect("a catalog");
+    let env = Env::open(folder.path(), Arc::new(RealDisk), Arc::new(SystemClock), Counters::default(), Arc::default());
     let store = LogsStore::open(&env, Options::default()).expect("a store");
     let mut before = cpu();
     let mut step = |what: &str| {

@@ -72,6 +72,13 @@ const PAGES: &[Page] = &[
     },
     Page {
         methods: "POST",
+        path: "/-/trust-clock",
+        summary: "says that the machine's clock is right, when retention waits because it has jumped ahead",
+        everywhere: false,
+        route: || post(trust_clock),
+    },
+    Page {
+        methods: "POST",
         path: "/-/reload",
         summary: "read the configuration again; says what changed and what needs a restart",
         everywhere: false,
@@ -166,6 +173,18 @@ async fn flush(State(state): State<ServerState>) -> Response<Body> {
             reply::refuse(Refusal::Unavailable, false, &format!("flush: {error}"))
         }
         Err(error) => reply::refuse(Refusal::Internal, false, &format!("flush: {error}")),
+    }
+}
+
+/// Has retention go by the machine's clock again.
+async fn trust_clock(State(state): State<ServerState>) -> Response<Body> {
+    let Some(services) = state.services.get().cloned() else {
+        return reply::refuse(Refusal::Unavailable, false, "the server is not ready; retry");
+    };
+    tracing::warn!("told that the machine's clock is right");
+    match tokio::task::spawn_blocking(move || services.store.trust_clock()).await {
+        Ok(()) => reply::json(StatusCode::OK, &json!({"status": "success"})),
+        Err(error) => reply::refuse(Refusal::Internal, false, &format!("trust the clock: {error}")),
     }
 }
 

@@ -63,6 +63,7 @@ impl Services {
         let (metrics, logs, traces) = (store.metrics.clone(), store.logs.clone(), store.traces.clone());
         let ingestor =
             Arc::new(Ingestor::new(options, metrics.clone(), logs.clone(), traces.clone(), clock.clone(), counters));
+        ingestor.keep_by(store.clock());
         let api = api::Context {
             metrics,
             logs,

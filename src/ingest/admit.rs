@@ -53,11 +53,12 @@ fn nanoseconds(duration: Duration) -> i64 {
 }
 
 impl Window {
-    pub(super) fn new(options: &Options, signal: Signal, now_ns: i64) -> Self {
-        let oldest = options.retention(signal).map_or(i64::MIN, |kept| now_ns.saturating_sub(nanoseconds(kept)));
+    /// Of items from what lies too far ahead of `now_ns` to what is past its retention at `kept_now_ns`.
+    pub(super) fn new(options: &Options, signal: Signal, now_ns: i64, kept_now_ns: i64) -> Self {
+        let oldest = options.retention(signal).map_or(i64::MIN, |kept| kept_now_ns.saturating_sub(nanoseconds(kept)));
         let newest = now_ns.saturating_add(nanoseconds(options.future_max));
         let by_series = match signal {
-            Signal::Metrics => BySeries::new(&options.retention_metrics, now_ns),
+            Signal::Metrics => BySeries::new(&options.retention_metrics, kept_now_ns),
             Signal::Logs | Signal::Traces => None,
         };
         Self { now: now_ns, oldest, newest, line_bytes_max: options.line_bytes_max, by_series }

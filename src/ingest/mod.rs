@@ -11,7 +11,7 @@ mod options;
 mod service;
 mod type_unit;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -54,6 +54,8 @@ pub struct Ingestor {
     logs: Arc<dyn AppendLogs>,
     traces: Arc<dyn AppendTraces>,
     clock: Arc<dyn Clock>,
+    /// The clock that stored data is kept by, where it is another.
+    kept_by: OnceLock<Arc<dyn Clock>>,
     counters: Counters,
     taken: [Cell; 3],
     exemplars: Cell,
@@ -80,7 +82,20 @@ impl Ingestor {
         let deltas = Mutex::new(Accumulator::new(options.delta_series_max, options.delta_idle));
         let (counters, closed) = (counters.clone(), Mutex::new(None));
         let options = RwLock::new(options);
-        Self { options, metrics, logs, traces, clock, counters, taken, exemplars, closed, deltas }
+        let kept_by = OnceLock::new();
+        Self { options, metrics, logs, traces, clock, kept_by, counters, taken, exemplars, closed, deltas }
+    }
+
+    /// Has the age of items go by the clock that stored data is kept by, when that is behind: what the
+    /// store would keep is not refused for a clock that has jumped ahead. The first call counts.
+    pub fn keep_by(&self, clock: Arc<dyn Clock>) {
+        let _ = self.kept_by.set(clock);
+    }
+
+    fn window(&self, signal: Signal) -> Window {
+        let now = self.clock.now_ns();
+        let kept_now = self.kept_by.get().map_or(now, |clock| clock.now_ns().min(now));
+        Window::new(&self.options.read(), signal, now, kept_now)
     }
 
     /// Refuses everything from now on as unavailable; `why` completes "the server is ...".
@@ -131,7 +146,7 @@ impl Ingestor {
             type_unit::mark(&mut batch);
         }
         let mut rejected = Rejections::default();
-        let window = Window::new(&self.options.read(), Signal::Metrics, self.clock.now_ns());
+        let window = self.window(Signal::Metrics);
         admit::metrics(&mut batch, &window, &mut rejected);
         let appended = if deltas.is_empty() {
             batch.series.retain(admit::holds_something);
@@ -158,7 +173,7 @@ impl Ingestor {
         }
         self.check_gate()?;
         let mut rejected = Rejections::default();
-        let window = Window::new(&self.options.read(), Signal::Metrics, self.clock.now_ns());
+        let window = self.window(Signal::Metrics);
         admit::raw(&mut raw, parse, &window, &mut rejected);
         let rest = &mut raw.rest;
         admit::metrics(rest, &window, &mut rejected);
@@ -196,7 +211,7 @@ impl Ingestor {
     pub fn push_logs(&self, mut batch: LogsBatch) -> Result<Appended, IngestError> {
         self.check_gate()?;
         let mut rejected = Rejections::default();
-        let window = Window::new(&self.options.read(), Signal::Logs, self.clock.now_ns());
+        let window = self.window(Signal::Logs);
         admit::logs(&mut batch, &window, &mut rejected);
         let detect_level = self.options.read().detect_level;
         for stream in &mut batch.streams {
@@ -216,7 +231,7 @@ impl Ingestor {
     pub fn push_traces(&self, mut batch: TracesBatch) -> Result<Appended, IngestError> {
         self.check_gate()?;
         let mut rejected = Rejections::default();
-        let window = Window::new(&self.options.read(), Signal::Traces, self.clock.now_ns());
+        let window = self.window(Signal::Traces);
         admit::traces(&mut batch, &window, &mut rejected);
         let appended = if batch.spans.is_empty() { Appended::default() } else { self.traces.append(&batch)? };
         Ok(self.finish(Signal::Traces, appended, rejected))

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use parking_lot::RwLock;
 
 use super::codec::{Malformed, Reader, put_str, put_varint};
-use super::error::StoreError;
 use super::kv::{Batch, Kv, KvError};
 use super::part::{PartId, PartInfo};
 use crate::base::counters::{Cell, Counters};
+use crate::base::disk::Disk;
 use crate::model::batch::{MetricMetadata, Signal};
 
 /// Values of one label of one part are listed up to this many bytes; over it the part is asked.
@@ -21,6 +21,37 @@ pub const VALUES_BYTES_MAX: usize = 256 << 10;
 
 /// Label (or attribute) names of a part with their distinct values, sorted.
 pub type Names = BTreeMap<String, Vec<String>>;
+
+/// Bytes free under which a catalog that does not open is taken for whole: sled may have met the end of
+/// the disk in any way.
+const ROOM_BYTES_MIN: u64 = 4 << 20;
+
+/// Opens the tree, a new one in place of one that is damaged; says whether it is new.
+fn open_or_rebuild(dir: &Path, disk: &dyn Disk, failures: &Cell) -> Result<(Kv, bool), KvError> {
+    let error = match Kv::open(dir) {
+        Ok(kv) => return Ok((kv, false)),
+        Err(error) => error,
+    };
+    let has_room = disk.space(dir.parent().unwrap_or(dir)).is_ok_and(|space| space.free >= ROOM_BYTES_MIN);
+    if matches!(error, KvError::Passing(_)) || !has_room {
+        return Err(KvError::Passing(error.to_string()));
+    }
+    let aside = move_aside(dir).map_err(|error| KvError::Passing(format!("move aside: {error}")))?;
+    failures.inc();
+    tracing::warn!(%error, moved_to = ?aside, "the catalog is damaged and is rebuilt from parts");
+    Ok((Kv::open(dir)?, true))
+}
+
+/// Makes `to` hold what `from` holds of parts, and its metadata beside what is there.
+fn copy(from: &Kv, to: &Kv) -> Result<(), KvError> {
+    let mut batch = Batch::default();
+    for prefix in [b"p", b"n"] {
+        to.scan(prefix, |key, _| batch.delete(key))?;
+    }
+    from.scan(b"", |key, value| batch.put(key, value))?;
+    to.apply(batch)?;
+    to.flush()
+}
 
 /// The catalog of all signals.
 pub struct Catalog {
@@ -30,31 +61,38 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog in `dir`. One that fails to open is moved aside and begun anew; then the
-    /// answer's second half says so, and every part has to be registered again.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] when not even an empty one can be made.
-    pub fn open(dir: &Path, counters: &Counters) -> Result<(Self, bool), StoreError> {
+    /// Opens the catalog in `dir`. One that is damaged is moved aside and begun anew; one that the system
+    /// does not let open is left as it is, and lives in memory until [`settle`](Self::settle) can open it.
+    /// In both cases the answer's second half says that every part has to be registered again.
+    pub fn open(dir: &Path, disk: &dyn Disk, counters: &Counters) -> (Self, bool) {
         let failures = counters.counter("trilith_catalog_failures_total", "Failures of the catalog.", &[]);
-        let (kv, rebuilt) = match Kv::open(dir) {
-            Ok(kv) => (kv, false),
+        let (kv, rebuilt) = match open_or_rebuild(dir, disk, &failures) {
+            Ok(opened) => opened,
             Err(error) => {
-                let aside = move_aside(dir).map_err(|source| StoreError::Io {
-                    action: "move aside",
-                    path: dir.to_owned(),
-                    source,
-                })?;
                 failures.inc();
-                tracing::warn!(%error, moved_to = ?aside, "the catalog is damaged and is rebuilt from parts");
-                let kv = Kv::open(dir).map_err(|error| StoreError::Damaged {
-                    path: dir.to_owned(),
-                    what: format!("a new catalog does not open: {error}"),
-                })?;
-                (kv, true)
+                tracing::error!(%error, path = ?dir, "the catalog cannot be opened now and lives in memory until it can");
+                (Kv::in_memory(), true)
             }
         };
-        Ok((Self { kv: RwLock::new(Some(kv)), dir: dir.to_owned(), failures }, rebuilt))
+        (Self { kv: RwLock::new(Some(kv)), dir: dir.to_owned(), failures }, rebuilt)
+    }
+
+    /// Whether it lives in memory, for it could not be opened.
+    pub fn is_in_memory(&self) -> bool {
+        self.kv.read().as_ref().is_some_and(Kv::is_in_memory)
+    }
+
+    /// Moves a catalog that lives in memory to the disk, if it can. What is done with it meanwhile waits.
+    pub fn settle(&self, disk: &dyn Disk) {
+        if !self.is_in_memory() {
+            return;
+        }
+        let mut own = self.kv.write();
+        let Some(memory) = own.as_ref() else { return };
+        match open_or_rebuild(&self.dir, disk, &self.failures).and_then(|(kv, _)| copy(memory, &kv).map(|()| kv)) {
+            Ok(kv) => *own = Some(kv),
+            Err(error) => tracing::debug!(%error, "the catalog stays in memory"),
+        }
     }
 
     /// Runs `work`; a failure is logged and counted, and the answer is then the default. Parts are
@@ -243,6 +281,7 @@ fn decode_metadata(name: String, value: &[u8]) -> Option<MetricMetadata> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::disk::RealDisk;
 
     fn info(index: u32) -> PartInfo {
         PartInfo { signal: Signal::Logs, seq: 3, index, group: 2, min_t: 0, max_t: 1, rows: 1, created_ms: 0 }
@@ -251,7 +290,7 @@ mod tests {
     #[test]
     fn names_and_values_go_with_their_part() {
         let dir = tempfile::tempdir().unwrap();
-        let (catalog, rebuilt) = Catalog::open(&dir.path().join("catalog"), &Counters::default()).unwrap();
+        let (catalog, rebuilt) = Catalog::open(&dir.path().join("catalog"), &RealDisk, &Counters::default());
         assert!(!rebuilt);
         let many: Vec<String> = (0..100_000).map(|n| format!("value{n}")).collect();
         let names = Names::from([("app".into(), vec!["a".into(), "b".into()]), ("id".into(), many)]);
@@ -268,13 +307,42 @@ mod tests {
     }
 
     #[test]
+    fn a_catalog_in_memory_takes_the_place_of_what_was_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog");
+        let metadata = |name: &str| MetricMetadata { name: name.into(), ..MetricMetadata::default() };
+        let (catalog, _) = Catalog::open(&path, &RealDisk, &Counters::default());
+        catalog.register(&info(0), 99, &Names::from([("app".into(), vec!["gone".into()])]));
+        catalog.put_metadata(&[metadata("down")]);
+        catalog.flush();
+        drop(catalog);
+        fs::rename(&path, dir.path().join("kept")).unwrap();
+        let (catalog, _) = Catalog::open(&path, &RealDisk, &Counters::default());
+        *catalog.kv.write() = Some(Kv::in_memory());
+        fs::remove_dir_all(&path).unwrap();
+        fs::rename(dir.path().join("kept"), &path).unwrap();
+        catalog.register(&info(1), 7, &Names::from([("app".into(), vec!["here".into()])]));
+        catalog.put_metadata(&[metadata("up")]);
+        assert!(catalog.is_in_memory());
+        catalog.settle(&RealDisk);
+        assert!(!catalog.is_in_memory());
+        drop(catalog);
+        let (catalog, rebuilt) = Catalog::open(&path, &RealDisk, &Counters::default());
+        assert!(!rebuilt);
+        assert_eq!(catalog.parts(Signal::Logs), BTreeMap::from([((3, 1), 7)]));
+        assert_eq!(catalog.label_values(Signal::Logs, (3, 0), "app"), None);
+        assert_eq!(catalog.label_values(Signal::Logs, (3, 1), "app"), Some(vec!["here".into()]));
+        assert_eq!(catalog.metadata().iter().map(|own| own.name.as_str()).collect::<Vec<_>>(), ["down", "up"]);
+    }
+
+    #[test]
     fn a_catalog_that_is_no_catalog_is_moved_aside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("conf"), b"not a sled config").unwrap();
         fs::write(path.join("db"), [0x55; 5000]).unwrap();
-        let (catalog, rebuilt) = Catalog::open(&path, &Counters::default()).unwrap();
+        let (catalog, rebuilt) = Catalog::open(&path, &RealDisk, &Counters::default());
         assert!(rebuilt);
         assert!(dir.path().join("catalog.damaged-1").exists());
         catalog.put_metadata(&[MetricMetadata { name: "up".into(), ..MetricMetadata::default() }]);

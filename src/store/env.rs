@@ -9,6 +9,7 @@ use super::account::Account;
 use super::catalog::Catalog;
 use super::conditions::Conditions;
 use super::error::StoreError;
+use super::trusted_clock::TrustedClock;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
 use crate::base::disk::Disk;
@@ -25,8 +26,10 @@ pub struct Env {
     pub dir: PathBuf,
     /// The file system.
     pub disk: Arc<dyn Disk>,
-    /// The time.
+    /// The time that data is kept by: that of `trusted`.
     pub clock: Arc<dyn Clock>,
+    /// The machine's time, as far as it is believed.
+    pub trusted: Arc<TrustedClock>,
     /// The server's own numbers.
     pub counters: Counters,
     /// Parts and what they hold.
@@ -45,22 +48,21 @@ pub struct Env {
 
 impl Env {
     /// Opens the catalog in `dir`, and begins with everything else as it is when nothing has happened.
-    ///
-    /// # Errors
-    /// [`StoreError`] as of [`Catalog::open`].
     pub fn open(
         dir: &Path,
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         counters: Counters,
         progress: Arc<Progress>,
-    ) -> Result<Self, StoreError> {
+    ) -> Self {
         let conditions = Arc::new(Conditions::new(&counters));
-        let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &counters)?;
-        Ok(Self {
+        let (catalog, catalog_is_new) = Catalog::open(&dir.join("catalog"), &*disk, &counters);
+        let trusted = Arc::new(TrustedClock::open(clock, &*disk, dir));
+        Self {
             dir: dir.to_owned(),
             disk,
-            clock,
+            clock: trusted.clone(),
+            trusted,
             counters,
             catalog: Arc::new(catalog),
             catalog_is_new,
@@ -68,7 +70,7 @@ impl Env {
             gate: Arc::new(Gate::default()),
             conditions,
             progress,
-        })
+        }
     }
 }
 
@@ -118,6 +120,11 @@ impl Gate {
         let (free, needed) = (self.free.load(Ordering::Relaxed), self.needed.load(Ordering::Relaxed));
         let needed = needed.saturating_add(bytes);
         if free < needed { Err(StoreError::DiskFull { free, needed }) } else { Ok(()) }
+    }
+
+    /// Whether nothing is taken for want of room, when last looked.
+    pub fn is_full(&self) -> bool {
+        self.free.load(Ordering::Relaxed) < self.needed.load(Ordering::Relaxed)
     }
 
     /// Whether the store is stopping.

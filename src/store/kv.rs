@@ -1,44 +1,86 @@
-//! Ordered keys in one sled tree; the only file that names sled.
+//! Ordered keys in one sled tree, or in memory while the disk does not let sled open; the only file
+//! that names sled.
 //! Invariants: every value carries a crc32c over key and value, so a damaged one reads as absent;
 //! what fails to open or panics is an error here, never an abort. Nothing here has no other source.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+use parking_lot::RwLock;
 
 use super::codec::Reader;
 
 /// Memory that sled may cache, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// The tree failed; the catalog must be rebuilt.
+/// The tree failed.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("catalog: {0}")]
-pub struct KvError(String);
+pub enum KvError {
+    /// What it holds is damaged, or sled gave up: the catalog must be rebuilt.
+    #[error("catalog: {0}")]
+    Damaged(String),
+    /// The system did not let it work, which says nothing of what it holds: try again later.
+    #[error("catalog: {0}")]
+    Passing(String),
+}
+
+/// Numbers of errors of the system that say nothing of what lies on the disk.
+const PASSING: [rustix::io::Errno; 11] = [
+    rustix::io::Errno::NOSPC,
+    rustix::io::Errno::DQUOT,
+    rustix::io::Errno::IO,
+    rustix::io::Errno::MFILE,
+    rustix::io::Errno::NFILE,
+    rustix::io::Errno::NOMEM,
+    rustix::io::Errno::INTR,
+    rustix::io::Errno::AGAIN,
+    rustix::io::Errno::ACCESS,
+    rustix::io::Errno::PERM,
+    rustix::io::Errno::ROFS,
+];
+
+fn is_passing(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number.is_some_and(|number| PASSING.iter().any(|own| own.raw_os_error() == number))
+        // Sled passes on copies of errors that have only their kind.
+        || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory)
+}
 
 impl From<sled::Error> for KvError {
     fn from(error: sled::Error) -> Self {
-        Self(error.to_string())
+        match &error {
+            sled::Error::Io(source) if is_passing(source) => Self::Passing(error.to_string()),
+            _ => Self::Damaged(error.to_string()),
+        }
     }
 }
 
 /// A change of several keys that is made whole or not at all.
 #[derive(Default)]
-pub struct Batch(sled::Batch);
+pub struct Batch(Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 impl Batch {
     /// Sets `key`.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.0.insert(key, sealed(key, value));
+        self.0.push((key.to_vec(), Some(sealed(key, value))));
     }
 
     /// Removes `key`.
     pub fn delete(&mut self, key: &[u8]) {
-        self.0.remove(key);
+        self.0.push((key.to_vec(), None));
     }
 }
 
 /// Ordered keys and values.
-pub struct Kv(sled::Db);
+pub struct Kv(Tree);
+
+enum Tree {
+    Sled(sled::Db),
+    Memory(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>),
+}
 
 fn sealed(key: &[u8], value: &[u8]) -> Vec<u8> {
     let crc = crc32c::crc32c_append(crc32c::crc32c(key), value);
@@ -56,7 +98,7 @@ fn unsealed(key: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Runs what may panic inside sled.
 fn guarded<T>(work: impl FnOnce() -> Result<T, KvError>) -> Result<T, KvError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(KvError("sled panicked".into())))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(KvError::Damaged("sled panicked".into())))
 }
 
 impl Kv {
@@ -71,11 +113,21 @@ impl Kv {
             for item in db.iter() {
                 let (key, value) = item?;
                 if unsealed(&key, &value).is_none() {
-                    return Err(KvError("a value's checksum does not hold".into()));
+                    return Err(KvError::Damaged("a value's checksum does not hold".into()));
                 }
             }
-            Ok(Self(db))
+            Ok(Self(Tree::Sled(db)))
         })
+    }
+
+    /// An empty tree in memory.
+    pub fn in_memory() -> Self {
+        Self(Tree::Memory(RwLock::default()))
+    }
+
+    /// Whether it is gone when the process ends.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.0, Tree::Memory(_))
     }
 
     /// The value of `key`.
@@ -83,7 +135,11 @@ impl Kv {
     /// # Errors
     /// [`KvError`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        guarded(|| Ok(self.0.get(key)?.and_then(|value| unsealed(key, &value))))
+        let found = match &self.0 {
+            Tree::Sled(db) => guarded(|| Ok(db.get(key)?.and_then(|value| unsealed(key, &value))))?,
+            Tree::Memory(keys) => keys.read().get(key).and_then(|value| unsealed(key, value)),
+        };
+        Ok(found)
     }
 
     /// Makes the changes of `batch` together.
@@ -91,7 +147,28 @@ impl Kv {
     /// # Errors
     /// [`KvError`].
     pub fn apply(&self, batch: Batch) -> Result<(), KvError> {
-        guarded(|| Ok(self.0.apply_batch(batch.0)?))
+        match &self.0 {
+            Tree::Sled(db) => {
+                let mut own = sled::Batch::default();
+                for (key, value) in batch.0 {
+                    match value {
+                        Some(value) => own.insert(key, value),
+                        None => own.remove(key),
+                    }
+                }
+                guarded(|| Ok(db.apply_batch(own)?))
+            }
+            Tree::Memory(keys) => {
+                let mut keys = keys.write();
+                for (key, value) in batch.0 {
+                    match value {
+                        Some(value) => keys.insert(key, value),
+                        None => keys.remove(&key),
+                    };
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Hands keys that begin with `prefix` and their values to `visit`, in order of keys.
@@ -99,15 +176,27 @@ impl Kv {
     /// # Errors
     /// [`KvError`].
     pub fn scan(&self, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), KvError> {
-        guarded(|| {
-            for item in self.0.scan_prefix(prefix) {
-                let (key, value) = item?;
-                if let Some(value) = unsealed(&key, &value) {
-                    visit(&key, &value);
+        match &self.0 {
+            Tree::Sled(db) => guarded(|| {
+                for item in db.scan_prefix(prefix) {
+                    let (key, value) = item?;
+                    if let Some(value) = unsealed(&key, &value) {
+                        visit(&key, &value);
+                    }
                 }
+                Ok(())
+            }),
+            Tree::Memory(keys) => {
+                let keys = keys.read();
+                let from = keys.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+                for (key, value) in from.take_while(|(key, _)| key.starts_with(prefix)) {
+                    if let Some(value) = unsealed(key, value) {
+                        visit(key, &value);
+                    }
+                }
+                Ok(())
             }
-            Ok(())
-        })
+        }
     }
 
     /// Waits until everything is on the medium.
@@ -115,7 +204,10 @@ impl Kv {
     /// # Errors
     /// [`KvError`].
     pub fn flush(&self) -> Result<(), KvError> {
-        guarded(|| self.0.flush().map(|_| ()).map_err(KvError::from))
+        match &self.0 {
+            Tree::Sled(db) => guarded(|| db.flush().map(|_| ()).map_err(KvError::from)),
+            Tree::Memory(_) => Ok(()),
+        }
     }
 }
 
@@ -140,6 +232,33 @@ mod tests {
         kv.scan(b"a/", |key, value| found.push((key.to_vec(), value.to_vec()))).unwrap();
         assert_eq!(found, [(b"a/1".to_vec(), b"".to_vec()), (b"a/2".to_vec(), b"two".to_vec())]);
         assert_eq!(kv.get(b"b").unwrap(), None);
+    }
+
+    #[test]
+    fn a_tree_in_memory_is_like_one_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        for kv in [Kv::open(dir.path()).unwrap(), Kv::in_memory()] {
+            let mut batch = Batch::default();
+            for key in [&b"a/2"[..], b"a/1", b"b", b"a"] {
+                batch.put(key, key);
+            }
+            batch.delete(b"a/2");
+            kv.apply(batch).unwrap();
+            let mut found = Vec::new();
+            kv.scan(b"a/", |key, value| found.push((key.to_vec(), value.to_vec()))).unwrap();
+            assert_eq!(found, [(b"a/1".to_vec(), b"a/1".to_vec())]);
+            assert_eq!((kv.get(b"b").unwrap(), kv.get(b"a/2").unwrap()), (Some(b"b".to_vec()), None));
+        }
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_not_damage() {
+        for number in PASSING {
+            let error = sled::Error::Io(number.into());
+            assert!(matches!(KvError::from(error), KvError::Passing(_)), "{number}");
+        }
+        let torn = sled::Error::Io(io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(KvError::from(torn), KvError::Damaged(_)));
     }
 
     #[test]

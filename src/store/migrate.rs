@@ -13,6 +13,9 @@ mod m0001_initial;
 #[path = "../../migrations/m0002_metrics_by_column.rs"]
 mod m0002_metrics_by_column;
 
+/// The second copy of the number, with a checksum.
+const SECOND: &str = "FORMAT.sum";
+
 /// Every step, oldest first.
 const MIGRATIONS: &[Migration] = &[m0001_initial::STEP, m0002_metrics_by_column::STEP];
 
@@ -85,28 +88,65 @@ pub fn migrate(dir: &Path) -> Result<u32, MigrateError> {
         (step.run)(dir)?;
         write_format(dir, step.to)?;
     }
+    mend(dir, known);
     Ok(known)
 }
 
+/// The number of the format. `FORMAT.sum` holds it a second time, with a checksum, and is written before
+/// `FORMAT`: so where the two differ by more than a step that was cut off, `FORMAT` is damaged.
 fn read_format(dir: &Path, known: u32) -> Result<u32, MigrateError> {
     let path = dir.join("FORMAT");
-    match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| MigrateError::Unreadable { path, known }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(MigrateError::Unreadable { path, known }),
-        Err(source) => Err(MigrateError::Io { path, source }),
+    let number = match fs::read(&path) {
+        Ok(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(0),
+        Err(source) => return Err(MigrateError::Io { path, source }),
+    };
+    let second = match fs::read_to_string(dir.join(SECOND)) {
+        Ok(text) => text.split_once(' ').and_then(|(number, _)| number.parse().ok()).filter(|own| sum(*own) == text),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => None,
+        Err(source) => return Err(MigrateError::Io { path: dir.join(SECOND), source }),
+    };
+    match (number, second) {
+        (Some(number), Some(second)) if number == second || number + 1 == second => Ok(number),
+        (_, Some(second)) => {
+            tracing::error!(?path, found = ?number, taken = second, "the number of the format is damaged; its second copy counts");
+            Ok(second)
+        }
+        (Some(number), None) => Ok(number),
+        (None, None) => Err(MigrateError::Unreadable { path, known }),
     }
 }
 
+fn sum(number: u32) -> String {
+    format!("{number} {:08x}\n", crc32c::crc32c(number.to_string().as_bytes()))
+}
+
 fn write_format(dir: &Path, number: u32) -> Result<(), MigrateError> {
-    let (tmp, path) = (dir.join("FORMAT.tmp"), dir.join("FORMAT"));
+    write(dir, SECOND, &sum(number))?;
+    write(dir, "FORMAT", &format!("{number}\n"))
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> Result<(), MigrateError> {
+    let (tmp, path) = (dir.join(format!("{name}.tmp")), dir.join(name));
     let write = || {
-        fs::write(&tmp, format!("{number}\n"))?;
+        fs::write(&tmp, text)?;
         fs::File::open(&tmp)?.sync_all()?;
         fs::rename(&tmp, &path)?;
         fs::File::open(dir)?.sync_all()
     };
     write().map_err(|source| MigrateError::Io { path, source })
+}
+
+/// Writes both copies anew where one is missing or damaged. A disk that is full keeps nobody from
+/// starting: it is done by the next start.
+fn mend(dir: &Path, number: u32) {
+    let holds = |name: &str, text: &str| fs::read(dir.join(name)).is_ok_and(|bytes| bytes == text.as_bytes());
+    if holds("FORMAT", &format!("{number}\n")) && holds(SECOND, &sum(number)) {
+        return;
+    }
+    if let Err(error) = write_format(dir, number) {
+        tracing::warn!(%error, "cannot write the number of the format a second time");
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +169,32 @@ mod tests {
         assert!(migrate(dir.path()).unwrap_err().to_string().contains("run a newer version"));
         fs::write(dir.path().join("FORMAT"), "x").unwrap();
         assert!(matches!(migrate(dir.path()), Err(MigrateError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn any_flipped_bit_of_the_number_or_its_copy_is_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        migrate(dir.path()).unwrap();
+        for name in ["FORMAT", SECOND] {
+            let good = fs::read(dir.path().join(name)).unwrap();
+            for bit in 0..good.len() * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                fs::write(dir.path().join(name), bad).unwrap();
+                assert_eq!(migrate(dir.path()).unwrap(), 2, "{name}, bit {bit}");
+                assert_eq!(fs::read(dir.path().join(name)).unwrap(), good, "{name}, bit {bit}");
+            }
+        }
+        fs::remove_file(dir.path().join("FORMAT")).unwrap();
+        assert_eq!(migrate(dir.path()).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_step_that_was_cut_off_between_the_copies_runs_again() {
+        let dir = tempfile::tempdir().unwrap();
+        migrate(dir.path()).unwrap();
+        fs::write(dir.path().join("FORMAT"), "1\n").unwrap();
+        assert_eq!(read_format(dir.path(), 2).unwrap(), 1);
     }
 
     #[test]

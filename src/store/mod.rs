@@ -17,6 +17,7 @@ pub mod kv;
 pub mod lane;
 pub mod part;
 pub mod text;
+pub mod trusted_clock;
 pub mod wal;
 
 pub mod logs;
@@ -26,9 +27,11 @@ pub mod series_set;
 pub mod traces;
 
 mod administer;
+pub mod budget;
 pub mod migrate;
 pub mod snapshot;
 pub mod stores;
+mod upkeep;
 
 pub use error::StoreError;
 pub use waist::{

@@ -29,6 +29,27 @@ pub fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// The snapshots that are whole, oldest first: their names begin with when they were taken.
+pub fn names(disk: &dyn Disk, dir: &Path) -> Vec<String> {
+    let entries = disk.list(&dir.join(SNAPSHOTS)).unwrap_or_default();
+    let whole = entries.into_iter().filter(|entry| entry.is_dir && !entry.name.ends_with(".tmp"));
+    let mut names: Vec<String> = whole.map(|entry| entry.name).collect();
+    names.sort();
+    names
+}
+
+/// Removes a snapshot. It is no whole one any more before anything of it is gone.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn remove(disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), StoreError> {
+    let dir = dir.join(SNAPSHOTS);
+    let (path, going) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    disk.rename(&path, &going).map_err(io_error("rename", &path))?;
+    disk.remove_dir_all(&going).map_err(io_error("remove", &going))?;
+    disk.sync_dir(&dir).map_err(io_error("sync", &dir))
+}
+
 fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StoreError> {
     let copied = || {
         let bytes = disk.read(from)?;
@@ -46,7 +67,7 @@ fn fill(env: &Env, lanes: &[&dyn Maintain], tombstones: &Path, folder: &Path) ->
     // Deletions first: what a merge works off meanwhile is then in both, which harms nobody.
     let metrics = folder.join(Signal::Metrics.name());
     disk.create_dir_all(&metrics).map_err(io_error("create", &metrics))?;
-    if tombstones.exists() {
+    if disk.exists(tombstones).map_err(io_error("look at", tombstones))? {
         copy(disk, tombstones, &metrics.join(tombstones.file_name().unwrap_or_default()))?;
     }
     for lane in lanes {
@@ -73,7 +94,7 @@ pub(super) fn take(env: &Env, lanes: &[&dyn Maintain], tombstones: &Path, number
         env.disk.sync_dir(&dir).map_err(io_error("sync", &dir))
     });
     if let Err(error) = taken {
-        if unfinished.exists()
+        if env.disk.exists(&unfinished).unwrap_or(true)
             && let Err(error) = env.disk.remove_dir_all(&unfinished)
         {
             tracing::warn!(%error, path = ?unfinished, "cannot remove an unfinished snapshot");

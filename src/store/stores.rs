@@ -1,25 +1,20 @@
 //! The stores of all three signals over one data directory, and what keeps them in bounds.
 //! Flow: [`Store::open`] migrates, opens the catalog, opens the lanes (which replay their logs) and
-//! starts three threads: one syncs the logs several times a second, one flushes what is due, looks at
-//! the disk, and removes what retention and the disk budget say, one merges parts.
+//! starts the threads of `upkeep.rs`.
 
-use std::collections::HashSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::account::Account;
+use super::budget::{self, Usage};
 use super::catalog;
-use super::conditions::{Condition, DISK_FULL};
+use super::conditions::Condition;
 use super::env::{Env, Progress};
-use super::error::StoreError;
+use super::error::{StoreError, io_error};
 use super::lane::{LaneOptions, Maintain, Pace, expect_replay};
 use super::logs::{self, LogsStore};
 use super::metrics::keep::{self, Rule};
@@ -27,6 +22,7 @@ use super::metrics::{self, MetricsStore};
 use super::migrate::{self, MigrateError};
 use super::snapshot;
 use super::traces::{self, TracesStore};
+use super::upkeep;
 use super::wal::WalOptions;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
@@ -34,24 +30,8 @@ use crate::base::disk::Disk;
 use crate::base::memory::MemoryBudget;
 use crate::model::batch::Signal;
 
-/// How often logs are synced; well within the second that is promised.
-const SYNC_EVERY: Duration = Duration::from_millis(300);
-/// How often the store looks whether parts should be merged.
-const MERGE_EVERY: Duration = Duration::from_secs(5);
-/// How often the store looks after itself.
-const TICK_EVERY: Duration = Duration::from_secs(1);
-/// A block that the allocator does not take from its pages of small ones.
-const GIVE_BACK_BYTES: usize = 8 << 20;
-/// Ticks between two looks at retention and the disk budget.
-const TICKS_PER_SWEEP: u64 = 30;
 /// Share of the file system that is the disk budget when none is set, in percent.
 const DISK_PERCENT: u64 = 80;
-/// A signal's log may take this share of the disk budget, or a quarter of the room left, before its
-/// head is flushed: as parts the same rows are smaller, and go one by one when the budget is over.
-const LOG_SHARE: u64 = 16;
-/// But not less than this, in bytes, so that a full disk does not make many tiny parts.
-const LOG_BYTES_MIN: u64 = 1 << 20;
-
 /// How long each signal is kept; `None` is forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -134,12 +114,14 @@ pub struct Store {
     pub logs: Arc<LogsStore>,
     /// Spans.
     pub traces: Arc<TracesStore>,
-    retention: Mutex<Retention>,
-    rules: Mutex<Vec<Rule>>,
+    pub(super) retention: Mutex<Retention>,
+    pub(super) rules: Mutex<Vec<Rule>>,
     /// Raised with each [`next_number`](Self::next_number).
     numbers: AtomicU64,
     disk_max: Mutex<Option<u64>>,
-    ticks: Mutex<u64>,
+    pub(super) ticks: Mutex<u64>,
+    /// Since when the machine's clock is not believed, and the newest seq of each lane then.
+    pub(super) disbelieved: Mutex<Option<(Instant, [u64; 3])>>,
 }
 
 impl Store {
@@ -149,7 +131,7 @@ impl Store {
     /// [`OpenError`].
     pub fn open(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
         migrate::migrate(&options.dir)?;
-        let env = Env::open(&options.dir, options.disk, options.clock, options.counters, options.progress)?;
+        let env = Env::open(&options.dir, options.disk, options.clock, options.counters, options.progress);
         let env = Env { account: Account::new(&options.memory), ..env };
         env.gate.look(&env).map_err(|source| StoreError::Io { action: "look at", path: env.dir.clone(), source })?;
         expect_replay(&env)?;
@@ -181,14 +163,16 @@ impl Store {
             numbers: AtomicU64::new(0),
             disk_max: Mutex::new(options.disk_max),
             ticks: Mutex::new(0),
+            disbelieved: Mutex::default(),
         });
+        if let Some(newest) = store.lanes().iter().filter_map(|lane| lane.newest_ms()).max() {
+            store.env.trusted.data_until(newest);
+        }
         snapshot::remove_unfinished(&*store.env.disk, &store.env.dir)?;
         store.tell_retention();
         store.show();
         if options.background {
-            every("wal-sync", SYNC_EVERY, Arc::downgrade(&store), Self::sync);
-            every("maintenance", TICK_EVERY, Arc::downgrade(&store), Self::tick);
-            every("merge", MERGE_EVERY, Arc::downgrade(&store), Self::merge_slowly);
+            upkeep::start(&store);
         }
         Ok(store)
     }
@@ -241,107 +225,19 @@ impl Store {
         Ok(rewritten)
     }
 
-    /// Merges parts with a quarter of a core at the most.
-    fn merge_slowly(&self) {
-        for lane in self.lanes() {
-            match lane.merge(&mut Pace::quarter(&self.env.gate)) {
-                Ok(_) | Err(StoreError::NotReady(_) | StoreError::NotOpen { .. }) => {}
-                // It goes on when there is room; that there is none is said elsewhere.
-                Err(error @ StoreError::DiskFull { .. }) => tracing::debug!(%error, "no merge"),
-                Err(error) => self.failed("merge", lane.signal(), &error),
-            }
-        }
-    }
-
-    /// Makes everything acknowledged survive a power cut.
-    pub fn sync(&self) {
-        for lane in self.lanes() {
-            if let Err(error) = lane.sync() {
-                self.failed("sync", lane.signal(), &error);
-            }
-        }
-    }
-
-    /// Looks after the store: disk space, due flushes, now and then retention and disk budget.
-    pub fn tick(&self) {
-        if let Err(error) = self.env.gate.look(&self.env) {
-            tracing::error!(%error, "cannot see how much room the disk has");
-        }
-        let full = self.env.gate.check().err().filter(|error| matches!(error, StoreError::DiskFull { .. }));
-        self.env.conditions.put(
-            DISK_FULL,
-            None,
-            full.map(|error| format!("{error}; free some, or lower --disk-limit")),
-        );
-        let log_bytes_max = self.log_bytes_max();
-        for lane in self.lanes() {
-            if let Err(error) = lane.flush_if_due(log_bytes_max) {
-                self.failed("flush", lane.signal(), &error);
-            }
-        }
-        let sweep = {
-            let mut ticks = self.ticks.lock();
-            *ticks += 1;
-            *ticks % TICKS_PER_SWEEP == 1
-        };
-        if sweep || self.env.gate.check().is_err() {
-            self.sweep();
-        }
-        self.show();
-        give_back();
-    }
-
-    fn failed(&self, action: &'static str, signal: Signal, error: &StoreError) {
-        tracing::error!(%error, source = ?std::error::Error::source(error), signal = signal.name(), "{action} failed; it is tried again");
-        let labels = [("action", action), ("signal", signal.name())];
-        self.env.counters.counter("trilith_store_failures_total", "Failed work of the store.", &labels).inc();
-    }
-
-    /// Removes parts that are older than their retention, then the oldest while over the budget.
-    pub fn sweep(&self) {
-        let now = self.env.clock.now_ms();
-        let retention = *self.retention.lock();
-        for lane in self.lanes() {
-            let longest = match lane.signal() {
-                Signal::Metrics => self.metrics_longest(),
-                Signal::Logs | Signal::Traces => retention.of(lane.signal()),
-            };
-            let Some(kept) = longest else { continue };
-            let cutoff = now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
-            let removed = lane.remove_before(cutoff);
-            if removed > 0 {
-                tracing::info!(signal = lane.signal().name(), parts = removed, "removed by retention");
-            }
-        }
-        let Some(limit) = self.disk_limit() else { return };
-        loop {
-            // Measured anew each time: a text index goes with its part.
-            let used = self.disk_used();
-            if used <= limit {
-                return;
-            }
-            let oldest =
-                self.lanes().into_iter().filter_map(|lane| Some((lane.oldest_end_ms()?, lane))).min_by_key(|it| it.0);
-            let Some(freed) = oldest.and_then(|(_, lane)| lane.remove_oldest()) else { return };
-            tracing::warn!(used, limit, freed, "over the disk budget: removed the oldest part");
-        }
-    }
-
-    /// Bytes that a signal's log may have before its head is flushed.
-    fn log_bytes_max(&self) -> u64 {
-        let share = self.disk_limit().map_or(u64::MAX, |limit| limit / LOG_SHARE);
-        share.min(self.env.gate.free() / 4).max(LOG_BYTES_MIN)
-    }
-
     /// The disk budget in bytes.
     pub fn disk_limit(&self) -> Option<u64> {
         let set = *self.disk_max.lock();
         set.or_else(|| Some(self.env.disk.space(&self.env.dir).ok()?.total / 100 * DISK_PERCENT))
     }
 
-    /// Bytes of everything in the data directory.
-    pub fn disk_used(&self) -> u64 {
-        folder_bytes(&self.env.dir, &mut HashSet::new())
+    /// Bytes of everything in the data directory, and of them what snapshots keep.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn disk_used(&self) -> Result<Usage, StoreError> {
+        let env = &self.env;
+        budget::measure(&*env.disk, &env.dir).map_err(io_error("measure", &env.dir))
     }
 
     /// Changes how long data is kept, from the next sweep on.
@@ -375,6 +271,11 @@ impl Store {
         *self.retention.lock()
     }
 
+    /// The clock that data is kept by: the machine's, unless that has jumped ahead.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.env.clock.clone()
+    }
+
     /// What is wrong just now, in words that say what to do.
     pub fn conditions(&self) -> Vec<Condition> {
         self.env.conditions.all()
@@ -399,65 +300,6 @@ impl Store {
         self.env.catalog.flush();
         flushed
     }
-
-    /// Writes the lanes' numbers into the counters.
-    fn show(&self) {
-        let counters = &self.env.counters;
-        for lane in self.lanes() {
-            let stats = lane.stats();
-            let labels = [("signal", lane.signal().name())];
-            counters.gauge("trilith_parts", "Immutable parts on disk.", &labels).set(stats.parts);
-            counters.gauge("trilith_part_bytes", "Bytes of parts on disk.", &labels).set(stats.part_bytes);
-            counters.gauge("trilith_part_rows", "Samples, lines or spans in parts.", &labels).set(stats.part_rows);
-            counters.gauge("trilith_head_bytes", "Memory of heads.", &labels).set(stats.head_bytes);
-            counters.gauge("trilith_wal_bytes", "Bytes of the write-ahead log on disk.", &labels).set(stats.wal_bytes);
-        }
-        let help = "Deletions whose samples are still in parts, though nobody sees them.";
-        counters.gauge("trilith_tombstones", help, &[]).set(self.metrics.tombstones() as u64);
-        if let Ok(space) = self.env.disk.space(&self.env.dir) {
-            counters.gauge("trilith_disk_free_bytes", "Room on the file system.", &[]).set(space.free);
-            counters.gauge("trilith_disk_total_bytes", "Size of the file system.", &[]).set(space.total);
-        }
-        let (active, most) = (self.metrics.active_series() as u64, self.metrics.active_series_max() as u64);
-        counters.gauge("trilith_active_series", "Series with samples since the last flush.", &[]).set(active);
-        counters.gauge("trilith_active_series_limit", "What --series-limit says.", &[]).set(most);
-        let limit = self.disk_limit().unwrap_or(0);
-        counters.gauge("trilith_disk_limit_bytes", "Disk budget of all signals.", &[]).set(limit);
-    }
-}
-
-/// Has the allocator give back what a flush or a dear query has freed. It does so when a large block is
-/// freed some time after; on a quiet server nobody else frees one. The block is never touched.
-fn give_back() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(GIVE_BACK_BYTES)));
-}
-
-/// Calls `work` every `pause` on a thread that ends with the store.
-fn every(name: &str, pause: Duration, store: Weak<Store>, work: fn(&Store)) {
-    let spawned = thread::Builder::new().name(name.into()).spawn(move || {
-        loop {
-            thread::sleep(pause);
-            let Some(store) = store.upgrade() else { return };
-            work(&store);
-        }
-    });
-    if let Err(error) = spawned {
-        tracing::error!(%error, thread = name, "cannot start a thread of the store");
-    }
-}
-
-/// Bytes of all files; one with several names, as those of snapshots are, counts once, and what is
-/// being written not yet: the room for a merge must not cost the oldest part.
-fn folder_bytes(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => folder_bytes(&entry.path(), seen),
-        Ok(_) if entry.file_name().to_string_lossy().ends_with(".tmp") => 0,
-        Ok(meta) if meta.nlink() > 1 && !seen.insert((meta.dev(), meta.ino())) => 0,
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
-    });
-    sizes.sum()
 }
 
 /// Moves aside what is only an index, so that the next [`Store::open`] builds it from parts and

@@ -26,8 +26,7 @@ const LINES: i64 = 3_000;
 
 fn open(dir: &Path) -> LogsStore {
     let env =
-        Env::open(dir, Arc::new(RealDisk), Arc::new(ManualClock::at_ns(NOW)), Counters::default(), Arc::default())
-            .unwrap();
+        Env::open(dir, Arc::new(RealDisk), Arc::new(ManualClock::at_ns(NOW)), Counters::default(), Arc::default());
     LogsStore::open(&env, Options { text_bytes_min: 0, ..Options::default() }).unwrap()
 }
 

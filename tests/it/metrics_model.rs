@@ -35,7 +35,6 @@ pub(super) fn env(dir: &Path) -> Env {
         Counters::default(),
         Arc::default(),
     )
-    .unwrap()
 }
 
 pub(super) fn open(dir: &Path) -> MetricsStore {

@@ -178,8 +178,7 @@ fn real_store(dir: &Path, blocks: &VecTraces) -> TracesStore {
         Arc::new(ManualClock::at_ns(60_000_000_000)),
         Counters::default(),
         Arc::default(),
-    )
-    .unwrap();
+    );
     let store = TracesStore::open(&env, Options::default()).unwrap();
     for (at, spans) in blocks.0.iter().enumerate() {
         if at > 0 {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -45,7 +45,12 @@ pub struct Lane<K: Kind> {
     pub(super) dir: PathBuf,
     pub(super) wal: Wal,
     pub(super) state: RwLock<State<K>>,
+    /// Held by the one flush that runs.
     pub(super) flushing: Mutex<()>,
+    /// Held by who takes parts away.
+    pub(super) exchanging: Mutex<()>,
+    /// Parts larger than this are not made by merging, in bytes.
+    pub(super) merged_bytes_max: AtomicU64,
     /// Held by the one merge that runs, with the parts that are not to be merged any more.
     pub(super) merging: Mutex<BTreeSet<PartId>>,
     pub(super) merges: Merges,
@@ -136,6 +141,8 @@ impl<K: Kind> Lane<K> {
             wal,
             state: RwLock::new(state),
             flushing: Mutex::new(()),
+            exchanging: Mutex::new(()),
+            merged_bytes_max: AtomicU64::new(u64::MAX),
             merging: Mutex::default(),
             merges: Merges::new(env, K::SIGNAL),
             head_since_ms: AtomicI64::new(env.clock.now_ms()),

@@ -78,6 +78,23 @@ pub trait Kind: Send + Sync + Sized + 'static {
     fn merge(&self, _parts: &[Arc<Self::Part>], _out: &mut PartWriter, _pace: &mut Pace) -> Result<bool, StoreError> {
         Err(StoreError::NotReady("not able to merge parts of this kind"))
     }
+    /// The time from which on a part would hold about `bytes` less; `None` when it cannot be cut.
+    fn cut_time(&self, _part: &Self::Part, _bytes: u64) -> Option<i64> {
+        None
+    }
+    /// Writes what a part holds from `from` on; says whether there is anything left to keep.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn cut(
+        &self,
+        _part: &Arc<Self::Part>,
+        _from: i64,
+        _out: &mut PartWriter,
+        _pace: &mut Pace,
+    ) -> Result<bool, StoreError> {
+        Err(StoreError::NotReady("not able to cut parts of this kind"))
+    }
     /// Whether a part should be written anew by itself, for it holds rows that are to go.
     ///
     /// # Errors

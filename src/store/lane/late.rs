@@ -45,7 +45,7 @@ impl<K: Kind> Lane<K> {
         if self.state.read().unopened.is_empty() {
             return;
         }
-        let _one_at_a_time = self.flushing.lock();
+        let _one_at_a_time = self.exchanging.lock();
         let unopened = self.state.read().unopened.clone();
         for part in unopened {
             let opened = PartReader::open(&self.env.disk, &part.path).and_then(|reader| self.kind.open(reader));

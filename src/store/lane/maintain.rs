@@ -25,12 +25,24 @@ pub trait Maintain: Send + Sync {
     /// # Errors
     /// [`StoreError::Io`].
     fn sync(&self) -> Result<(), StoreError>;
-    /// Removes parts that end before `cutoff_ms`; returns how many.
-    fn remove_before(&self, cutoff_ms: i64) -> usize;
-    /// Removes the part that ends first; returns the bytes it had.
-    fn remove_oldest(&self) -> Option<u64>;
-    /// When the oldest part ends, in milliseconds.
-    fn oldest_end_ms(&self) -> Option<i64>;
+    /// Removes parts that end before `cutoff_ms`; returns what they held, `None` when there was none.
+    fn remove_before(&self, cutoff_ms: i64) -> Option<Removed>;
+    /// Removes about `bytes`, of the part that ends first: all of it when it has less than `step`
+    /// bytes or cannot be cut, else what it holds of its oldest times, about `step` bytes at least.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is removed. [`StoreError::NotReady`] while a merge is under way.
+    fn remove_oldest(&self, bytes: u64, step: u64) -> Result<Option<Removed>, StoreError>;
+    /// The part that ends first.
+    fn oldest(&self) -> Option<OldestPart>;
+    /// The latest time in a part, in milliseconds.
+    fn newest_ms(&self) -> Option<i64>;
+    /// The newest seq of a part; 0 when there is none.
+    fn newest_part_seq(&self) -> u64;
+    /// Rows of parts behind `seq` that may be from `from_ms` on, and of all parts behind it.
+    fn rows_behind(&self, seq: u64, from_ms: i64) -> (u64, u64);
+    /// Parts larger than this are not made by merging, in bytes.
+    fn set_merged_bytes_max(&self, bytes: u64);
     /// Merges parts until none should be, at the given pace; returns how many merges that took.
     ///
     /// # Errors
@@ -48,6 +60,30 @@ pub trait Maintain: Send + Sync {
     fn link_parts(&self, folder: &Path) -> Result<(), StoreError>;
     /// Numbers for people.
     fn stats(&self) -> LaneStats;
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Parts that it was, or was of.
+    pub parts: usize,
+    /// Samples, lines or spans.
+    pub rows: u64,
+    /// Bytes that the parts are smaller now.
+    pub bytes: u64,
+    /// Earliest time, in milliseconds.
+    pub from_ms: i64,
+    /// Latest time, in milliseconds.
+    pub to_ms: i64,
+}
+
+/// The part of a lane that goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldestPart {
+    /// When it ends, in milliseconds.
+    pub end_ms: i64,
+    /// Whether its file has a second name, as those in snapshots have: removing it frees nothing.
+    pub is_linked: bool,
 }
 
 /// A lane in numbers.

@@ -4,10 +4,11 @@
 //! Invariants: the merged part names the parts that it counts for, and is durable before they go: a
 //! crash at any moment leaves each row in exactly one part that counts. Queries keep the parts of
 //! their view. Of the parts with a time in common the later ones still come later.
-//! Locks: `merging` while it runs; `flushing` for the exchange alone.
+//! Locks: `merging` while it runs; `exchanging` for the exchange alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::append::{Lane, wal_dir};
 use super::kind::{Kind, partition};
@@ -114,6 +115,7 @@ impl<K: Kind> Lane<K> {
         let mut best: Option<(&[Arc<K::Part>], u64)> = None;
         // A third is left for what the merged part takes while it is written.
         let room = self.env.account.merges.room() / 3 * 2;
+        let bytes_max = BYTES_MAX.min(self.merged_bytes_max.load(Ordering::Relaxed));
         let head_time = self.options.head_age_ms_max.saturating_mul(K::DAY / 86_400_000);
         for from in 0..run.len().min(4 * PARTS_MAX) {
             let (mut total, mut largest, mut memory) = (0u64, 0u64, 0u64);
@@ -131,7 +133,7 @@ impl<K: Kind> Lane<K> {
                 let better = best.is_none_or(|(own, bytes)| length > own.len() || length == own.len() && total < bytes);
                 let piece = run.get(from..=at).unwrap_or_default();
                 if length >= least
-                    && total <= BYTES_MAX
+                    && total <= bytes_max
                     && fits
                     && memory <= room
                     && worth
@@ -147,6 +149,41 @@ impl<K: Kind> Lane<K> {
 
     /// Writes one part of `parts` and exchanges it for them.
     fn merge_parts(&self, parts: &[Arc<K::Part>], pace: &mut Pace) -> Result<(), StoreError> {
+        let bytes: u64 = parts.iter().map(|part| K::reader(part).bytes()).sum();
+        let merged = self.replace(parts, i64::MIN, |writer| self.kind.merge(parts, writer, pace))?;
+        let written = merged.map_or(0, |part| K::reader(&part).bytes());
+        self.merges.done.inc();
+        self.merges.parts.add(parts.len() as u64);
+        self.merges.bytes_read.add(bytes);
+        self.merges.bytes_written.add(written);
+        tracing::debug!(signal = K::SIGNAL.name(), parts = parts.len(), bytes, written, "merged parts");
+        Ok(())
+    }
+
+    /// Writes a part anew with what it holds from `from` on; returns the new one, if anything is left.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the part is as it was. [`StoreError::NotReady`] while a merge is under way.
+    pub(super) fn write_without(&self, part: &Arc<K::Part>, from: i64) -> Result<Option<Arc<K::Part>>, StoreError> {
+        let _merging = self.merging.try_lock().ok_or(StoreError::NotReady("busy merging"))?;
+        self.check_open()?;
+        self.remove_strays()?;
+        let logs = wal::segments(&*self.env.disk, &wal_dir(&self.env.dir, K::SIGNAL))?;
+        if logs.iter().any(|segment| segment.seq <= K::reader(part).info().seq) {
+            return Err(StoreError::NotReady("busy with the log of the part that is to go"));
+        }
+        let mut pace = Pace::full(&self.env.gate);
+        self.replace(std::slice::from_ref(part), from, |writer| self.kind.cut(part, from, writer, &mut pace))
+    }
+
+    /// Exchanges parts for one that `write` writes, which says whether there is anything in it; nothing
+    /// in it is before `from`. `merging` is held.
+    fn replace(
+        &self,
+        parts: &[Arc<K::Part>],
+        from: i64,
+        write: impl FnOnce(&mut PartWriter) -> Result<bool, StoreError>,
+    ) -> Result<Option<Arc<K::Part>>, StoreError> {
         let infos = || parts.iter().map(|part| K::reader(part).info());
         let bytes: u64 = parts.iter().map(|part| K::reader(part).bytes()).sum();
         self.env.gate.look(&self.env).map_err(io_error("look at", &self.dir))?;
@@ -161,7 +198,7 @@ impl<K: Kind> Lane<K> {
             seq,
             index: self.free_index(seq)?,
             group: 0,
-            min_t: infos().map(|info| info.min_t).min().unwrap_or_default(),
+            min_t: infos().map(|info| info.min_t).min().unwrap_or_default().max(from),
             max_t: infos().map(|info| info.max_t).max().unwrap_or_default(),
             rows: 0,
             created_ms: self.env.clock.now_ms(),
@@ -169,7 +206,7 @@ impl<K: Kind> Lane<K> {
         let merged = Merged { replaces: self.replaced(parts)?, mark: self.kind.merge_mark() };
         let mut writer = PartWriter::create(&self.env.disk, &self.dir, info)?;
         let unfinished = writer.unfinished();
-        let written = self.write_merged(parts, &merged, &mut writer, pace);
+        let written = writer.merged(&merged).and_then(|()| write(&mut writer));
         let exchanged = written.and_then(|keep| {
             let pending = if keep { Some(writer.finish()?) } else { None };
             self.exchange(parts, pending)
@@ -181,24 +218,7 @@ impl<K: Kind> Lane<K> {
             }
             _ => {}
         }
-        let written = exchanged?;
-        self.merges.done.inc();
-        self.merges.parts.add(parts.len() as u64);
-        self.merges.bytes_read.add(bytes);
-        self.merges.bytes_written.add(written);
-        tracing::debug!(signal = K::SIGNAL.name(), parts = parts.len(), bytes, written, "merged parts");
-        Ok(())
-    }
-
-    fn write_merged(
-        &self,
-        parts: &[Arc<K::Part>],
-        merged: &Merged,
-        writer: &mut PartWriter,
-        pace: &mut Pace,
-    ) -> Result<bool, StoreError> {
-        writer.merged(merged)?;
-        self.kind.merge(parts, writer, pace)
+        exchanged
     }
 
     /// What a part merged from `parts` counts for: they, and what they count for where it could not
@@ -226,24 +246,27 @@ impl<K: Kind> Lane<K> {
         Ok(largest.map_or(0, |index| index.saturating_add(1)))
     }
 
-    /// Gives the merged part its name and lets the others go, unless one has gone already; returns
-    /// the bytes of the merged part.
-    fn exchange(&self, parts: &[Arc<K::Part>], pending: Option<PendingPart>) -> Result<u64, StoreError> {
-        let _one_at_a_time = self.flushing.lock();
+    /// Gives the merged part its name and lets the others go; `None` when one has gone already.
+    fn exchange(
+        &self,
+        parts: &[Arc<K::Part>],
+        pending: Option<PendingPart>,
+    ) -> Result<Option<Arc<K::Part>>, StoreError> {
+        let _one_at_a_time = self.exchanging.lock();
         let current = self.state.read().parts.clone();
         if !parts.iter().all(|part| current.iter().any(|own| Arc::ptr_eq(own, part))) {
-            return Ok(0);
+            return Ok(None);
         }
         let merged = match pending {
             Some(pending) => Some(self.name(&pending)?),
             None => None,
         };
-        let bytes = merged.as_ref().map_or(0, |part| K::reader(part).bytes());
         {
             let mut state = self.state.write();
+            // A flush may have brought parts meanwhile.
             let mut kept: Vec<_> =
-                current.iter().filter(|own| !parts.iter().any(|part| Arc::ptr_eq(own, part))).cloned().collect();
-            kept.extend(merged);
+                state.parts.iter().filter(|own| !parts.iter().any(|part| Arc::ptr_eq(own, part))).cloned().collect();
+            kept.extend(merged.clone());
             kept.sort_by_key(|part| K::reader(part).info().id());
             state.parts = Arc::new(kept);
         }
@@ -251,7 +274,7 @@ impl<K: Kind> Lane<K> {
         parts.iter().for_each(|part| self.remove_part(part));
         self.env.disk.sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
         self.env.catalog.flush();
-        Ok(bytes)
+        Ok(merged)
     }
 
     /// Names and opens a merged part. When that fails the file goes, so that it never counts beside

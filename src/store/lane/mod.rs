@@ -5,7 +5,8 @@
 //! Invariants: a record is in the log before it is in the head; the records of the sealed segments
 //! are exactly those of the frozen heads; a view has every row once, because parts come in and the
 //! frozen head goes out under one lock.
-//! Locks: `merging`, then `flushing`, then `state`, then the log's.
+//! Locks: `merging`, then `flushing`, then `exchanging`, then `state`, then the log's. Retention and
+//! disk budget take `exchanging` alone, so they wait for no flush and no merge.
 
 mod append;
 mod flush;
@@ -21,5 +22,5 @@ mod upkeep;
 
 pub use append::{Lane, View, expect_replay};
 pub use kind::{Kind, LaneOptions, SliceSpan, partition};
-pub use maintain::{LaneStats, Maintain};
+pub use maintain::{LaneStats, Maintain, OldestPart, Removed};
 pub use pace::Pace;

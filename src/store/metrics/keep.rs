@@ -193,7 +193,7 @@ impl Keep {
     /// What to leave out now. Whoever reads parts asks this before it looks which there are: what is
     /// forgotten meanwhile is gone from the parts that come later alone.
     pub fn sieves(&self, now_ms: i64) -> Sieves {
-        Sieves { state: self.state.read().clone(), now_ms }
+        Sieves { state: self.state.read().clone(), now_ms, from: i64::MIN }
     }
 
     /// The file, for a snapshot.
@@ -220,6 +220,7 @@ impl Keep {
 pub struct Sieves {
     state: State,
     now_ms: i64,
+    from: i64,
 }
 
 impl Sieves {
@@ -227,7 +228,12 @@ impl Sieves {
     pub fn of(&self, part: Option<&PartReader>) -> Sieve {
         let concerns = |own: &&Arc<Tombstone>| part.is_some_and(|part| own.concerns(part));
         let tombstones = self.state.tombstones.iter().filter(concerns).cloned().collect();
-        Sieve { tombstones, retention: self.retention().cloned(), now_ms: self.now_ms }
+        Sieve { tombstones, retention: self.retention().cloned(), now_ms: self.now_ms, from: self.from }
+    }
+
+    /// What to leave out besides: everything before `from`.
+    pub fn from(self, from: i64) -> Self {
+        Self { from, ..self }
     }
 
     /// The deletions, oldest first.
@@ -261,12 +267,14 @@ pub struct Sieve {
     /// Set when some series have a retention of their own.
     retention: Option<Arc<Retention>>,
     now_ms: i64,
+    /// What is before is left out of all series.
+    from: i64,
 }
 
 impl Sieve {
     /// Whether nothing is left out of any series.
     pub fn is_open(&self) -> bool {
-        self.tombstones.is_empty() && self.retention.is_none()
+        self.tombstones.is_empty() && self.retention.is_none() && self.from == i64::MIN
     }
 
     /// The deletions: of which series, and which times.
@@ -290,6 +298,7 @@ impl Sieve {
     pub fn left_out(&self, labels: &Labels) -> Vec<RangeMs> {
         let deleted = self.tombstones.iter().filter(|own| all_match(&own.matchers, labels)).map(|own| own.range);
         let start = self.retention.as_ref().map_or(i64::MIN, |retention| retention.start(labels, self.now_ms));
+        let start = start.max(self.from);
         let past = (start > i64::MIN).then(|| RangeMs { start: i64::MIN, end: start - 1 });
         deleted.chain(past).collect()
     }

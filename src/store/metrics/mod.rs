@@ -93,6 +93,27 @@ pub struct MetricsKind {
     rewrites: Rewrites,
 }
 
+impl MetricsKind {
+    /// Writes what `parts` hold from a time on.
+    fn merge_from(
+        &self,
+        parts: &[Arc<Part>],
+        from: i64,
+        out: &mut PartWriter,
+        pace: &mut Pace,
+    ) -> Result<bool, StoreError> {
+        // With a cache of their own, so that the frames of queries stay in theirs.
+        let bytes = MERGE_CACHE_BYTES.min(self.options.cache_bytes_max);
+        let cache = FrameCache::new(bytes, &MemoryBudget::new(u64::MAX), &Counters::default());
+        let reopen = |part: &Arc<Part>| {
+            let reader = PartReader::open(&self.disk, part.reader().path())?;
+            Part::open(reader, cache.clone(), self.damaged.clone())
+        };
+        let parts = parts.iter().map(reopen).collect::<Result<Vec<_>, StoreError>>()?;
+        merge::merge(&parts, &self.keep.sieves(self.clock.now_ms()).from(from), out, pace)
+    }
+}
+
 impl Kind for MetricsKind {
     const SIGNAL: Signal = Signal::Metrics;
     const DAY: i64 = 86_400_000;
@@ -181,15 +202,15 @@ impl Kind for MetricsKind {
     const MERGES: bool = true;
 
     fn merge(&self, parts: &[Arc<Part>], out: &mut PartWriter, pace: &mut Pace) -> Result<bool, StoreError> {
-        // With a cache of their own, so that the frames of queries stay in theirs.
-        let bytes = MERGE_CACHE_BYTES.min(self.options.cache_bytes_max);
-        let cache = FrameCache::new(bytes, &MemoryBudget::new(u64::MAX), &Counters::default());
-        let reopen = |part: &Arc<Part>| {
-            let reader = PartReader::open(&self.disk, part.reader().path())?;
-            Part::open(reader, cache.clone(), self.damaged.clone())
-        };
-        let parts = parts.iter().map(reopen).collect::<Result<Vec<_>, StoreError>>()?;
-        merge::merge(&parts, &self.keep.sieves(self.clock.now_ms()), out, pace)
+        self.merge_from(parts, i64::MIN, out, pace)
+    }
+
+    fn cut_time(&self, part: &Part, bytes: u64) -> Option<i64> {
+        part.cut_time(bytes)
+    }
+
+    fn cut(&self, part: &Arc<Part>, from: i64, out: &mut PartWriter, pace: &mut Pace) -> Result<bool, StoreError> {
+        self.merge_from(std::slice::from_ref(part), from, out, pace)
     }
 
     fn merge_bytes(&self, part: &Part) -> u64 {

@@ -109,6 +109,29 @@ impl Part {
         data + data / 2 + times * TIMES_DECODED
     }
 
+    /// The time from which on it would hold about `bytes` less.
+    pub fn cut_time(&self, bytes: u64) -> Option<i64> {
+        let stored = |offset: u64| self.find(offset).map_or(0, |frame| u64::from(frame.stored));
+        let frames: u64 = self.reader.frames().iter().map(|frame| u64::from(frame.stored)).sum();
+        let of_group = |group: &GroupRef| -> u64 {
+            let times = group.times.iter().map(|own| stored(own.offset));
+            times.chain(group.data.iter().map(|own| stored(own.offset))).sum()
+        };
+        let in_groups: u64 = self.directory.groups.iter().map(of_group).sum();
+        // Label sets and postings become smaller with the samples, more or less.
+        let mut left = u128::from(bytes) * u128::from(in_groups) / u128::from(frames.max(1));
+        for group in &self.directory.groups {
+            let own = u128::from(of_group(group));
+            if own > left {
+                let (first, last) = group.span;
+                let share = u128::from(last.abs_diff(first)) * left / own;
+                return Some(first.saturating_add(i64::try_from(share).unwrap_or(i64::MAX)).saturating_add(1));
+            }
+            left -= own;
+        }
+        None
+    }
+
     /// Its container.
     pub fn reader(&self) -> &PartReader {
         &self.reader

@@ -180,7 +180,7 @@ pub(super) fn open_with(dir: &Path, options: Options) -> TracesStore {
 }
 
 pub(super) fn env(dir: &Path) -> Env {
-    Env::open(dir, Arc::new(RealDisk), Arc::new(ManualClock::at_ns(NOW)), Counters::default(), Arc::default()).unwrap()
+    Env::open(dir, Arc::new(RealDisk), Arc::new(ManualClock::at_ns(NOW)), Counters::default(), Arc::default())
 }
 
 pub(super) fn append(store: &TracesStore, spans: &[Span]) -> Appended {

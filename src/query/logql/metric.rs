@@ -92,7 +92,7 @@ pub fn metric_query(
 ) -> Result<MetricAnswer, LogqlError> {
     let span = query.end.checked_sub(query.start).filter(|span| *span >= 0 && query.step > 0);
     let span = span.ok_or_else(|| LogqlError::Range("the range of time is empty or too long".to_owned()))?;
-    let steps = span / query.step + 1;
+    let steps = (span / query.step).saturating_add(1);
     if u64::try_from(steps).map_or(true, |steps| steps > query.points_max) {
         return Err(LogqlError::TooManyPoints { limit: query.points_max });
     }

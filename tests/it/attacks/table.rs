@@ -31,9 +31,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("answers that nobody reads", "review 6: queries whose clients are gone go on"),
     ("HTTP/2 answers without a window", "review 6: answers that wait for a window keep others out"),
     ("hundreds of pushes at once", "review 9: what is inflated and decoded is outside the account"),
-    ("LogQL with absurd steps", "a step of 1 ns over all times meets a defect of ours"),
     ("Jaeger and traces over everything", "review 6: queries whose clients are gone go on"),
-    ("queries that are not UTF-8", "review 16: answered 200"),
 ];
 
 const AMOUNT: Amount = Amount { series: 2_000, samples: 40, lines: 6_000, spans: 6_000 };

@@ -513,7 +513,7 @@ fn heads_are_charged_and_flushed_earlier_while_others_want_the_memory() {
     let heads = env.account.heads(crate::model::batch::Signal::Logs).clone();
     let lane = LaneOptions { head_bytes_max: 1 << 20, ..LaneOptions::default() };
     let store = LogsStore::open(&env, Options { lane, ..Options::default() }).unwrap();
-    append(&store, &stream("noise"), noise(6_000));
+    append(&store, &stream("noise"), noise(4_000));
     let charged = heads.used();
     assert!((350_000..1 << 20).contains(&charged), "{charged}");
     store.lane().flush_if_due(u64::MAX).unwrap();

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
+
 use super::error::{Classify, ErrorClass};
+use super::pattern::Pool;
+
 pub use super::memory::{Hold, MemoryBudget, MemoryFull};
 
 /// Rows that a query touches between two looks at the clock, which costs as much as a few of them.
@@ -94,6 +98,7 @@ pub struct QueryBudget {
     memory_peak: AtomicU64,
     rows: AtomicU64,
     canceled: AtomicBool,
+    patterns: Mutex<Pool>,
 }
 
 impl QueryBudget {
@@ -114,12 +119,18 @@ impl QueryBudget {
             memory_peak: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             canceled: AtomicBool::new(false),
+            patterns: Mutex::default(),
         })
     }
 
     /// A budget without bounds, for tests and for the server's own work.
     pub fn unlimited() -> Arc<Self> {
         Self::new(Duration::from_secs(86_400), u64::MAX, u64::MAX)
+    }
+
+    /// The regular expressions of the query.
+    pub(super) fn patterns(&self) -> MutexGuard<'_, Pool> {
+        self.patterns.lock()
     }
 
     /// Asks all workers of the query to stop at their next [`check`](Self::check).

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod memory;
 #[cfg(test)]
 pub(crate) mod mutate;
+pub mod pattern;
 pub mod varint;
 
 /// Clock and disk of tests. Not in what ships.

@@ -1,13 +1,10 @@
 //! Label matchers, as PromQL and LogQL selectors write them.
 
-use regex::{Regex, RegexBuilder};
-use regex_syntax::ParserBuilder;
-use regex_syntax::hir::literal::Extractor;
+use std::sync::Arc;
 
 use super::labels::Labels;
-
-/// Largest compiled size of one regular expression, in bytes.
-const REGEX_BYTES_MAX: usize = 4 << 20;
+use crate::base::limits::QueryBudget;
+use crate::base::pattern::{Dialect, Pattern, PatternError, Regex, plain_alternatives};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,11 +28,52 @@ pub struct Matcher {
     pub op: MatchOp,
     /// The value or the pattern, as written.
     pub value: String,
-    regex: Option<Regex>,
-    /// When the pattern is nothing but alternatives, they; a lookup then needs no scan of values.
-    literals: Option<Vec<String>>,
-    /// What every value that the pattern matches begins with.
-    prefix: String,
+    test: Test,
+}
+
+/// What a value must be, but for a `not` in the operator.
+#[derive(Clone, Debug)]
+enum Test {
+    /// The value as written.
+    Value,
+    /// Anything.
+    Anything,
+    /// Anything but the empty value.
+    Something,
+    /// One of these, in order; a lookup then needs no scan of values.
+    Listed(Arc<[String]>),
+    /// What matches, all of which begins with a text.
+    Regex { regex: Regex, prefix: Arc<str> },
+}
+
+/// Memory that one listed value takes beside its text, in bytes.
+const LISTED_BYTES: usize = 64;
+
+impl Test {
+    fn of_pattern(text: &str, budget: &QueryBudget) -> Result<Self, PatternError> {
+        match text {
+            ".*" => return Ok(Self::Anything),
+            ".+" => return Ok(Self::Something),
+            _ => {}
+        }
+        // Before it is parsed: a list may be long, and costs nothing then.
+        budget.check()?;
+        budget.charge(2 * text.len() + LISTED_BYTES * (1 + text.bytes().filter(|byte| *byte == b'|').count()))?;
+        if let Some(listed) = plain_alternatives(text) {
+            return Ok(Self::listed(listed));
+        }
+        let pattern = Pattern::parse(text, Dialect::Matcher, budget)?;
+        match pattern.listed() {
+            Some(listed) => Ok(Self::listed(listed)),
+            None => Ok(Self::Regex { regex: pattern.compile(budget)?, prefix: pattern.prefix().into() }),
+        }
+    }
+
+    fn listed(mut values: Vec<String>) -> Self {
+        values.sort_unstable();
+        values.dedup();
+        Self::Listed(values.into())
+    }
 }
 
 impl PartialEq for Matcher {
@@ -44,46 +82,46 @@ impl PartialEq for Matcher {
     }
 }
 
-/// A pattern that is no regular expression, or one too large.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("invalid regular expression {pattern:?}: {reason}")]
-pub struct MatcherError {
-    pattern: String,
-    reason: String,
-}
-
 impl Matcher {
-    /// A matcher on `name`.
+    /// A matcher on `name` of a query, whose budget a regular expression is charged to.
     ///
     /// # Errors
-    /// [`MatcherError`] when `value` should be a regular expression and is not one.
-    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, MatcherError> {
+    /// [`PatternError`] when `value` should be a regular expression and is not one, or is too large.
+    pub fn within(
+        name: impl Into<String>,
+        op: MatchOp,
+        value: impl Into<String>,
+        budget: &QueryBudget,
+    ) -> Result<Self, PatternError> {
         let value = value.into();
-        let (regex, (literals, prefix)) = match op {
-            MatchOp::Equal | MatchOp::NotEqual => (None, (None, String::new())),
-            MatchOp::Regex | MatchOp::NotRegex => (Some(anchored(&value)?), literals(&value)),
+        let test = match op {
+            MatchOp::Equal | MatchOp::NotEqual => Test::Value,
+            MatchOp::Regex | MatchOp::NotRegex => Test::of_pattern(&value, budget)?,
         };
-        Ok(Self { name: name.into(), op, value, regex, literals, prefix })
+        Ok(Self { name: name.into(), op, value, test })
+    }
+
+    /// A matcher that belongs to no query, such as one of a configuration.
+    ///
+    /// # Errors
+    /// As [`within`](Self::within).
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, PatternError> {
+        Self::within(name, op, value, &QueryBudget::unlimited())
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            op: MatchOp::Equal,
-            value: value.into(),
-            regex: None,
-            literals: None,
-            prefix: String::new(),
-        }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), test: Test::Value }
     }
 
     /// Whether a label with this value satisfies the matcher.
     pub fn matches(&self, value: &str) -> bool {
-        let hit = match (&self.literals, &self.regex) {
-            (Some(literals), _) => literals.iter().any(|literal| literal == value),
-            (None, Some(regex)) => regex.is_match(value),
-            (None, None) => self.value == value,
+        let hit = match &self.test {
+            Test::Value => self.value == value,
+            Test::Anything => true,
+            Test::Something => !value.is_empty(),
+            Test::Listed(listed) => listed.binary_search_by(|own| own.as_str().cmp(value)).is_ok(),
+            Test::Regex { regex, .. } => regex.is_match(value),
         };
         hit != matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
     }
@@ -110,12 +148,23 @@ impl Matcher {
 
     /// The only values that the pattern of `=~` or `!~` matches, when they can be listed.
     pub fn listed(&self) -> Option<Vec<&str>> {
-        Some(self.literals.as_ref()?.iter().map(String::as_str).collect())
+        match &self.test {
+            Test::Listed(listed) => Some(listed.iter().map(String::as_str).collect()),
+            Test::Value | Test::Anything | Test::Something | Test::Regex { .. } => None,
+        }
     }
 
     /// What every value that can satisfy `=~` begins with; empty for the other operators.
     pub fn prefix(&self) -> &str {
-        if self.op == MatchOp::Regex { &self.prefix } else { "" }
+        match &self.test {
+            Test::Regex { prefix, .. } if self.op == MatchOp::Regex => prefix,
+            // In order: what the first and the last begin with, all do.
+            Test::Listed(listed) if self.op == MatchOp::Regex => match (listed.first(), listed.last()) {
+                (Some(first), Some(last)) => common(first, last),
+                _ => "",
+            },
+            _ => "",
+        }
     }
 }
 
@@ -132,28 +181,10 @@ impl std::fmt::Display for Matcher {
     }
 }
 
-fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
-    // `.` matches a line feed, as in Prometheus since 3.0 and in Loki's label matchers.
-    RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| MatcherError { pattern: pattern.chars().take(200).collect(), reason: error.to_string() })
-}
-
-/// All that a pattern matches, when it can be listed, and what each of it begins with.
-fn literals(pattern: &str) -> (Option<Vec<String>>, String) {
-    let none = (None, String::new());
-    let Ok(hir) = ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern) else { return none };
-    if !hir.properties().look_set().is_empty() {
-        return none;
-    }
-    let found = Extractor::new().extract(&hir);
-    let Some(literals) = found.literals() else { return none };
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    let listed = if found.is_exact() { literals.iter().map(|own| text(own.as_bytes())).collect() } else { None };
-    let prefix = found.longest_common_prefix().unwrap_or_default();
-    let whole = prefix.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    (listed, whole.to_owned())
+/// What two texts both begin with.
+fn common<'a>(a: &'a str, b: &str) -> &'a str {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(letter, _)| letter.len_utf8()).sum();
+    a.get(..same).unwrap_or_default()
 }
 
 /// Whether a set satisfies all matchers.

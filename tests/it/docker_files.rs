@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
+use trilith::base::limits::QueryBudget;
+use trilith::base::pattern::{Dialect, Regex};
 
 fn docker(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docker").join(path)
@@ -118,7 +120,7 @@ fn the_four_data_sources_are_there_and_link_to_each_other() {
         assert!(of(kind)["tracesToLogsV2"].is_object() && of(kind)["tracesToMetrics"].is_object(), "{kind}");
     }
     for regex in all(&Value::Array(sources.clone()), "matcherRegex") {
-        regex::Regex::new(regex.as_str().unwrap()).unwrap();
+        Regex::new(regex.as_str().unwrap(), Dialect::Groups, &QueryBudget::unlimited()).unwrap();
     }
 }
 

@@ -8,8 +8,9 @@ use super::error::ApiError;
 use super::json;
 use super::params::{LINES_MAX, Params};
 use crate::api::context::Context;
+use crate::base::limits::QueryBudget;
 use crate::query::logql::detect::{detected_field_values, detected_fields, detected_labels};
-use crate::query::logql::{Direction, Expr, LogExpr, LogQuery, parse, parse_selector};
+use crate::query::logql::{Direction, Expr, LogExpr, LogQuery, parse_selector, parse_within};
 
 /// Lines looked at when nothing else is asked.
 const LINES_DEFAULT: usize = 1_000;
@@ -20,7 +21,7 @@ const FIELDS_DEFAULT: usize = 1_000;
 pub(super) async fn labels(State(context): State<Context>, params: Params) -> Response {
     answer(&context, move |context, budget| {
         let range = params.index_range(context.clock.now_ns())?;
-        let matchers = parse_selector(params.query())?;
+        let matchers = parse_selector(params.query(), budget)?;
         let labels = detected_labels(context.logs.as_ref(), &matchers, range, budget)?;
         let mut body = String::from("{\"detectedLabels\":[");
         for (at, label) in labels.iter().enumerate() {
@@ -34,9 +35,9 @@ pub(super) async fn labels(State(context): State<Context>, params: Params) -> Re
     .await
 }
 
-fn sample(context: &Context, params: &Params) -> Result<(LogExpr, LogQuery), ApiError> {
+fn sample(context: &Context, params: &Params, budget: &QueryBudget) -> Result<(LogExpr, LogQuery), ApiError> {
     let now_ns = context.clock.now_ns();
-    let Expr::Log(expr) = parse(params.query())? else {
+    let Expr::Log(expr) = parse_within(params.query(), budget)? else {
         return Err(ApiError::bad_data("only log selector is supported"));
     };
     let limit = params.count("line_limit", LINES_DEFAULT, LINES_MAX);
@@ -47,7 +48,7 @@ fn sample(context: &Context, params: &Params) -> Result<(LogExpr, LogQuery), Api
 /// Fields of a sample of lines.
 pub(super) async fn fields(State(context): State<Context>, params: Params) -> Response {
     answer(&context, move |context, budget| {
-        let (expr, query) = sample(context, &params)?;
+        let (expr, query) = sample(context, &params, budget)?;
         let limit = params.count("limit", FIELDS_DEFAULT, LINES_MAX);
         let mut fields = detected_fields(context.logs.as_ref(), &expr, query, budget)?;
         fields.truncate(limit);
@@ -77,7 +78,7 @@ pub(super) async fn fields(State(context): State<Context>, params: Params) -> Re
 /// Values of one field in a sample of lines.
 pub(super) async fn values(State(context): State<Context>, Path(name): Path<String>, params: Params) -> Response {
     answer(&context, move |context, budget| {
-        let (expr, query) = sample(context, &params)?;
+        let (expr, query) = sample(context, &params, budget)?;
         let limit = params.count("limit", FIELDS_DEFAULT, LINES_MAX);
         let mut values = detected_field_values(context.logs.as_ref(), &name, &expr, query, budget)?;
         values.truncate(limit);

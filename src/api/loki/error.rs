@@ -66,7 +66,7 @@ impl From<LogqlError> for ApiError {
 
 impl From<ParseError> for ApiError {
     fn from(error: ParseError) -> Self {
-        Self::bad_data(error.to_string())
+        Self { class: error.class(), message: error.to_string() }
     }
 }
 

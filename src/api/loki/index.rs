@@ -24,7 +24,7 @@ const TARGETS_MAX: usize = 100;
 pub(super) async fn stats(State(context): State<Context>, params: Params) -> Response {
     answer(&context, move |context, budget| {
         let range = params.index_range(context.clock.now_ns())?;
-        let matchers = parse_selector(params.query())?;
+        let matchers = parse_selector(params.query(), budget)?;
         let mut total = LogStats::default();
         for (_, stats) in context.logs.stats(&matchers, range, budget)? {
             total.streams += stats.streams.max(1);
@@ -63,7 +63,7 @@ fn by_labels(params: &Params) -> Result<bool, ApiError> {
 pub(super) async fn volume(State(context): State<Context>, params: Params) -> Response {
     answer(&context, move |context, budget| {
         let range = params.index_range(context.clock.now_ns())?;
-        let matchers = parse_selector(params.query())?;
+        let matchers = parse_selector(params.query(), budget)?;
         let targets = targets(&params, &matchers);
         let by_labels = by_labels(&params)?;
         let limit = params.count("limit", 100, LINES_MAX);
@@ -113,7 +113,7 @@ pub(super) async fn volume_range(State(context): State<Context>, params: Params)
     answer(&context, move |context, budget| {
         let now_ns = context.clock.now_ns();
         let range = params.index_range(now_ns)?;
-        let matchers = parse_selector(params.query())?;
+        let matchers = parse_selector(params.query(), budget)?;
         let targets = targets(&params, &matchers);
         let by_labels = by_labels(&params)?;
         let limit = params.count("limit", 100, LINES_MAX);

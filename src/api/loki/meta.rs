@@ -24,7 +24,7 @@ fn list<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
 pub(super) async fn labels(State(context): State<Context>, params: Params) -> Response {
     answer(&context, move |context, budget| {
         let range = params.index_range(context.clock.now_ns())?;
-        let matchers = parse_selector(params.query())?;
+        let matchers = parse_selector(params.query(), budget)?;
         Ok(list(context.logs.label_names(&matchers, range, budget)?))
     })
     .await
@@ -34,7 +34,7 @@ pub(super) async fn labels(State(context): State<Context>, params: Params) -> Re
 pub(super) async fn label_values(State(context): State<Context>, Path(name): Path<String>, params: Params) -> Response {
     answer(&context, move |context, budget| {
         let range = params.index_range(context.clock.now_ns())?;
-        let matchers = parse_selector(params.query())?;
+        let matchers = parse_selector(params.query(), budget)?;
         Ok(list(context.logs.label_values(&name, &matchers, range, budget)?))
     })
     .await
@@ -53,7 +53,7 @@ pub(super) async fn series(State(context): State<Context>, params: Params) -> Re
         let mut found: BTreeSet<Labels> = BTreeSet::new();
         for selector in selectors {
             budget.check()?;
-            for labels in context.logs.series(&parse_selector(selector)?, range, budget)? {
+            for labels in context.logs.series(&parse_selector(selector, budget)?, range, budget)? {
                 if !found.contains(&labels) {
                     budget.charge(2 * labels.bytes() + 64)?;
                     found.insert(labels);

@@ -11,7 +11,7 @@ use super::params::Params;
 use crate::api::context::Context;
 use crate::base::limits::QueryBudget;
 use crate::query::Engine;
-use crate::query::logql::{Expr, LogExpr, LogQuery, MetricExpr, MetricQuery, log_query, metric_query, parse};
+use crate::query::logql::{Expr, LogExpr, LogQuery, MetricExpr, MetricQuery, log_query, metric_query, parse_within};
 
 /// The header with which Grafana asks for labels by kind.
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
@@ -34,7 +34,7 @@ pub(super) async fn instant(State(context): State<Context>, headers: HeaderMap, 
         let time = params.time("time")?.unwrap_or(now);
         params.limit()?;
         params.direction()?;
-        let expr = match parse(params.query())? {
+        let expr = match parse_within(params.query(), budget)? {
             Expr::Metric(expr) => expr,
             Expr::Log(_) => {
                 return Err(ApiError::bad_data(
@@ -68,7 +68,7 @@ pub(super) async fn range(State(context): State<Context>, headers: HeaderMap, pa
         // Wrong parameters are told before wrong queries, whichever kind of query it is.
         let limit = params.limit()?;
         params.range(context.clock.now_ns())?;
-        match parse(params.query())? {
+        match parse_within(params.query(), budget)? {
             Expr::Log(expr) => log_range(context, budget, &params, &expr, limit, categorize),
             Expr::Metric(expr) => metric_range(context, budget, &params, &expr, categorize),
         }
@@ -111,14 +111,17 @@ fn metric_range(
 }
 
 /// A query in its canonical form. Errors of this endpoint alone are JSON.
-pub(super) async fn format(params: Params) -> Response {
-    match parse(params.query()) {
-        Ok(expr) => {
+pub(super) async fn format(State(context): State<Context>, params: Params) -> Response {
+    let work =
+        move |_: &Context, budget: &QueryBudget| parse_within(params.query(), budget).map(|expr| expr.to_string());
+    match context.run(None, work).await {
+        Err(limit) => ApiError::from(limit).into_response(),
+        Ok(Ok(written)) => {
             let mut text = String::new();
-            json::string(&mut text, &expr.to_string());
+            json::string(&mut text, &written);
             json_response(format!("{{\"status\":\"success\",\"data\":{text}}}"))
         }
-        Err(error) => {
+        Ok(Err(error)) => {
             let mut text = String::new();
             json::string(&mut text, &error.to_string());
             let body = json_response(format!("{{\"status\":\"invalid-query\",\"error\":{text}}}"));

@@ -4,6 +4,7 @@
 //! Bounds: so many connections, lines per poll, hashes, seconds for one send and for the whole.
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use super::params::{LINES_MAX, Params};
 use crate::api::context::Context;
 use crate::base::limits::{Hold, LimitError, QueryBudget};
 use crate::model::time::RangeNs;
-use crate::query::logql::{Direction, Expr, Line, LogExpr, LogQuery, log_query, parse};
+use crate::query::logql::{Direction, Expr, Line, LogExpr, LogQuery, log_query, parse_within};
 
 /// Most tails at the same time, in the whole process.
 const TAILS_MAX: usize = 64;
@@ -66,13 +67,15 @@ impl Drop for Place {
 
 struct Asked {
     expr: LogExpr,
+    /// What the query holds, for as long as it is tailed.
+    _budget: Arc<QueryBudget>,
     start: Option<i64>,
     limit: usize,
     delay: i64,
 }
 
-fn asked(params: &Params) -> Result<Asked, ApiError> {
-    let Expr::Log(expr) = parse(params.query())? else {
+fn asked(params: &Params, budget: Arc<QueryBudget>) -> Result<Asked, ApiError> {
+    let Expr::Log(expr) = parse_within(params.query(), &budget)? else {
         return Err(ApiError::bad_data("tail takes a log query, not a metric query"));
     };
     let delay = match params.get("delay_for") {
@@ -83,7 +86,13 @@ fn asked(params: &Params) -> Result<Asked, ApiError> {
             .filter(|delay| (0..=5).contains(delay))
             .ok_or_else(|| ApiError::bad_data("delay_for can't be greater than 5"))?,
     };
-    Ok(Asked { expr, start: params.time("start")?, limit: params.limit()?, delay: delay * 1_000_000_000 })
+    Ok(Asked {
+        expr,
+        _budget: budget,
+        start: params.time("start")?,
+        limit: params.limit()?,
+        delay: delay * 1_000_000_000,
+    })
 }
 
 /// Upgrades to a WebSocket, once the query is known to be good.
@@ -92,7 +101,8 @@ pub(super) async fn tail(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
 ) -> Response {
-    let asked = match asked(&params) {
+    let read = move |context: &Context, _: &QueryBudget| asked(&params, context.engine.budget(None));
+    let asked = match context.run(None, read).await.map_err(ApiError::from).and_then(|asked| asked) {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };

@@ -12,7 +12,7 @@ use super::answer::success;
 use super::error::ApiError;
 use super::params::Params;
 use crate::api::context::Context;
-use crate::base::limits::LimitError;
+use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::matcher::Matcher;
 use crate::store::{Administer, StoreError};
 
@@ -40,7 +40,13 @@ fn done(result: Result<(), ApiError>) -> Response {
 }
 
 pub(super) async fn delete_series(State(context): State<Context>, params: Params) -> Response {
-    let asked = params.selectors().and_then(|selectors| Ok((selectors, params.range()?)));
+    let read = move |_: &Context, budget: &QueryBudget| {
+        params.selectors(budget).and_then(|selectors| Ok((selectors, params.range()?)))
+    };
+    let asked = match context.run(None, read).await {
+        Ok(asked) => asked,
+        Err(limit) => Err(limit.into()),
+    };
     let (selectors, range) = match asked {
         Ok((selectors, _)) if selectors.is_empty() => {
             return ApiError::bad_data("no match[] parameter provided").into_response();

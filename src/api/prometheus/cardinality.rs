@@ -2,7 +2,7 @@
 //! what is in memory now, or, with `start`, `end` or `match[]`, of all series that match.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::answer::answer;
 use super::error::ApiError;
@@ -33,7 +33,7 @@ struct Asked {
     is_now: bool,
 }
 
-fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
+fn asked(context: &Context, params: &Params, budget: &QueryBudget) -> Result<Asked, ApiError> {
     let rows = match params.get("limit") {
         None => ROWS,
         Some(text) => match text.parse() {
@@ -44,7 +44,7 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, ApiError> {
             _ => return Err(ApiError::bad_data("limit must be a positive number")),
         },
     };
-    let mut selectors = params.selectors()?;
+    let mut selectors = params.selectors(budget)?;
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }
@@ -83,11 +83,8 @@ fn rows<N: AsRef<str>>(out: &mut String, title: &str, all: impl IntoIterator<Ite
 }
 
 pub(super) async fn tsdb(State(context): State<Context>, params: Params) -> Response {
-    let asked = match asked(&context, &params) {
-        Ok(asked) => asked,
-        Err(error) => return error.into_response(),
-    };
     answer(&context, None, params.coding, move |context, budget, sink| {
+        let asked = asked(context, &params, budget)?;
         let counted = counted(context, &asked, budget)?;
         let now = context.clock.now_ms();
         let out = &mut sink.text;

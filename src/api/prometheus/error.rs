@@ -12,6 +12,7 @@ use crate::api::form::FormError;
 use crate::api::stream::StreamError;
 use crate::base::error::{Classify, ErrorClass, brief, chain};
 use crate::base::limits::LimitError;
+use crate::base::pattern::PatternError;
 use crate::query::promql::PromqlError;
 use crate::store::StoreError;
 use crate::wire::decompress::DecompressError;
@@ -74,6 +75,12 @@ impl From<PromqlError> for ApiError {
             error => chain(error),
         };
         Self { class: error.class(), message }
+    }
+}
+
+impl From<PatternError> for ApiError {
+    fn from(error: PatternError) -> Self {
+        Self { class: error.class(), message: error.to_string() }
     }
 }
 

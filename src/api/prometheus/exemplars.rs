@@ -22,7 +22,7 @@ pub(super) async fn exemplars(State(context): State<Context>, params: Params) ->
     };
     answer(&context, None, params.coding, move |context, budget, sink| {
         let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
-        for selector in promql::selectors(&query)? {
+        for selector in promql::selectors(&query, budget)? {
             for (labels, exemplars) in context.metrics.exemplars(&selector, range, budget)? {
                 all.entry(labels).or_insert(exemplars);
             }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderName, HeaderValue};
 
 use super::answer::{counted, read_each};
@@ -37,8 +37,8 @@ struct Asked {
     exemplars: bool,
 }
 
-fn asked(params: &Params) -> Result<Asked, ApiError> {
-    let selectors = params.selectors()?;
+fn asked(params: &Params, budget: &QueryBudget) -> Result<Asked, ApiError> {
+    let selectors = params.selectors(budget)?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided; match[]={__name__!=\"\"} is everything"));
     }
@@ -151,14 +151,11 @@ fn write_series(
 }
 
 pub(super) async fn export(State(context): State<Context>, params: Params) -> Response {
-    let asked = match asked(&params) {
-        Ok(asked) => asked,
-        Err(error) => return error.into_response(),
-    };
+    let coding = params.coding;
     let work = move |context: &Context, budget: &QueryBudget, sink: &mut Sink| {
-        write_all(&find(context, &asked, budget)?, budget, sink)
+        write_all(&find(context, &asked(&params, budget)?, budget)?, budget, sink)
     };
-    let answer = context.stream_copy(EXPORT_MAX, params.coding, write::CONTENT_TYPE, work);
+    let answer = context.stream_copy(EXPORT_MAX, coding, write::CONTENT_TYPE, work);
     let mut response = counted(&context, answer).await;
     if response.status().is_success() {
         response.headers_mut().insert(LEFT_OUT, HeaderValue::from_static("native histograms, stale markers"));

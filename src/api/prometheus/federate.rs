@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{FromRequest as _, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::header::ACCEPT;
 
 use super::answer::counted;
@@ -30,15 +30,12 @@ pub(super) async fn federate(State(context): State<Context>, request: Request) -
         Ok(params) => params,
         Err(response) => return response,
     };
-    let selectors = match params.selectors() {
-        Ok(selectors) => selectors,
-        Err(error) => return error.into_response(),
-    };
+    let coding = params.coding;
     let work = move |context: &Context, budget: &QueryBudget, sink: &mut Sink| {
         let end = context.clock.now_ms();
         let range = RangeMs { start: end - LOOKBACK_MS + 1, end };
         let mut all = Newest::new();
-        for selector in &selectors {
+        for selector in &params.selectors(budget)? {
             newest(context, selector, range, budget, &mut all)?;
         }
         let mut metric = None;
@@ -52,7 +49,7 @@ pub(super) async fn federate(State(context): State<Context>, request: Request) -
         }
         Ok(())
     };
-    counted(&context, context.stream(None, params.coding, names.content_type(), work)).await
+    counted(&context, context.stream(None, coding, names.content_type(), work)).await
 }
 
 fn newest(

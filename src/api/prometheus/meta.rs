@@ -11,6 +11,7 @@ use super::error::ApiError;
 use super::json;
 use super::params::{Params, label_name};
 use crate::api::context::Context;
+use crate::base::limits::QueryBudget;
 use crate::model::batch::MetricMetadata;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
@@ -23,8 +24,8 @@ struct Asked {
     limit: usize,
 }
 
-fn asked(params: &Params) -> Result<Asked, ApiError> {
-    let mut selectors = params.selectors()?;
+fn asked(params: &Params, budget: &QueryBudget) -> Result<Asked, ApiError> {
+    let mut selectors = params.selectors(budget)?;
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }
@@ -37,11 +38,8 @@ fn asked(params: &Params) -> Result<Asked, ApiError> {
 }
 
 pub(super) async fn labels(State(context): State<Context>, params: Params) -> Response {
-    let asked = match asked(&params) {
-        Ok(asked) => asked,
-        Err(error) => return error.into_response(),
-    };
     answer(&context, None, params.coding, move |context, budget, sink| {
+        let asked = asked(&params, budget)?;
         let mut names = BTreeSet::new();
         for selector in &asked.selectors {
             names.extend(context.metrics.label_names(selector, asked.range, budget)?);
@@ -61,11 +59,8 @@ pub(super) async fn label_values(
         Ok(params) => params,
         Err(response) => return response,
     };
-    let asked = match asked(&params) {
-        Ok(asked) => asked,
-        Err(error) => return error.into_response(),
-    };
     answer(&context, None, params.coding, move |context, budget, sink| {
+        let asked = asked(&params, budget)?;
         let name = label_name(&escaped);
         let mut values = BTreeSet::new();
         for selector in &asked.selectors {
@@ -78,12 +73,11 @@ pub(super) async fn label_values(
 }
 
 pub(super) async fn series(State(context): State<Context>, params: Params) -> Response {
-    let asked = match asked(&params) {
-        Ok(asked) if params.all("match[]").next().is_some() => asked,
-        Ok(_) => return ApiError::bad_data("no match[] parameter provided").into_response(),
-        Err(error) => return error.into_response(),
-    };
     answer(&context, None, params.coding, move |context, budget, sink| {
+        let asked = asked(&params, budget)?;
+        if params.all("match[]").next().is_none() {
+            return Err(ApiError::bad_data("no match[] parameter provided"));
+        }
         let mut all: Vec<Labels> = Vec::new();
         for selector in &asked.selectors {
             all.extend(context.metrics.series(selector, asked.range, budget)?);

@@ -10,10 +10,11 @@ use http::header::ACCEPT_ENCODING;
 use super::error::ApiError;
 use crate::api::context::Context;
 use crate::api::form::{self, Pairs};
+use crate::base::limits::QueryBudget;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
-use crate::query::promql;
 use crate::query::promql::lex;
+use crate::query::promql::{self, PromqlError};
 use crate::wire::compress::Coding;
 
 /// Longest form that is read, in bytes.
@@ -151,12 +152,13 @@ impl Params {
     }
 
     /// The selectors of `match[]`.
-    pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let parse = |text| match promql::selector(text) {
+    pub(super) fn selectors(&self, budget: &QueryBudget) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let parse = |text| match promql::selector(text, budget) {
             Ok(matchers) if matchers.iter().all(Matcher::matches_empty) => {
                 Err(ApiError::bad_data(format!("invalid parameter \"match[]\": {EMPTY}")))
             }
             Ok(matchers) => Ok(matchers),
+            Err(error @ PromqlError::Limit(_)) => Err(error.into()),
             Err(error) => {
                 let text = error.to_string();
                 let what = if text.ends_with("must contain at least one non-empty matcher") { EMPTY } else { &text };

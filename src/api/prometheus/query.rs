@@ -116,9 +116,9 @@ pub(super) async fn format(State(context): State<Context>, params: Params) -> Re
         Ok(query) => query,
         Err(error) => return error.into_response(),
     };
-    answer(&context, None, params.coding, move |_, _, sink| {
+    answer(&context, None, params.coding, move |_, budget, sink| {
         sink.text.push_str("{\"status\":\"success\",\"data\":");
-        json::string(&mut sink.text, &promql::format(&query)?);
+        json::string(&mut sink.text, &promql::format(&query, budget)?);
         sink.text.push('}');
         Ok(())
     })

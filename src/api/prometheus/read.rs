@@ -16,12 +16,12 @@ use crate::api::form;
 use crate::api::stream::{Sink, StreamError};
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
+use crate::model::matcher::Matcher;
 use crate::model::sample::Columns;
-use crate::store::{SeriesSet, StoreError};
 use crate::wire::compress::Coding;
 use crate::wire::decompress::{Encoding, compress_snappy, decompress};
 use crate::wire::prometheus_chunk::chunks;
-use crate::wire::remote_read::{CHUNKS_TYPE, Form, Frame, Query, SAMPLES_TYPE, decode, put_result, series};
+use crate::wire::remote_read::{CHUNKS_TYPE, Form, Frame, Query, RawMatcher, SAMPLES_TYPE, decode, put_result, series};
 
 /// Longest request, compressed.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -69,22 +69,24 @@ fn asked(body: &Bytes) -> Result<crate::wire::remote_read::Request, ApiError> {
     Ok(asked)
 }
 
-fn select(context: &Context, query: &Query, budget: &QueryBudget) -> Result<Box<dyn SeriesSet>, StoreError> {
-    context.metrics.select(&query.matchers, query.range, budget)
+fn matchers(query: &Query, budget: &QueryBudget) -> Result<Vec<Matcher>, ApiError> {
+    let of = |raw: &RawMatcher| Matcher::within(raw.name.as_str(), raw.op, raw.value.as_str(), budget);
+    query.matchers.iter().map(of).collect::<Result<_, _>>().map_err(ApiError::from)
 }
 
 /// Hands each series to `write`, those without samples only when no samples are asked for.
-fn each<E: From<StoreError>>(
+fn each(
     context: &Context,
     query: &Query,
     budget: &QueryBudget,
-    mut write: impl FnMut(&Labels, &Columns) -> Result<(), E>,
-) -> Result<(), E> {
+    mut write: impl FnMut(&Labels, &Columns) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    let matchers = matchers(query, budget)?;
     if query.labels_only {
-        let all = context.metrics.series(&query.matchers, query.range, budget)?;
+        let all = context.metrics.series(&matchers, query.range, budget)?;
         return all.iter().try_for_each(|labels| write(labels, &Columns::default()));
     }
-    let set = select(context, query, budget)?;
+    let set = context.metrics.select(&matchers, query.range, budget)?;
     let labels = set.labels();
     read_each(set.as_ref(), 0..labels.len(), budget, |place, columns| {
         let Some(labels) = labels.get(place).filter(|_| !columns.is_empty()) else { return Ok(()) };
@@ -124,7 +126,7 @@ fn samples(context: &Context, queries: &[Query], budget: &QueryBudget, sink: &mu
                 budget.charge(CHARGE_BYTES)?;
                 charged += CHARGE_BYTES;
             }
-            Ok::<_, ApiError>(())
+            Ok(())
         })?;
         put_result(&mut message, &result);
     }

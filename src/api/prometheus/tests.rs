@@ -13,6 +13,7 @@ use super::ENDPOINTS;
 use crate::api::context::Context;
 use crate::api::endpoint::routes;
 use crate::base::counters::Counters;
+use crate::base::limits::MemoryBudget;
 use crate::base::support::ManualClock;
 use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;
@@ -448,4 +449,91 @@ async fn a_query_is_told_as_a_tree() {
     let deep = vec!["a"; 1_500].join("%2B");
     assert_eq!(get(example(), &format!("/api/v1/parse_query?query={deep}")).await.0, StatusCode::OK);
     assert_eq!(get(example(), &format!("/api/v1/format_query?query={deep}")).await.0, StatusCode::OK);
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+fn message(fields: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (number, bytes) in fields {
+        out.push(number << 3 | 2);
+        out.extend([
+            bytes.len() as u8 & 0x7f | 0x80,
+            (bytes.len() >> 7) as u8 & 0x7f | 0x80,
+            (bytes.len() >> 14) as u8,
+        ]);
+        out.extend_from_slice(bytes);
+    }
+    out
+}
+
+/// A request of remote read with so many queries of so many matchers, all different.
+fn read_request(queries: usize, matchers: usize) -> Vec<u8> {
+    let matcher =
+        |at: usize| [vec![1 << 3, 2], message(&[(2, b"a"), (3, format!(r"\w{{30}}{at}").as_bytes())])].concat();
+    let query = |query: usize| {
+        let all: Vec<Vec<u8>> = (0..matchers).map(|at| matcher(query * matchers + at)).collect();
+        message(&all.iter().map(|own| (3, own.as_slice())).collect::<Vec<_>>())
+    };
+    let all: Vec<Vec<u8>> = (0..queries).map(query).collect();
+    let request = message(&all.iter().map(|own| (1, own.as_slice())).collect::<Vec<_>>());
+    crate::wire::decompress::compress_snappy(&request).unwrap()
+}
+
+/// Before, each of these took gigabytes.
+#[tokio::test]
+async fn all_regular_expressions_of_a_request_share_one_bound() {
+    let many = (0..1_500).map(|at| format!(r#"a=~"\\w{{30}}{at}""#)).collect::<Vec<_>>().join(",");
+    let nested =
+        (0..150).fold("up".to_owned(), |inner, at| format!(r#"label_replace({inner},"a","$1","b","\\w{{30}}{at}")"#));
+    let lists =
+        (0..300).map(|at| format!("match[]={}", escaped(&format!(r#"{{a=~"\\w{{30}}{at}"}}"#)))).collect::<Vec<_>>();
+    for (path, form) in [
+        ("/api/v1/query", format!("query={}", escaped(&format!("{{{many}}}")))),
+        ("/api/v1/query_range?start=0&end=10&step=1", format!("query={}", escaped(&format!("{{{many}}}")))),
+        ("/api/v1/query", format!("query={}", escaped(&nested))),
+        ("/api/v1/query_exemplars?start=0&end=1", format!("query={}", escaped(&format!("{{{many}}}")))),
+        ("/api/v1/parse_query", format!("query={}", escaped(&format!("{{{many}}}")))),
+        ("/api/v1/format_query", format!("query={}", escaped(&format!("{{{many}}}")))),
+        ("/api/v1/series", lists.join("&")),
+        ("/api/v1/labels", lists.join("&")),
+    ] {
+        let context = context(example(), Options::default());
+        let memory = MemoryBudget::new(1 << 40);
+        let context = Context {
+            engine: Engine::new(Options { memory_max: 1 << 40, ..Options::default() }, Some(memory)),
+            ..context
+        };
+        let request =
+            Request::post(path).header("content-type", "application/x-www-form-urlencoded").body(Body::from(form));
+        let (status, body) = send(routes("", ENDPOINTS).with_state(context), request.unwrap()).await;
+        assert!(status.is_client_error(), "{path}: {status} {body:.200}");
+        assert!(body.contains("use fewer and shorter ones"), "{path}: {body:.200}");
+    }
+    let request = Request::post("/api/v1/read").body(Body::from(read_request(100, 100))).unwrap();
+    let response = router(example()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn selectors_with_patterns_mean_what_they_say() {
+    for (selector, found) in [
+        (r#"{__name__=~"u.",job=~"a|c"}"#, true),
+        (r#"{job!~"[ab]",__name__=~"u.+"}"#, false),
+        (r#"up{job=~".*"}"#, true),
+        (r#"{job!~".*"}"#, false),
+        (r#"up{"service.name"=~'x$'}"#, true),
+        (r#"up{job=~`\w`,}"#, true),
+    ] {
+        let (status, body) = get(example(), &format!("/api/v1/query?time=90&query={}", escaped(selector))).await;
+        assert_eq!(status, StatusCode::OK, "{selector}: {body}");
+        assert_eq!(body.contains("\"metric\""), found, "{selector}: {body}");
+    }
+    let (status, body) = get(example(), &format!("/api/v1/query?time=90&query={}", escaped("{a=~\".*\"}"))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("at least one non-empty matcher"), "{body}");
+    let (_, body) = get(example(), &format!("/api/v1/query?time=90&query={}", escaped("up{a=~\"(\"}"))).await;
+    assert!(body.contains("invalid regular expression"), "{body}");
 }

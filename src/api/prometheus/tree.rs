@@ -20,8 +20,8 @@ pub(super) async fn parse(State(context): State<Context>, params: Params) -> Res
         Ok(query) => query,
         Err(error) => return error.into_response(),
     };
-    answer(&context, None, params.coding, move |_, _, sink| {
-        let text = promql::with_tree(&query, |expr| {
+    answer(&context, None, params.coding, move |_, budget, sink| {
+        let text = promql::with_tree(&query, budget, |expr| {
             let mut out = String::new();
             node(&mut out, expr);
             out

@@ -20,8 +20,9 @@ use crate::api::endpoint::Endpoint;
 use crate::api::form;
 use crate::api::traces::error::{TraceError, log};
 use crate::base::error::Classify as _;
+use crate::base::limits::QueryBudget;
 use crate::query::traceql::legacy::query_of_tags;
-use crate::query::traceql::parse;
+use crate::query::traceql::parse_within;
 use crate::query::traceql::search::SearchRequest;
 use crate::wire::decompress::{Encoding, decompress};
 use crate::wire::grpc;
@@ -85,30 +86,37 @@ async fn search(State(context): State<Context>, request: Request) -> Response {
 
 async fn search_frames(context: &Context, request: Request) -> Result<Vec<u8>, TraceError> {
     let asked: wire::SearchRequest = message(request).await?;
+    search::answer(
+        context,
+        move |budget| search_asked(asked, budget),
+        |answer, budget| {
+            let mut frames = Vec::new();
+            for traces in cut(answer.traces) {
+                budget.check()?;
+                budget.charge(MESSAGE_BYTES)?;
+                frame(&mut frames, &wire::SearchResponse { traces, metrics: answer.metrics });
+            }
+            Ok(frames)
+        },
+    )
+    .await
+}
+
+fn search_asked(asked: wire::SearchRequest, budget: &QueryBudget) -> Result<SearchRequest, TraceError> {
     let query = match (asked.query.is_empty(), asked.tags.is_empty()) {
         (false, false) => return Err(TraceError::Bad("query and tags exclude each other".to_owned())),
         (true, false) => query_of_tags(&asked.tags.into_iter().collect::<Vec<_>>())?,
-        (_, true) => parse(&asked.query)?,
+        (_, true) => parse_within(&asked.query, budget)?,
     };
     let ms = |ms: u32| (ms > 0).then_some(i64::from(ms) * 1_000_000);
     let or = |number: u32, default: u64| size(if number == 0 { default } else { u64::from(number) });
-    let request = checked(SearchRequest {
+    checked(SearchRequest {
         query,
         range: range(asked.start, asked.end)?,
         duration: (ms(asked.min_duration_ms), ms(asked.max_duration_ms)),
         limit: or(asked.limit, LIMIT),
         spans_per_set: or(asked.spans_per_span_set, SPANS_PER_SET),
-    })?;
-    search::answer(context, request, |answer, budget| {
-        let mut frames = Vec::new();
-        for traces in cut(answer.traces) {
-            budget.check()?;
-            budget.charge(MESSAGE_BYTES)?;
-            frame(&mut frames, &wire::SearchResponse { traces, metrics: answer.metrics });
-        }
-        Ok(frames)
     })
-    .await
 }
 
 async fn metrics_range(State(context): State<Context>, request: Request) -> Response {

@@ -13,7 +13,7 @@ use crate::model::span::AttrValue;
 use crate::query::traceql::QueryError;
 use crate::query::traceql::lexer::duration;
 use crate::query::traceql::metric::{Grid, MetricExemplar, MetricResult, MetricSeries, metric};
-use crate::query::traceql::parse;
+use crate::query::traceql::parse_within;
 use crate::wire::tempo::{
     AnyValue, Exemplar, InstantSeries, KeyValue, QueryInstantResponse, QueryRangeResponse, Sample, SearchMetrics,
     TimeSeries, key_values,
@@ -122,7 +122,7 @@ where
 {
     let exemplars = size(asked.exemplars.min(EXEMPLARS));
     run(context, move |context, budget| {
-        let query = parse(&asked.query)?;
+        let query = parse_within(&asked.query, budget)?;
         let result = metric(&*context.traces, &query, grid, exemplars, budget)?;
         budget.check()?;
         write(result, budget)

@@ -6,11 +6,11 @@ use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
 use crate::api::traces::json::Written;
 use crate::api::traces::params::Params;
-use crate::api::traces::run::run;
+use crate::api::traces::run::run_asked;
 use crate::base::limits::QueryBudget;
 use crate::query::traceql::QueryError;
 use crate::query::traceql::legacy::query_of_tags;
-use crate::query::traceql::parse;
+use crate::query::traceql::parse_within;
 use crate::query::traceql::search::{FoundSet, FoundTrace, SearchRequest, SearchResult, search as find};
 use crate::wire::tempo::{
     FoundSpan, SearchMetrics, SearchResponse, ServiceStats, SpanSet, TraceSearchMetadata, key_values,
@@ -32,30 +32,32 @@ const NO_ROOT: &str = "<root span not yet received>";
 /// `GET, POST /api/search`
 pub(super) async fn search(State(context): State<Context>, request: Request) -> Result<Written, TraceError> {
     let params = Params::read(request).await?;
-    let request = request_of(&params)?;
-    answer(&context, request, |answer, budget| Written::of(&answer, budget)).await
+    answer(&context, move |budget| request_of(&params, budget), |answer, budget| Written::of(&answer, budget)).await
 }
 
-/// Runs a search. Its answer is written where the query runs: it may be large.
-pub(super) async fn answer<T, F>(context: &Context, request: SearchRequest, write: F) -> Result<T, TraceError>
+/// Runs a search that `asked` reads within the budget of the query. Its answer is written where the query runs: it
+/// may be large.
+pub(super) async fn answer<T, A, F>(context: &Context, asked: A, write: F) -> Result<T, TraceError>
 where
     T: Send + 'static,
+    A: FnOnce(&QueryBudget) -> Result<SearchRequest, TraceError> + Send + 'static,
     F: FnOnce(SearchResponse, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
 {
-    run(context, move |context, budget| {
+    run_asked(context, move |context, budget| {
+        let request = asked(budget)?;
         let result = find(&*context.traces, &request, budget)?;
         // What was found and its answer stand side by side.
-        budget.charge(result.bytes.saturating_mul(2))?;
-        write(response(&result), budget)
+        budget.charge(result.bytes.saturating_mul(2)).map_err(QueryError::from)?;
+        Ok(write(response(&result), budget)?)
     })
     .await
 }
 
-fn request_of(params: &Params) -> Result<SearchRequest, TraceError> {
+fn request_of(params: &Params, budget: &QueryBudget) -> Result<SearchRequest, TraceError> {
     let query = match (params.get("q"), params.get("tags")) {
         (Some(_), Some(_)) => return Err(TraceError::Bad("q and tags exclude each other".to_owned())),
         (None, Some(tags)) => query_of_tags(&logfmt(tags)?)?,
-        (query, None) => parse(query.unwrap_or_default())?,
+        (query, None) => parse_within(query.unwrap_or_default(), budget)?,
     };
     let duration = (params.duration_ns("minDuration")?, params.duration_ns("maxDuration")?);
     checked(SearchRequest {

@@ -192,7 +192,7 @@ async fn scopes(context: &Context, asked: Asked) -> Result<Vec<SearchTagsV2Scope
     };
     // The answer is made where the query runs: there may be any number of names.
     let mut scopes = run(context, move |context, budget| {
-        let found = tags::names(&*context.traces, asked.range_ns(), filter_of(&asked.query), budget)?;
+        let found = tags::names(&*context.traces, asked.range_ns(), filter_of(&asked.query, budget), budget)?;
         budget.charge(found.iter().map(|(_, tag)| tag.len() + NAME_BYTES).sum())?;
         let mut scopes = Vec::new();
         for (name, own) in SCOPES {
@@ -236,7 +236,7 @@ pub(super) async fn values_v2_answer(
     let field = tag_field(tag);
     let keyword = is_keyword(&field);
     let tag_values = run(context, move |context, budget| {
-        let (filter, limit) = (filter_of(&asked.query), asked.limit());
+        let (filter, limit) = (filter_of(&asked.query, budget), asked.limit());
         let found = tags::values(&*context.traces, &field, asked.range_ns(), filter, limit, budget)?;
         Ok(typed_values(&found, keyword, limit, &Pace::new(budget))?)
     })

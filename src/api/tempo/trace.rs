@@ -10,14 +10,14 @@ use crate::api::context::Context;
 use crate::api::traces::error::TraceError;
 use crate::api::traces::json::Written;
 use crate::api::traces::params::Params;
-use crate::api::traces::run::{run, trace_id};
+use crate::api::traces::run::{run_asked, trace_id};
 use crate::base::limits::QueryBudget;
-use crate::model::span::{Span, spans_bytes};
+use crate::model::span::{Span, TraceId, spans_bytes};
 use crate::query::pace::Pace;
 use crate::query::traceql::QueryError;
 use crate::query::traceql::ast::{Expr, Field};
 use crate::query::traceql::eval::Around;
-use crate::query::traceql::parse;
+use crate::query::traceql::parse_within;
 use crate::query::traceql::value::Truth;
 use crate::wire::otlp_trace_out::{JsonStyle, TraceJson, encode_v1};
 use crate::wire::tempo::encode_v2;
@@ -69,7 +69,7 @@ pub(super) async fn v2(
 ) -> Result<Response, TraceError> {
     let protobuf = wants_protobuf(request.headers());
     let params = Params::read(request).await?;
-    let filter = params.get("q").map(filter_of).transpose()?.flatten();
+    let filter = params.get("q").map(str::to_owned);
     find(&context, &id, filter, move |spans, partial, budget| {
         if protobuf {
             return protobuf_response(spans, budget, |spans| encode_v2(spans, partial));
@@ -82,8 +82,8 @@ pub(super) async fn v2(
 }
 
 /// A filter that each span alone decides.
-fn filter_of(text: &str) -> Result<Option<Expr>, TraceError> {
-    let query = parse(text)?;
+fn filter_of(text: &str, budget: &QueryBudget) -> Result<Option<Expr>, TraceError> {
+    let query = parse_within(text, budget)?;
     let filter = match query.only_filter() {
         Some(filter) if query.metric.is_none() => filter,
         _ => return Err(TraceError::Bad("only a filter in { } is possible here".to_owned())),
@@ -98,26 +98,40 @@ fn filter_of(text: &str) -> Result<Option<Expr>, TraceError> {
 
 /// Answers with the spans of a trace, and whether a filter dropped some. The answer is encoded where
 /// the query runs: a trace may be large, and async tasks must not wait for it.
-async fn find<F>(context: &Context, id: &str, filter: Option<Expr>, encode: F) -> Result<Response, TraceError>
+async fn find<F>(context: &Context, id: &str, filter: Option<String>, encode: F) -> Result<Response, TraceError>
 where
     F: FnOnce(&[Span], bool, &QueryBudget) -> Result<Response, QueryError> + Send + 'static,
 {
     let Some(trace_id) = trace_id(id) else {
         return Err(TraceError::Bad("a trace id has 1 to 32 hexadecimal digits".to_owned()));
     };
-    let answer = run(context, move |context, budget| {
-        let mut spans = context.traces.trace(trace_id, budget)?;
-        budget.charge(spans_bytes(&spans))?;
-        let all = spans.len();
-        if let Some(filter) = &filter {
-            let pace = Pace::new(budget);
-            spans.retain(|span| pace.spend(64) && Around::alone(span).paced(&pace).truth(filter) == Truth::Yes);
-            pace.result()?;
-        }
-        let partial = spans.len() < all;
-        if all == 0 { Ok(None) } else { encode(&spans, partial, budget).map(Some) }
+    let answer = run_asked(context, move |context, budget| {
+        let filter = filter.map(|text| filter_of(&text, budget)).transpose()?.flatten();
+        Ok(encoded(context, trace_id, filter.as_ref(), budget, encode)?)
     });
     answer.await?.ok_or_else(|| TraceError::NotFound(format!("trace {trace_id} not found")))
+}
+
+fn encoded<F>(
+    context: &Context,
+    id: TraceId,
+    filter: Option<&Expr>,
+    budget: &QueryBudget,
+    encode: F,
+) -> Result<Option<Response>, QueryError>
+where
+    F: FnOnce(&[Span], bool, &QueryBudget) -> Result<Response, QueryError>,
+{
+    let mut spans = context.traces.trace(id, budget)?;
+    budget.charge(spans_bytes(&spans))?;
+    let all = spans.len();
+    if let Some(filter) = filter {
+        let pace = Pace::new(budget);
+        spans.retain(|span| pace.spend(64) && Around::alone(span).paced(&pace).truth(filter) == Truth::Yes);
+        pace.result()?;
+    }
+    let partial = spans.len() < all;
+    if all == 0 { Ok(None) } else { encode(&spans, partial, budget).map(Some) }
 }
 
 fn wants_protobuf(headers: &HeaderMap) -> bool {

@@ -13,8 +13,17 @@ where
     T: Send + 'static,
     F: FnOnce(&Context, &QueryBudget) -> Result<T, QueryError> + Send + 'static,
 {
+    run_asked(context, |context, budget| Ok(work(context, budget)?)).await
+}
+
+/// The same for work that reads first what is asked: text is parsed where the query runs, within its budget.
+pub(in crate::api) async fn run_asked<T, F>(context: &Context, work: F) -> Result<T, TraceError>
+where
+    T: Send + 'static,
+    F: FnOnce(&Context, &QueryBudget) -> Result<T, TraceError> + Send + 'static,
+{
     let result = match context.run(None, work).await {
-        Ok(result) => result.map_err(TraceError::Query),
+        Ok(result) => result,
         Err(limit) => Err(TraceError::Query(limit.into())),
     };
     count(context, &result);

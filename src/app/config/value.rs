@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::base::limits::QueryBudget;
 use crate::query::promql;
 use crate::store::metrics::keep::Rule;
 
@@ -71,7 +72,8 @@ pub(super) fn rules(text: &str) -> Result<Vec<Rule>, String> {
         let wrong = || format!("\"{part}\" is not a selector and a duration, such as {{job=\"debug\"}}=2d");
         let (selector, keep) =
             part.rsplit_once('=').filter(|(own, _)| own.trim_end().ends_with('}')).ok_or_else(wrong)?;
-        let matchers = promql::selector(selector.trim()).map_err(|error| format!("{}: {error}", wrong()))?;
+        let matchers = promql::selector(selector.trim(), &QueryBudget::unlimited())
+            .map_err(|error| format!("{}: {error}", wrong()))?;
         rules.push(Rule { matchers, keep: retention(keep.trim())? });
     }
     Ok(rules)

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::base::pattern::Regex;
 use crate::model::matcher::MatchOp;
 use crate::model::matcher::Matcher;
 
@@ -276,7 +277,7 @@ pub enum MetricExpr {
         /// What it must match.
         pattern: String,
         /// The same, compiled and anchored.
-        regex: regex::Regex,
+        regex: Regex,
     },
     /// `vector(n)`.
     VectorLiteral(f64),

@@ -6,31 +6,18 @@ use std::fmt;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use memchr::memmem::Finder;
-use regex::{Regex, RegexBuilder};
-use regex_syntax::hir::{Hir, HirKind};
 
+use crate::base::limits::QueryBudget;
+use crate::base::pattern::{Dialect, Pattern, PatternError, Regex};
 use crate::model::log::TextColumn;
 
+use super::ArgumentError;
 use super::ast::quote;
 use super::ip::IpPattern;
 use crate::query::pace::Pace;
 
-/// Largest compiled size of one regular expression, in bytes.
-const REGEX_BYTES_MAX: usize = 4 << 20;
-
 /// Most alternatives of one filter.
 const ALTERNATIVES_MAX: usize = 1_000;
-
-/// Compiles a regular expression of a query. `.` does not match a line feed.
-///
-/// # Errors
-/// A message that shows the pattern.
-pub fn compile_regex(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build().map_err(|error| {
-        let pattern: String = pattern.chars().take(200).collect();
-        format!("invalid regular expression {pattern:?}: {error}")
-    })
-}
 
 /// How a filter compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +72,18 @@ impl LineFilter {
     /// A filter that keeps lines with any of `values`, or, negated, lines with none.
     ///
     /// # Errors
-    /// A message when a value is no regular expression, pattern or address.
-    pub fn new(kind: FilterKind, negated: bool, values: Vec<FilterValue>) -> Result<Self, String> {
+    /// [`ArgumentError`] when a value is no regular expression, pattern or address.
+    pub fn new(
+        kind: FilterKind,
+        negated: bool,
+        values: Vec<FilterValue>,
+        budget: &QueryBudget,
+    ) -> Result<Self, ArgumentError> {
         if values.len() > ALTERNATIVES_MAX {
-            return Err(format!("a line filter has more than {ALTERNATIVES_MAX} alternatives"));
+            return Err(ArgumentError::Text(format!("a line filter has more than {ALTERNATIVES_MAX} alternatives")));
         }
-        let test = compile(kind, &values)?;
-        let hints = match (values.as_slice(), negated) {
-            ([FilterValue::Text(text)], false) => required_texts(kind, text),
-            _ => Vec::new(),
-        };
+        let (test, required) = compile(kind, &values, budget)?;
+        let hints = if values.len() == 1 && !negated { required } else { Vec::new() };
         Ok(Self { kind, negated, values, test, hints })
     }
 
@@ -206,99 +195,79 @@ fn finder(text: &str) -> Finder<'static> {
     Finder::new(text.as_bytes()).into_owned()
 }
 
-fn compile(kind: FilterKind, values: &[FilterValue]) -> Result<Test, String> {
+/// Memory that an automaton of several texts takes per byte of them, more or less.
+const AUTOMATON_BYTES: usize = 64;
+
+/// What decides on a line; of the last value the texts that every line holds which it matches.
+fn compile(
+    kind: FilterKind,
+    values: &[FilterValue],
+    budget: &QueryBudget,
+) -> Result<(Test, Vec<String>), ArgumentError> {
     let texts: Vec<&str> = values
         .iter()
         .filter_map(|value| if let FilterValue::Text(text) = value { Some(text.as_str()) } else { None })
         .collect();
-    if kind == FilterKind::Contains && texts.len() == values.len() {
-        return match texts.as_slice() {
-            texts if texts.iter().any(|text| text.is_empty()) => Ok(Test::Any),
-            [text] => Ok(Test::Literal(finder(text))),
-            texts => {
-                // Standard semantics find the hit that ends first, so none is hidden by a longer one
-                // that reaches into the next row.
-                let automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).build(texts);
-                automaton.map(Test::Literals).map_err(|error| error.to_string())
-            }
+    if kind == FilterKind::Contains && texts.len() == values.len() && texts.len() > 1 {
+        if texts.iter().any(|text| text.is_empty()) {
+            return Ok((Test::Any, Vec::new()));
+        }
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        budget.charge(bytes.saturating_mul(AUTOMATON_BYTES)).map_err(PatternError::from)?;
+        // Standard semantics find the hit that ends first, so none is hidden by a longer one
+        // that reaches into the next row.
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).build(texts);
+        return match automaton {
+            Ok(automaton) => Ok((Test::Literals(automaton), Vec::new())),
+            Err(error) => Err(ArgumentError::Text(error.to_string())),
         };
     }
-    let mut tests = values.iter().map(|value| compile_one(kind, value)).collect::<Result<Vec<_>, _>>()?;
-    match tests.pop() {
-        Some(test) if tests.is_empty() => Ok(test),
+    let mut tests = Vec::with_capacity(values.len());
+    let mut required = Vec::new();
+    for value in values {
+        let test;
+        (test, required) = compile_one(kind, value, budget)?;
+        tests.push(test);
+    }
+    let test = match tests.pop() {
+        Some(test) if tests.is_empty() => test,
         Some(test) => {
             tests.push(test);
-            Ok(Test::Either(tests))
+            Test::Either(tests)
         }
-        None => Ok(Test::Any),
-    }
+        None => Test::Any,
+    };
+    Ok((test, required))
 }
 
-fn compile_one(kind: FilterKind, value: &FilterValue) -> Result<Test, String> {
+fn compile_one(
+    kind: FilterKind,
+    value: &FilterValue,
+    budget: &QueryBudget,
+) -> Result<(Test, Vec<String>), ArgumentError> {
     let text = match value {
-        FilterValue::Ip(pattern) => return Ok(Test::Ip(IpPattern::parse(pattern)?)),
+        FilterValue::Ip(pattern) => {
+            return IpPattern::parse(pattern).map(|ip| (Test::Ip(ip), Vec::new())).map_err(ArgumentError::Text);
+        }
+        FilterValue::Text(text) if text.is_empty() && kind != FilterKind::Pattern => {
+            return Ok((Test::Any, Vec::new()));
+        }
         FilterValue::Text(text) => text,
     };
-    let longest = || required_texts(kind, text).into_iter().max_by_key(String::len).map(|text| finder(&text));
+    let longest = |texts: &[String]| texts.iter().max_by_key(|text| text.len()).map(|text| finder(text));
     Ok(match kind {
-        FilterKind::Contains if text.is_empty() => Test::Any,
-        FilterKind::Contains => Test::Literal(finder(text)),
-        FilterKind::Regex if text.is_empty() => Test::Any,
-        FilterKind::Regex => Test::Regex { regex: compile_regex(text)?, required: longest() },
-        FilterKind::Pattern => Test::Pattern { pattern: LinePattern::new(text), required: longest() },
-    })
-}
-
-/// Texts that are part of every line that matches.
-fn required_texts(kind: FilterKind, text: &str) -> Vec<String> {
-    let mut texts = match kind {
-        FilterKind::Contains => vec![text.to_owned()],
-        FilterKind::Pattern => LinePattern::new(text).literals,
+        FilterKind::Contains => (Test::Literal(finder(text)), vec![text.clone()]),
         FilterKind::Regex => {
-            let mut texts = Vec::new();
-            if let Ok(hir) = regex_syntax::parse(text) {
-                collect_required(&hir, &mut String::new(), &mut texts, 0);
-            }
-            texts
+            let pattern = Pattern::parse(text, Dialect::Line, budget)?;
+            let required = pattern.required();
+            (Test::Regex { regex: pattern.compile(budget)?, required: longest(&required) }, required)
         }
-    };
-    texts.retain(|text| !text.is_empty());
-    texts
-}
-
-/// Adds to `found` the literals that every match of `hir` contains. `run` grows over neighbours.
-fn collect_required(hir: &Hir, run: &mut String, found: &mut Vec<String>, depth: usize) {
-    let end_run = |run: &mut String, found: &mut Vec<String>| {
-        if !run.is_empty() {
-            found.push(std::mem::take(run));
+        FilterKind::Pattern => {
+            let pattern = LinePattern::new(text);
+            let required: Vec<String> = pattern.literals.iter().filter(|text| !text.is_empty()).cloned().collect();
+            (Test::Pattern { required: longest(&required), pattern }, required)
         }
-    };
-    match hir.kind() {
-        _ if depth > 100 => end_run(run, found),
-        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
-            Ok(text) => run.push_str(text),
-            Err(_) => end_run(run, found),
-        },
-        HirKind::Concat(parts) => {
-            for part in parts {
-                collect_required(part, run, found, depth + 1);
-            }
-            if depth == 0 {
-                end_run(run, found);
-            }
-        }
-        HirKind::Capture(capture) => collect_required(&capture.sub, run, found, depth + 1),
-        HirKind::Repetition(repetition) if repetition.min > 0 => {
-            end_run(run, found);
-            collect_required(&repetition.sub, run, found, depth + 1);
-            end_run(run, found);
-        }
-        HirKind::Look(_) | HirKind::Empty => {}
-        HirKind::Class(_) | HirKind::Alternation(_) | HirKind::Repetition(_) => end_run(run, found),
-    }
-    if depth == 0 {
-        end_run(run, found);
-    }
+    })
 }
 
 /// A pattern of literals with `<_>` between, which stands for at least one character each.
@@ -374,7 +343,7 @@ mod tests {
 
     fn filter(kind: FilterKind, negated: bool, values: &[&str]) -> LineFilter {
         let values = values.iter().map(|value| FilterValue::Text((*value).to_owned())).collect();
-        LineFilter::new(kind, negated, values).unwrap()
+        LineFilter::new(kind, negated, values, &QueryBudget::unlimited()).unwrap()
     }
 
     fn column(lines: &[&str]) -> TextColumn {
@@ -426,6 +395,6 @@ mod tests {
     #[test]
     fn a_huge_expression_is_refused() {
         let huge = FilterValue::Text("(x{1000}){1000}".into());
-        assert!(LineFilter::new(FilterKind::Regex, false, vec![huge]).is_err());
+        assert!(LineFilter::new(FilterKind::Regex, false, vec![huge], &QueryBudget::unlimited()).is_err());
     }
 }

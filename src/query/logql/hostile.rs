@@ -7,12 +7,16 @@ use super::filter::{FilterKind, FilterValue, LineFilter};
 use super::memory::MemoryLogs;
 use super::stages::{Row, run};
 use super::template::{Scope, Template};
-use super::{Direction, Expr, LogQuery, LogqlError, MetricQuery, log_query, metric_query, parse};
+use super::{ArgumentError, Direction, Expr, LogQuery, LogqlError, MetricQuery, log_query, metric_query, parse};
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::labels::Labels;
 use crate::model::log::TextColumn;
 use crate::model::time::RangeNs;
 use crate::query::pace::Pace;
+
+fn template_of(text: &str) -> Result<Template, ArgumentError> {
+    Template::parse(text, &QueryBudget::unlimited())
+}
 
 /// Half of what tokio gives its threads.
 const STACK_BYTES: usize = 1 << 20;
@@ -135,13 +139,13 @@ fn the_deepest_templates_and_documents_are_walked_on_a_small_stack() {
         |n| format!("{{{{ if .a }}}}{}{{{{ end }}}}", "{{ else if .b }}".repeat(n)),
     ];
     for template in templates {
-        let deepest = (1..3_000).take_while(|n| Template::parse(&template(*n)).is_ok()).last().unwrap();
+        let deepest = (1..3_000).take_while(|n| template_of(&template(*n)).is_ok()).last().unwrap();
         on_a_small_stack(move || {
             let scope = Bounded { left: Cell::new(usize::MAX), json: deep_json(100) };
-            let parsed = Template::parse(&template(deepest)).unwrap();
+            let parsed = template_of(&template(deepest)).unwrap();
             let _ = parsed.clone().execute(&scope);
             assert!(!format!("{parsed:?}").is_empty());
-            let _ = Template::parse(&template(20_000));
+            let _ = template_of(&template(20_000));
         });
     }
     on_a_small_stack(|| {
@@ -165,7 +169,7 @@ fn the_deepest_templates_and_documents_are_walked_on_a_small_stack() {
 fn what_a_template_makes_costs_as_what_it_is_given() {
     let spent = |template: &str| {
         let scope = Bounded { left: Cell::new(usize::MAX), json: "abc".to_owned() };
-        let _ = Template::parse(template).unwrap().execute(&scope);
+        let _ = template_of(template).unwrap().execute(&scope);
         usize::MAX - scope.left.get()
     };
     let made = spent("{{ $x := repeat 100000 \"a\" }}");
@@ -176,7 +180,7 @@ fn what_a_template_makes_costs_as_what_it_is_given() {
     let many = format!("{{{{ $l := fromJson \"[{}]\" }}}}", vec!["1"; 3_000].join(","));
     let loops = "{{ range $l }}{{ range $l }}x{{ end }}{{ end }}";
     let bounded = Bounded { left: Cell::new(1_000_000), json: String::new() };
-    let error = Template::parse(&format!("{many}{loops}")).unwrap().execute(&bounded).unwrap_err();
+    let error = template_of(&format!("{many}{loops}")).unwrap().execute(&bounded).unwrap_err();
     assert_eq!((error.as_str(), bounded.left.get()), ("the query ended", 0));
 }
 
@@ -187,7 +191,7 @@ fn a_canceled_query_ends_within_a_block_and_within_a_line() {
     let budget = QueryBudget::unlimited();
     budget.cancel();
     let values = ["x.*y", "e \\d+ of"].map(|value| FilterValue::Text(value.to_owned())).to_vec();
-    let filter = LineFilter::new(FilterKind::Regex, false, values).unwrap();
+    let filter = LineFilter::new(FilterKind::Regex, false, values, &QueryBudget::unlimited()).unwrap();
     let pace = Pace::new(&budget);
     let kept = filter.rows(&column, &pace).len();
     assert!(kept < 10_000, "{kept} lines were looked at");

@@ -5,7 +5,8 @@
 //! [`QueryBudget`](crate::base::limits::QueryBudget).
 
 use crate::base::error::{Classify, ErrorClass};
-use crate::base::limits::LimitError;
+use crate::base::limits::{LimitError, QueryBudget};
+use crate::base::pattern::PatternError;
 use crate::model::labels::{Labels, LabelsError};
 use crate::store::StoreError;
 
@@ -45,12 +46,48 @@ pub struct ParseError {
     pub at: Position,
     /// What is wrong there.
     pub message: String,
+    /// The limit that was met while parsing.
+    pub limit: Option<LimitError>,
 }
 
 impl ParseError {
     /// An error at a place.
     pub fn new(at: Position, message: impl Into<String>) -> Self {
-        Self { at, message: message.into() }
+        Self { at, message: message.into(), limit: None }
+    }
+
+    /// A pattern at a place that is none, or one too much.
+    pub fn of_pattern(at: Position, error: PatternError) -> Self {
+        let message = error.to_string();
+        let limit = if let PatternError::Limit(limit) = error { Some(limit) } else { None };
+        Self { at, message, limit }
+    }
+}
+
+impl Classify for ParseError {
+    fn class(&self) -> ErrorClass {
+        self.limit.as_ref().map_or(ErrorClass::BadData, Classify::class)
+    }
+}
+
+/// Why an argument of a filter or stage is none.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentError {
+    /// It makes no sense.
+    #[error("{0}")]
+    Text(String),
+    /// A regular expression is none, or one too much.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+impl ArgumentError {
+    /// The error of a query in which the argument stands at a place.
+    pub fn at(self, at: Position, what: &str) -> ParseError {
+        match self {
+            Self::Text(message) => ParseError::new(at, format!("{what}{message}")),
+            Self::Pattern(error) => ParseError::of_pattern(at, error),
+        }
     }
 }
 
@@ -125,8 +162,8 @@ impl From<StoreError> for LogqlError {
 impl Classify for LogqlError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Parse(_)
-            | Self::TooManySeries { .. }
+            Self::Parse(error) => error.class(),
+            Self::TooManySeries { .. }
             | Self::TooManyPoints { .. }
             | Self::Pipeline { .. }
             | Self::Labels(_)
@@ -138,18 +175,26 @@ impl Classify for LogqlError {
     }
 }
 
-/// Parses a query.
+/// Parses a query that no client sent, such as one of a test.
 ///
 /// # Errors
 /// [`ParseError`].
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
-    parser::parse_query(text)
+    parse_within(text, &QueryBudget::unlimited())
+}
+
+/// Parses a query within the budget that it will run in.
+///
+/// # Errors
+/// [`ParseError`].
+pub fn parse_within(text: &str, budget: &QueryBudget) -> Result<Expr, ParseError> {
+    parser::parse_query(text, budget)
 }
 
 /// Parses a bare selector such as `{app="shop"}`; an empty text or `{}` selects everything.
 ///
 /// # Errors
 /// [`ParseError`], also when stages follow.
-pub fn parse_selector(text: &str) -> Result<Vec<crate::model::matcher::Matcher>, ParseError> {
-    parser::parse_selector(text)
+pub fn parse_selector(text: &str, budget: &QueryBudget) -> Result<Vec<crate::model::matcher::Matcher>, ParseError> {
+    parser::parse_selector(text, budget)
 }

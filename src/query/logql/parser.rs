@@ -4,6 +4,7 @@
 mod log;
 mod metric;
 
+use crate::base::limits::QueryBudget;
 use crate::model::matcher::Matcher;
 
 use super::ParseError;
@@ -17,6 +18,9 @@ const DEPTH_MAX: usize = 100;
 /// Most binary operators.
 const OPERATORS_MAX: usize = 100;
 
+/// Memory that the words and the tree of a query take per byte of its text, more or less.
+const TREE_BYTES: usize = 64;
+
 /// A label and where a parser stage finds its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extraction {
@@ -28,7 +32,9 @@ pub struct Extraction {
 
 /// Reads tokens one after the other.
 #[derive(Debug)]
-pub struct Parser {
+pub struct Parser<'b> {
+    /// What the query may take; its regular expressions are charged to it.
+    pub budget: &'b QueryBudget,
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
@@ -41,8 +47,8 @@ type Parsed<T> = Result<T, ParseError>;
 ///
 /// # Errors
 /// [`ParseError`] with its place.
-pub fn parse_query(text: &str) -> Parsed<Expr> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, operators: 0 };
+pub fn parse_query(text: &str, budget: &QueryBudget) -> Parsed<Expr> {
+    let mut parser = Parser::of(text, budget)?;
     let expr = parser.expr(0)?;
     if *parser.peek() != TokenKind::End {
         return Err(parser.unexpected("an operator or the end of the query"));
@@ -62,8 +68,8 @@ pub fn parse_query(text: &str) -> Parsed<Expr> {
 ///
 /// # Errors
 /// [`ParseError`] with its place.
-pub fn parse_selector(text: &str) -> Parsed<Vec<Matcher>> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, operators: 0 };
+pub fn parse_selector(text: &str, budget: &QueryBudget) -> Parsed<Vec<Matcher>> {
+    let mut parser = Parser::of(text, budget)?;
     if *parser.peek() == TokenKind::End {
         return Ok(Vec::new());
     }
@@ -74,7 +80,16 @@ pub fn parse_selector(text: &str) -> Parsed<Vec<Matcher>> {
     Ok(matchers)
 }
 
-impl Parser {
+impl<'b> Parser<'b> {
+    /// Charges what the words of `text` and the tree made of them take before there are any.
+    fn of(text: &str, budget: &'b QueryBudget) -> Parsed<Self> {
+        let charged = budget.charge(text.len().saturating_mul(TREE_BYTES)).and_then(|()| budget.check());
+        charged.map_err(|limit| ParseError::of_pattern(Position { line: 1, column: 1 }, limit.into()))?;
+        Ok(Self { budget, tokens: tokens(text)?, at: 0, depth: 0, operators: 0 })
+    }
+}
+
+impl Parser<'_> {
     fn token(&self) -> Option<&Token> {
         self.tokens.get(self.at).or(self.tokens.last())
     }
@@ -328,17 +343,18 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::logql::parse;
     use proptest::prelude::*;
 
     fn ok(text: &str) -> String {
-        let written = parse_query(text).unwrap_or_else(|error| panic!("{text}: {error}")).to_string();
-        let again = parse_query(&written).unwrap_or_else(|error| panic!("{written}: {error}")).to_string();
+        let written = parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).to_string();
+        let again = parse(&written).unwrap_or_else(|error| panic!("{written}: {error}")).to_string();
         assert_eq!(written, again, "{text}");
         written
     }
 
     fn error(text: &str) -> String {
-        parse_query(text).expect_err(text).to_string()
+        parse(text).expect_err(text).to_string()
     }
 
     #[test]
@@ -385,6 +401,33 @@ mod tests {
     }
 
     #[test]
+    fn all_regular_expressions_of_a_query_share_one_bound() {
+        let repeat = |part: &dyn Fn(usize) -> String| (0..180).map(part).collect::<Vec<_>>().join(" ");
+        let nested = (0..90)
+            .fold("vector(1)".to_owned(), |inner, at| format!(r#"label_replace({inner},"a","$1","b",`\w{{30}}{at}`)"#));
+        for query in [
+            format!("{{{}}}", (0..1_500).map(|at| format!(r"a=~`\w{{30}}{at}`")).collect::<Vec<_>>().join(",")),
+            format!("{{a=\"b\"}} {}", repeat(&|at| format!(r"|~ `\w{{30}}{at}`"))),
+            format!("{{a=\"b\"}} {}", repeat(&|at| format!(r"| regexp `(?P<x>\w{{30}}{at})`"))),
+            format!("{{a=\"b\"}} {}", repeat(&|at| format!(r"| x=~`\w{{30}}{at}`"))),
+            format!("{{a=\"b\"}} {}", repeat(&|at| format!(r#"| line_format `{{{{ count "\\w{{30}}{at}" .a }}}}`"#))),
+            nested,
+        ] {
+            let budget = QueryBudget::new(std::time::Duration::from_secs(3_600), 1 << 40, u64::MAX);
+            let error = parse_query(&query, &budget).unwrap_err();
+            assert!(error.message.contains("use fewer and shorter ones"), "{query:.60}: {error:.300}");
+            assert!(budget.memory_peak() < 80 << 20, "{query:.60}: {}", budget.memory_peak());
+        }
+    }
+
+    #[test]
+    fn what_a_query_holds_is_charged_before_it_is_read() {
+        let budget = QueryBudget::new(std::time::Duration::from_secs(3_600), 100, u64::MAX);
+        let error = parse_query("{a=\"b\"}", &budget).unwrap_err();
+        assert_eq!(error.limit, Some(crate::base::limits::LimitError::QueryMemory { limit: 100 }));
+    }
+
+    #[test]
     fn depth_and_length_are_bounded() {
         let deep = format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000));
         assert!(error(&deep).contains("nested more than"));
@@ -398,7 +441,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,200}") {
-            let _ = parse_query(&text);
+            let _ = parse(&text);
         }
 
         #[test]
@@ -407,9 +450,9 @@ mod tests {
             "by", "rate", "count_over_time", "unwrap", "1", "-", "or", "and", "offset", "1h", "label_format", "pattern", "`<a> `",
             "{a=\"b\"}", "topk", "vector", "drop", "!=", ">", "ip", "bool", "on", "group_left", "label_replace", "--strict",
         ][..]), 0..30)) {
-            if let Ok(expr) = parse_query(&words.join(" ")) {
+            if let Ok(expr) = parse(&words.join(" ")) {
                 let written = expr.to_string();
-                prop_assert!(parse_query(&written).is_ok(), "{written}");
+                prop_assert!(parse(&written).is_ok(), "{written}");
             }
         }
     }

@@ -11,8 +11,8 @@ const NO_SENTENCE: &str = "invalid promql query";
 pub(super) fn explain(tokens: &[Token<'_>], end: usize, message: &str) -> SyntaxError {
     match (Follower { tokens, at: 0 }.misplaced(), message) {
         (Some(error), _) => error,
-        (None, NO_SENTENCE) => SyntaxError { pos: Pos(end), message: "unexpected end of input".to_owned() },
-        (None, _) => SyntaxError { pos: place(tokens, message), message: reworded(message) },
+        (None, NO_SENTENCE) => SyntaxError::new(Pos(end), "unexpected end of input"),
+        (None, _) => SyntaxError::new(place(tokens, message), reworded(message)),
     }
 }
 
@@ -75,7 +75,7 @@ impl Follower<'_, '_> {
         let mut operand = false;
         while let Some(token) = self.tokens.get(self.at).copied() {
             self.at += 1;
-            let wrong = || Some(SyntaxError { pos: token.pos, message: format!("unexpected {}", shown(&token)) });
+            let wrong = || Some(SyntaxError::new(token.pos, format!("unexpected {}", shown(&token))));
             let lower = token.text.to_ascii_lowercase();
             match (token.word, lower.as_str()) {
                 (Word::Sign, "{") => {
@@ -168,7 +168,7 @@ impl Follower<'_, '_> {
                 ("\",\" or \"}\"" | "operator, \",\" or \"}\"", Word::Sign, ",") => "identifier or \"}\"",
                 _ => {
                     let message = format!("unexpected {} in label matching, expected {wants}", shown(token));
-                    return Some(SyntaxError { pos: token.pos, message });
+                    return Some(SyntaxError::new(token.pos, message));
                 }
             };
         }

@@ -133,9 +133,10 @@ proptest! {
         if let Err(error) = answer {
             prop_assert!(error.to_string().len() < 10_000);
         }
-        let _ = selectors(&query);
-        if let Ok(formatted) = format(&query) {
-            prop_assert_eq!(format(&formatted).map_err(|error| format!("{query:?} to {formatted:?}: {error}")), Ok(formatted.clone()));
+        let budget = QueryBudget::unlimited();
+        let _ = selectors(&query, &budget);
+        if let Ok(formatted) = format(&query, &budget) {
+            prop_assert_eq!(format(&formatted, &budget).map_err(|error| format!("{query:?} to {formatted:?}: {error}")), Ok(formatted.clone()));
         }
     }
 }

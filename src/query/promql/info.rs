@@ -7,6 +7,7 @@ use super::PromqlError;
 use super::ast::{Call, Kind, Pos, Selector, Written};
 use super::eval::{Eval, Gives, Grid};
 use super::value::{CellRef, Column, Series, Value, Vector};
+use crate::base::pattern::escape;
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::matcher::{MatchOp, Matcher};
 
@@ -36,8 +37,8 @@ pub(super) fn info(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Res
     if names.is_empty() {
         names.push(Matcher::equal(METRIC_NAME, DEFAULT_NAME));
     } else if names.iter().all(|matcher| matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRegex)) {
-        let any = Matcher::new(METRIC_NAME, MatchOp::Regex, ".+_info");
-        names.push(any.map_err(|error| PromqlError::Execution(error.to_string()))?);
+        let any = Matcher::within(METRIC_NAME, MatchOp::Regex, ".+_info", eval.budget);
+        names.push(any?);
     }
     let is_info = |series: &Series| names.iter().all(|matcher| matcher.matches(series.labels.metric_name()));
     let (offset, at) = times_of(first);
@@ -89,12 +90,12 @@ fn find(
     let mut matchers: Vec<Matcher> = names.to_vec();
     matchers.extend(data.iter().filter(|matcher| !matcher.matches_empty()).cloned());
     for label in IDENTIFYING {
-        let mut values: Vec<String> = base.iter().map(|series| regex::escape(series.labels.value(label))).collect();
+        let mut values: Vec<String> = base.iter().map(|series| escape(series.labels.value(label))).collect();
         values.sort();
         values.dedup();
         if values.len() <= 500 {
-            let matcher = Matcher::new(label, MatchOp::Regex, values.join("|"));
-            matchers.push(matcher.map_err(|error| PromqlError::Execution(error.to_string()))?);
+            let matcher = Matcher::within(label, MatchOp::Regex, values.join("|"), eval.budget);
+            matchers.push(matcher?);
         }
     }
     if base.is_empty() {

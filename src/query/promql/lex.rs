@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use super::ast::Edges;
 use super::ast::Pos;
 use super::durations::Durations;
+use crate::base::limits::LimitError;
 
 pub use literals::duration_ms;
 
@@ -22,8 +23,9 @@ const DEPTH_MAX: usize = 200;
 /// Most operators in one query; a chain of them is as deep a tree as it is long.
 const OPERATORS_MAX: usize = 2_000;
 
-/// How the error begins that says that a label cannot be called so.
-pub(super) const INVALID_LABEL: &str = "invalid label name";
+/// A label that stands in the plain query behind each matcher that has a regular expression, in which it is
+/// written with `=`: the crate would compile it, and that is done within the query's budget.
+pub(super) const PATTERN_LABEL: &str = "__trilith_pattern__";
 /// A label that stands in selectors of the plain query that may match anything.
 pub(super) const ANY_LABEL: &str = "__any__";
 
@@ -50,6 +52,31 @@ pub struct SyntaxError {
     pub pos: Pos,
     /// What.
     pub message: String,
+    /// Of which kind the mistake is.
+    pub kind: SyntaxKind,
+}
+
+/// What a client can do about a query that is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyntaxKind {
+    /// Write it otherwise.
+    Grammar,
+    /// Call a label otherwise; for Prometheus a mistake that shows only when the query runs.
+    LabelName,
+    /// Ask for less.
+    Limit(LimitError),
+}
+
+impl SyntaxError {
+    /// A mistake in the grammar.
+    pub fn new(pos: Pos, message: impl Into<String>) -> Self {
+        Self { pos, message: message.into(), kind: SyntaxKind::Grammar }
+    }
+
+    /// A limit that was met while reading the query.
+    pub fn of_limit(pos: Pos, limit: LimitError) -> Self {
+        Self { pos, message: limit.to_string(), kind: SyntaxKind::Limit(limit) }
+    }
 }
 
 /// Kinds of words.
@@ -110,7 +137,7 @@ pub struct Source<'a> {
 }
 
 pub(super) fn error<T>(pos: Pos, message: impl Into<String>) -> Result<T, SyntaxError> {
-    Err(SyntaxError { pos, message: message.into() })
+    Err(SyntaxError::new(pos, message))
 }
 
 /// Line and column of a place, both from one, as messages show them.
@@ -192,13 +219,13 @@ fn words(query: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
 /// The error of a string that is not UTF-8. Where a label's name stands it is no error of the text.
 fn broken(before: &[Token<'_>], string: &str, pos: Pos) -> SyntaxError {
     let counts = |token: &Token<'_>| token.text.eq_ignore_ascii_case("count_values");
-    let message = match before.split_last() {
+    match before.split_last() {
         Some((open, before)) if open.text == "(" && before.last().is_some_and(counts) => {
-            format!("{INVALID_LABEL} \"{}\"", &string[1..string.len() - 1])
+            let message = format!("invalid label name \"{}\"", &string[1..string.len() - 1]);
+            SyntaxError { pos, message, kind: SyntaxKind::LabelName }
         }
-        _ => "a string is not valid UTF-8".to_owned(),
-    };
-    SyntaxError { pos, message }
+        _ => SyntaxError::new(pos, "a string is not valid UTF-8"),
+    }
 }
 
 fn check_depth(tokens: &[Token<'_>], end: usize) -> Result<usize, SyntaxError> {
@@ -256,6 +283,7 @@ fn ends_operand(token: Option<&Token<'_>>) -> bool {
 fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), SyntaxError> {
     let mut at = 0;
     let mut in_braces = false;
+    let mut is_pattern = false;
     let mut calls_info: Vec<bool> = Vec::new();
     while let Some(token) = source.tokens.get(at).copied() {
         let before = at.checked_sub(1).and_then(|at| source.tokens.get(at));
@@ -306,6 +334,8 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
                 at += 1;
                 continue;
             }
+            (Word::Sign, "=~") if in_braces => source.plain.push_str("= "),
+            (Word::Sign, "!~") if in_braces => source.plain.push_str("!= "),
             (Word::Sign, "</") => source.plain.push_str("<= "),
             (Word::Sign, ">/") => source.plain.push_str(">= "),
             (Word::Sign, "{") => {
@@ -326,6 +356,7 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
         }
         match token.word {
             Word::Sign if matches!(token.text, "</" | ">/") => {}
+            Word::Sign if in_braces && matches!(token.text, "=~" | "!~") => {}
             // The crate knows no digits in groups, and reads escapes also in raw strings.
             Word::Number if in_groups(token.text) => {
                 source.plain.extend(token.text.chars().filter(|c| *c != '_').chain([' ']));
@@ -345,6 +376,10 @@ fn rewrite(source: &mut Source<'_>, times: Times, end: usize) -> Result<(), Synt
             }
             _ => source.plain.extend([token.text, " "]),
         }
+        if is_pattern && token.word == Word::String {
+            source.plain.push_str(&format!(", {PATTERN_LABEL} = \"1\" "));
+        }
+        is_pattern = in_braces && matches!(token.text, "=~" | "!~");
         at += 1;
     }
     Ok(())

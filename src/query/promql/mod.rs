@@ -44,13 +44,14 @@ mod windows;
 
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::limits::{LimitError, QueryBudget};
+use crate::base::pattern::PatternError;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::store::{SelectMetrics, StoreError};
 
 use ast::{Expr, Kind};
 use eval::{Eval, Grid};
-use lex::{SyntaxError, Times};
+use lex::{SyntaxError, SyntaxKind, Times};
 use value::Value;
 
 pub use answer::{AnswerSeries, Matrix};
@@ -85,6 +86,15 @@ pub enum PromqlError {
     /// The store could not read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<PatternError> for PromqlError {
+    fn from(error: PatternError) -> Self {
+        match error {
+            PatternError::Limit(limit) => Self::Limit(limit),
+            error @ (PatternError::Invalid { .. } | PatternError::TooMuch { .. }) => Self::Execution(error.to_string()),
+        }
+    }
 }
 
 impl Classify for PromqlError {
@@ -161,8 +171,10 @@ pub struct Answer {
 }
 
 fn parse_error(query: &str, error: SyntaxError) -> PromqlError {
-    if error.message.starts_with(lex::INVALID_LABEL) {
-        return PromqlError::Execution(error.message);
+    match error.kind {
+        SyntaxKind::Grammar => {}
+        SyntaxKind::LabelName => return PromqlError::Execution(error.message),
+        SyntaxKind::Limit(limit) => return PromqlError::Limit(limit),
     }
     let (line, column) = lex::line_and_column(query, error.pos);
     PromqlError::Parse { line, column, message: error.message }
@@ -172,16 +184,16 @@ fn parse_error(query: &str, error: SyntaxError) -> PromqlError {
 ///
 /// # Errors
 /// [`PromqlError::Parse`].
-pub fn selector(text: &str) -> Result<Vec<Matcher>, PromqlError> {
-    parse::selector(text).map_err(|error| parse_error(text, error))
+pub fn selector(text: &str, budget: &QueryBudget) -> Result<Vec<Matcher>, PromqlError> {
+    parse::selector(text, budget).map_err(|error| parse_error(text, error))
 }
 
 /// The selectors of all vectors in a query.
 ///
 /// # Errors
 /// [`PromqlError::Parse`].
-pub fn selectors(query: &str) -> Result<Vec<Vec<Matcher>>, PromqlError> {
-    with_tree(query, |expr| {
+pub fn selectors(query: &str, budget: &QueryBudget) -> Result<Vec<Vec<Matcher>>, PromqlError> {
+    with_tree(query, budget, |expr| {
         let mut all = Vec::new();
         collect_selectors(expr, &mut all);
         all
@@ -192,8 +204,12 @@ pub fn selectors(query: &str) -> Result<Vec<Vec<Matcher>>, PromqlError> {
 ///
 /// # Errors
 /// [`PromqlError::Parse`].
-pub fn with_tree<T: Send>(query: &str, work: impl FnOnce(&Expr) -> T + Send) -> Result<T, PromqlError> {
-    parse::with_tree(query, work).map_err(|error| parse_error(query, error))
+pub fn with_tree<T: Send>(
+    query: &str,
+    budget: &QueryBudget,
+    work: impl FnOnce(&Expr) -> T + Send,
+) -> Result<T, PromqlError> {
+    parse::with_tree(query, budget, work).map_err(|error| parse_error(query, error))
 }
 
 fn collect_selectors(expr: &Expr, all: &mut Vec<Vec<Matcher>>) {
@@ -218,8 +234,8 @@ fn collect_selectors(expr: &Expr, all: &mut Vec<Vec<Matcher>>) {
 ///
 /// # Errors
 /// [`PromqlError::Parse`].
-pub fn format(query: &str) -> Result<String, PromqlError> {
-    parse::format(query).map_err(|error| parse_error(query, error))
+pub fn format(query: &str, budget: &QueryBudget) -> Result<String, PromqlError> {
+    parse::format(query, budget).map_err(|error| parse_error(query, error))
 }
 
 /// Answers a query at one time, in milliseconds.
@@ -277,7 +293,7 @@ fn run(
 ) -> Result<Answer, PromqlError> {
     let depth = lex::read(query, times).map_err(|error| parse_error(query, error))?.depth;
     stack::with_depth(depth, move || {
-        let expr = parse::parse(query, times).map_err(|error| parse_error(query, error))?;
+        let expr = parse::parse(query, times, budget).map_err(|error| parse_error(query, error))?;
         check::check(&expr).map_err(PromqlError::Execution)?;
         let mut eval = Eval::new(store, budget, times, params.lookback.max(1));
         eval.series_max = params.series_max;

@@ -14,6 +14,8 @@ use super::ast::{
 };
 use super::functions;
 use super::lex::{self, Source, SyntaxError, Times};
+use crate::base::limits::QueryBudget;
+use crate::base::pattern::PatternError;
 use crate::model::labels::METRIC_NAME;
 use crate::model::matcher::{MatchOp, Matcher};
 
@@ -21,9 +23,9 @@ use crate::model::matcher::{MatchOp, Matcher};
 ///
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
-pub(super) fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
-    on_deep_stack(query, times, |source, parsed| {
-        let mut walk = Walk { source, at: 0 };
+pub(super) fn parse(query: &str, times: Times, budget: &QueryBudget) -> Result<Expr, SyntaxError> {
+    on_deep_stack(query, times, budget, |source, parsed| {
+        let mut walk = Walk { source, at: 0, budget };
         let mut expr = walk.expr(parsed)?;
         super::counts::mark(&mut expr, false);
         Ok(expr)
@@ -34,8 +36,14 @@ pub(super) fn parse(query: &str, times: Times) -> Result<Expr, SyntaxError> {
 ///
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
-pub(super) fn with_tree<T: Send>(query: &str, work: impl FnOnce(&Expr) -> T + Send) -> Result<T, SyntaxError> {
-    on_deep_stack(query, Times::NOMINAL, |source, parsed| Ok(work(&Walk { source, at: 0 }.expr(parsed)?)))
+pub(super) fn with_tree<T: Send>(
+    query: &str,
+    budget: &QueryBudget,
+    work: impl FnOnce(&Expr) -> T + Send,
+) -> Result<T, SyntaxError> {
+    on_deep_stack(query, Times::NOMINAL, budget, |source, parsed| {
+        Ok(work(&Walk { source, at: 0, budget }.expr(parsed)?))
+    })
 }
 
 /// What a function takes and gives.
@@ -70,33 +78,39 @@ pub struct Signature {
 ///
 /// # Errors
 /// [`SyntaxError`] with the place of what is wrong.
-pub(super) fn format(query: &str) -> Result<String, SyntaxError> {
-    with_tree(query, super::show::format)
+pub(super) fn format(query: &str, budget: &QueryBudget) -> Result<String, SyntaxError> {
+    with_tree(query, budget, super::show::format)
 }
 
 /// The series selector of a `match[]` parameter.
 ///
 /// # Errors
 /// [`SyntaxError`] when it is not one.
-pub(super) fn selector(text: &str) -> Result<Vec<Matcher>, SyntaxError> {
-    let expr = parse(text, Times::NOMINAL)?;
+pub(super) fn selector(text: &str, budget: &QueryBudget) -> Result<Vec<Matcher>, SyntaxError> {
+    let expr = parse(text, Times::NOMINAL, budget)?;
     match expr.kind {
         Kind::Vector(selector) if selector.offset == 0 && selector.at.is_none() && selector.edges == Edges::Plain => {
             Ok(selector.matchers)
         }
-        _ => Err(SyntaxError { pos: Pos(0), message: format!("{text:?} is not a series selector") }),
+        _ => Err(SyntaxError::new(Pos(0), format!("{text:?} is not a series selector"))),
     }
 }
+
+/// Memory that the words and the trees of a query take per byte of its text, more or less.
+const TREE_BYTES: usize = 64;
 
 /// Deep trees need a deep stack, here and where the crate drops its own tree.
 fn on_deep_stack<T: Send>(
     query: &str,
     times: Times,
+    budget: &QueryBudget,
     work: impl FnOnce(&Source<'_>, &Parsed) -> Result<T, SyntaxError> + Send,
 ) -> Result<T, SyntaxError> {
+    let charged = budget.charge(query.len().saturating_mul(TREE_BYTES)).and_then(|()| budget.check());
+    charged.map_err(|limit| SyntaxError::of_limit(Pos(0), limit))?;
     let source = lex::read(query, times)?;
     if source.tokens.is_empty() {
-        return Err(SyntaxError { pos: Pos(query.len()), message: "no expression found in input".to_owned() });
+        return Err(SyntaxError::new(Pos(query.len()), "no expression found in input"));
     }
     let depth = source.depth;
     super::stack::with_depth(depth, move || {
@@ -110,6 +124,7 @@ fn on_deep_stack<T: Send>(
 struct Walk<'s, 'a> {
     source: &'s Source<'a>,
     at: usize,
+    budget: &'s QueryBudget,
 }
 
 #[derive(Default)]
@@ -183,20 +198,21 @@ impl Walk<'_, '_> {
             Parsed::VectorSelector(vector) => {
                 self.selector_words();
                 let modifiers = self.modifiers(vector.at.as_ref());
-                Kind::Vector(selector_of(vector.name.as_deref(), &vector.matchers, modifiers, pos)?)
+                Kind::Vector(selector_of(vector.name.as_deref(), &vector.matchers, modifiers, pos, self.budget)?)
             }
             Parsed::MatrixSelector(matrix) => {
                 self.selector_words();
                 let (range, words) = self.bracket().map_or((0, Written::default()), |own| (own.0.range, own.1));
                 let modifiers = self.modifiers(matrix.vs.at.as_ref());
-                let mut selector = selector_of(matrix.vs.name.as_deref(), &matrix.vs.matchers, modifiers, pos)?;
+                let mut selector =
+                    selector_of(matrix.vs.name.as_deref(), &matrix.vs.matchers, modifiers, pos, self.budget)?;
                 selector.written.range = words.range;
                 Kind::Matrix(selector, range)
             }
             Parsed::Call(call) => self.call(call)?,
             Parsed::Aggregate(aggregate) => self.aggregate(aggregate)?,
             Parsed::Binary(_) | Parsed::Subquery(_) | Parsed::Extension(_) => {
-                return Err(SyntaxError { pos, message: "unexpected expression".to_owned() });
+                return Err(SyntaxError::new(pos, "unexpected expression"));
             }
         };
         Ok(Expr { kind, pos })
@@ -252,7 +268,7 @@ impl Walk<'_, '_> {
         let Modifiers { offset, written, at, edges } = self.modifiers(subquery.at.as_ref());
         words.offset = written;
         if edges != Edges::Plain {
-            return Err(SyntaxError { pos, message: "anchored and smoothed are not allowed on subqueries".to_owned() });
+            return Err(SyntaxError::new(pos, "anchored and smoothed are not allowed on subqueries"));
         }
         Ok(Expr { kind: Kind::Subquery(Box::new(Subquery { expr, range, step, offset, at, written: words })), pos })
     }
@@ -260,7 +276,7 @@ impl Walk<'_, '_> {
     fn call(&mut self, call: &parser::Call) -> Result<Kind, SyntaxError> {
         let pos = self.pos();
         let Some(function) = functions::find(call.func.name) else {
-            return Err(SyntaxError { pos, message: format!("unknown function with name {:?}", call.func.name) });
+            return Err(SyntaxError::new(pos, format!("unknown function with name {:?}", call.func.name)));
         };
         self.at += 1;
         self.skip("(");
@@ -268,7 +284,7 @@ impl Walk<'_, '_> {
         for (at, arg) in call.args.args.iter().enumerate() {
             if at == 1 && function.name == "info" && !self.is("{") {
                 let message = "expected label selectors only, got vector selector instead".to_owned();
-                return Err(SyntaxError { pos: self.pos(), message });
+                return Err(SyntaxError::new(self.pos(), message));
             }
             args.push(self.expr(arg)?);
             self.skip(",");
@@ -280,7 +296,7 @@ impl Walk<'_, '_> {
     fn aggregate(&mut self, aggregate: &parser::AggregateExpr) -> Result<Kind, SyntaxError> {
         let pos = self.pos();
         let Some(op) = aggregate_op(aggregate.op.id()) else {
-            return Err(SyntaxError { pos, message: format!("unknown aggregation {}", aggregate.op) });
+            return Err(SyntaxError::new(pos, format!("unknown aggregation {}", aggregate.op)));
         };
         self.at += 1;
         self.grouping_words();
@@ -298,7 +314,7 @@ impl Walk<'_, '_> {
         let takes_text = op == AggregateOp::CountValues;
         if let Some(Expr { kind: Kind::String(_), pos }) = param.as_ref().map(Expr::bare).filter(|_| !takes_text) {
             let message = "expected type scalar in aggregation parameter, got string".to_owned();
-            return Err(SyntaxError { pos: *pos, message });
+            return Err(SyntaxError::new(*pos, message));
         }
         self.grouping_words();
         let (labels, without) = match &aggregate.modifier {
@@ -320,7 +336,7 @@ impl Walk<'_, '_> {
         let left = self.expr(&binary.lhs)?;
         let op = binary_op(binary.op.id(), self.text());
         let Some(op) = op else {
-            return Err(SyntaxError { pos: self.pos(), message: format!("unknown operator {}", binary.op) });
+            return Err(SyntaxError::new(self.pos(), format!("unknown operator {}", binary.op)));
         };
         self.at += 1;
         let (mut bool, mut matching) = (false, None);
@@ -343,7 +359,7 @@ impl Walk<'_, '_> {
             self.binary_words(modifier);
             if op.is_set() && (fill_left.is_some() || fill_right.is_some()) {
                 let message = "filling in missing series not allowed for set operators".to_owned();
-                return Err(SyntaxError { pos: left.pos, message });
+                return Err(SyntaxError::new(left.pos, message));
             }
         }
         let right = self.expr(&binary.rhs)?;
@@ -383,26 +399,34 @@ fn selector_of(
     matchers: &Matchers,
     modifiers: Modifiers,
     pos: Pos,
+    budget: &QueryBudget,
 ) -> Result<Selector, SyntaxError> {
     if !matchers.or_matchers.is_empty() {
-        return Err(SyntaxError { pos, message: "unexpected \"or\" in label matching".to_owned() });
+        return Err(SyntaxError::new(pos, "unexpected \"or\" in label matching"));
     }
     let mut own: Vec<Matcher> = name.into_iter().map(|name| Matcher::equal(METRIC_NAME, name)).collect();
     let named = name.is_some();
     let may_match_empty = matchers.matchers.iter().any(|matcher| matcher.name == lex::ANY_LABEL);
-    for matcher in matchers.matchers.iter().filter(|matcher| matcher.name != lex::ANY_LABEL) {
-        let op = match matcher.op {
-            ParserMatchOp::Equal => MatchOp::Equal,
-            ParserMatchOp::NotEqual => MatchOp::NotEqual,
-            ParserMatchOp::Re(_) => MatchOp::Regex,
-            ParserMatchOp::NotRe(_) => MatchOp::NotRegex,
+    let mut rest = matchers.matchers.iter().filter(|matcher| matcher.name != lex::ANY_LABEL).peekable();
+    while let Some(matcher) = rest.next() {
+        let is_pattern = rest.next_if(|next| next.name == lex::PATTERN_LABEL).is_some();
+        let op = match (&matcher.op, is_pattern) {
+            (ParserMatchOp::Equal, false) => MatchOp::Equal,
+            (ParserMatchOp::NotEqual, false) => MatchOp::NotEqual,
+            (ParserMatchOp::Equal, true) | (ParserMatchOp::Re(_), _) => MatchOp::Regex,
+            (ParserMatchOp::NotEqual, true) | (ParserMatchOp::NotRe(_), _) => MatchOp::NotRegex,
         };
-        let matcher = Matcher::new(matcher.name.as_str(), op, matcher.value.as_str());
-        own.push(matcher.map_err(|error| SyntaxError { pos, message: error.to_string() })?);
+        let matcher = Matcher::within(matcher.name.as_str(), op, matcher.value.as_str(), budget);
+        own.push(matcher.map_err(|error| match error {
+            PatternError::Limit(limit) => SyntaxError::of_limit(pos, limit),
+            error @ (PatternError::Invalid { .. } | PatternError::TooMuch { .. }) => {
+                SyntaxError::new(pos, error.to_string())
+            }
+        })?);
     }
     if !may_match_empty && own.iter().all(Matcher::matches_empty) {
         let message = "vector selector must contain at least one non-empty matcher".to_owned();
-        return Err(SyntaxError { pos, message });
+        return Err(SyntaxError::new(pos, message));
     }
     let Modifiers { offset, written, at, edges } = modifiers;
     let written = Written { offset: written, ..Written::default() };

@@ -337,7 +337,12 @@ pub(super) fn duration(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::query::promql::format;
+    use crate::base::limits::QueryBudget;
+    use crate::query::promql::{PromqlError, format as format_within};
+
+    fn format(query: &str) -> Result<String, PromqlError> {
+        format_within(query, &QueryBudget::unlimited())
+    }
 
     #[test]
     fn every_construct_is_written_as_it_is_read() {

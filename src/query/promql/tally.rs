@@ -13,7 +13,6 @@ use super::eval::{Eval, Grid};
 use super::fold::GROUP_BYTES;
 use super::functions::histogram;
 use super::group::Groups;
-use super::lex::INVALID_LABEL;
 use super::stream::{One, Open};
 use super::value::{ABSENT, CellRef, Column, Series, Value, Vector};
 use crate::base::limits::QueryBudget;
@@ -155,7 +154,7 @@ impl Eval<'_> {
             None => String::new(),
         };
         if label.is_empty() {
-            return Err(PromqlError::Execution(format!("{INVALID_LABEL} {label:?}")));
+            return Err(PromqlError::Execution(format!("invalid label name {label:?}")));
         }
         let mut total = Tally::new(aggregate, grid.steps);
         let budget = self.budget;

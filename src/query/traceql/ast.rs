@@ -1,11 +1,10 @@
 //! The syntax tree of TraceQL. Its depth is bounded by its own constructors (`nest`), so walks may
 //! recurse.
 
-use regex::Regex;
-
 use super::nest::{Depth, List, Nested, TooDeep};
 use super::op::{CompareOp, MathOp};
 use super::value::Value;
+use crate::base::pattern::Regex;
 use crate::store::AttrScope;
 
 /// A property of spans or traces that is no attribute.

@@ -8,6 +8,7 @@ use super::ast::{Expr, Field, FieldKind, Intrinsic};
 use super::op::{CompareOp, MathOp};
 use super::value::{Truth, Value, compare, math};
 use super::view::TraceView;
+use crate::base::pattern::Regex;
 use crate::model::span::{Attrs, Span, attr};
 use crate::query::pace::Pace;
 use crate::store::AttrScope;
@@ -198,7 +199,7 @@ impl<'a> Around<'a> {
     }
 
     /// On lists, `!~` means that no element matches.
-    fn matched(&self, left: &Expr, pattern: &regex::Regex, negated: bool) -> Truth {
+    fn matched(&self, left: &Expr, pattern: &Regex, negated: bool) -> Truth {
         let one = |value: &Value<'_>| match value {
             Value::Str(text) => Some(self.spend(64 + text.len()) && pattern.is_match(text)),
             _ => None,

@@ -4,8 +4,6 @@
 
 use std::borrow::Cow;
 
-use regex::{Regex, RegexBuilder};
-
 use super::ast::{Expr, Field, Intrinsic};
 use super::error::QueryError;
 use super::lexer::{Token, intrinsic};
@@ -13,10 +11,8 @@ use super::nest::Nested;
 use super::op::{CompareOp, MathOp};
 use super::parser::Parser;
 use super::value::{Value, math};
+use crate::base::pattern::{Dialect, PatternError, Regex};
 use crate::model::span::{SpanKind, StatusCode};
-
-/// Largest compiled size of one regular expression, in bytes.
-const REGEX_BYTES_MAX: usize = 4 << 20;
 
 /// What can be said of a value without data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +119,11 @@ impl Parser<'_> {
             _ => return self.fail("the right side of =~ and !~ must be a regular expression in quotes"),
         };
         self.must_be(Type::Str, &left, "only strings match a regular expression")?;
-        let pattern = anchored(&pattern).or_else(|reason| self.fail(reason))?;
+        let pattern = match Regex::new(&pattern, Dialect::Attribute, self.budget) {
+            Ok(regex) => regex,
+            Err(PatternError::Limit(limit)) => return Err(limit.into()),
+            Err(error) => return self.fail(error.to_string()),
+        };
         Ok(Expr::Regex { left: Nested::new(left)?, pattern, negated })
     }
 
@@ -357,15 +357,4 @@ fn name_of(expr: &Expr) -> String {
 
 fn is_computed(expr: &Expr) -> bool {
     matches!(expr, Expr::Negate(_) | Expr::Math(..))
-}
-
-/// A pattern anchored on both sides, or the reason why it is none.
-fn anchored(pattern: &str) -> Result<Regex, String> {
-    let reason = |error: String| format!("invalid regular expression {pattern:?}: {error}");
-    // Alone first: `a)|(b` would become valid by the anchors around it.
-    regex_syntax::parse(pattern).map_err(|error| reason(error.to_string()))?;
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| reason(error.to_string()))
 }

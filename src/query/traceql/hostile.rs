@@ -105,6 +105,6 @@ fn searches_by_many_tags_are_refused_and_conditions_of_an_editor_lie_side_by_sid
             assert!(error.unwrap_err().to_string().contains("over the limit of 100"));
         }
         let typed = format!("{{ .a = {}}}", "&& .b = 1 ".repeat(10_000));
-        walk(&Query::of_filter(Some(filter_of(&typed).unwrap())));
+        walk(&Query::of_filter(Some(filter_of(&typed, &QueryBudget::unlimited()).unwrap())));
     });
 }

@@ -32,4 +32,4 @@ pub mod value;
 pub mod view;
 
 pub use error::QueryError;
-pub use parser::parse;
+pub use parser::{parse, parse_within};

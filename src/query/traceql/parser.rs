@@ -8,6 +8,7 @@ use super::error::QueryError;
 use super::lexer::{Spanned, Token, intrinsic, tokens};
 use super::nest::{List, Nested};
 use super::scope::scope_of;
+use crate::base::limits::QueryBudget;
 
 /// Longest query, in bytes.
 pub(super) const QUERY_BYTES_MAX: usize = 128 << 10;
@@ -15,23 +16,35 @@ pub(super) const QUERY_BYTES_MAX: usize = 128 << 10;
 const DEPTH_MAX: usize = 64;
 /// Most operators in a query.
 const OPERATORS_MAX: usize = 512;
+/// Memory that the words and the tree of a query take per byte of its text, more or less.
+const TREE_BYTES: usize = 64;
 /// Most quantiles, and most values per attribute of `compare`.
 const LIST_MAX: usize = 1_000;
 
-/// Parses a query. An empty one is `{}`.
+/// Parses a query that no client sent, such as one of a test. An empty one is `{}`.
 ///
 /// # Errors
 /// [`QueryError::Parse`] or [`QueryError::Invalid`].
 pub fn parse(text: &str) -> Result<Query, QueryError> {
+    parse_within(text, &QueryBudget::unlimited())
+}
+
+/// Parses a query within the budget that it will run in.
+///
+/// # Errors
+/// [`QueryError::Parse`], [`QueryError::Invalid`], or what the budget says.
+pub fn parse_within(text: &str, budget: &QueryBudget) -> Result<Query, QueryError> {
     if text.len() > QUERY_BYTES_MAX {
         let what = format!("the query has {} bytes, over the limit of {QUERY_BYTES_MAX}", text.len());
         return Err(QueryError::Invalid(what));
     }
+    budget.charge(text.len().saturating_mul(TREE_BYTES))?;
+    budget.check()?;
     let tokens = tokens(text)?;
     if tokens.is_empty() {
         return Ok(Query::of_filter(None));
     }
-    let mut parser = Parser { text, tokens, at: 0, depth: 0, operators: 0 };
+    let mut parser = Parser { text, budget, tokens, at: 0, depth: 0, operators: 0 };
     let query = parser.query()?;
     match parser.peek() {
         None => Ok(query),
@@ -42,6 +55,8 @@ pub fn parse(text: &str) -> Result<Query, QueryError> {
 /// Where in the tokens the parser is, and how deep.
 pub(super) struct Parser<'a> {
     text: &'a str,
+    /// What the query may take; its regular expressions are charged to it.
+    pub(super) budget: &'a QueryBudget,
     tokens: Vec<Spanned>,
     at: usize,
     depth: usize,
@@ -361,6 +376,15 @@ mod tests {
 
     fn refused(text: &str) -> String {
         parse(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn all_regular_expressions_of_a_query_share_one_bound() {
+        let all = (0..400).map(|at| format!(r".a =~ `\w{{30}}{at}`")).collect::<Vec<_>>().join(" && ");
+        let budget = QueryBudget::new(std::time::Duration::from_secs(3_600), 1 << 40, u64::MAX);
+        let error = parse_within(&format!("{{ {all} }}"), &budget).unwrap_err().to_string();
+        assert!(error.contains("use fewer and shorter ones"), "{error:.300}");
+        assert!(budget.memory_peak() < 80 << 20, "{}", budget.memory_peak());
     }
 
     #[test]

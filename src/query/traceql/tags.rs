@@ -9,7 +9,7 @@ use super::error::QueryError;
 use super::eval::Around;
 use super::hints::Drivers;
 use super::key;
-use super::parser::{QUERY_BYTES_MAX, parse};
+use super::parser::{QUERY_BYTES_MAX, parse_within};
 use super::value::Value;
 use crate::base::limits::QueryBudget;
 use crate::model::span::{AttrValue, Attrs, Span, SpanKind, StatusCode};
@@ -28,8 +28,8 @@ const CONDITIONS_MAX: usize = 512;
 
 /// The filter that an editor sends along while its user is typing. A query that is more than a
 /// filter, or broken, filters nothing; of a chain of conditions, those that parse alone count.
-pub fn filter_of(text: &str) -> Option<Expr> {
-    if let Ok(query) = parse(text) {
+pub fn filter_of(text: &str, budget: &QueryBudget) -> Option<Expr> {
+    if let Ok(query) = parse_within(text, budget) {
         return if query.metric.is_none() { query.only_filter().flatten().cloned() } else { None };
     }
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
@@ -37,7 +37,7 @@ pub fn filter_of(text: &str) -> Option<Expr> {
         return None;
     }
     let whole = inside.split("&&").take(CONDITIONS_MAX).map(|part| format!("{{{part}}}"));
-    let mut parsed = whole.filter_map(|part| parse(&part).ok()?.only_filter().flatten().cloned());
+    let mut parsed = whole.filter_map(|part| parse_within(&part, budget).ok()?.only_filter().flatten().cloned());
     let first = parsed.next()?;
     parsed.try_fold(first, Expr::and).ok()
 }

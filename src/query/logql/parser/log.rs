@@ -15,7 +15,7 @@ use crate::query::logql::stages::{STAGES, Stage};
 /// Most stages behind one selector.
 const STAGES_MAX: usize = 200;
 
-impl Parser {
+impl Parser<'_> {
     pub(super) fn log_expr(&mut self) -> Parsed<LogExpr> {
         let mut log = LogExpr { matchers: self.selector()?, stages: Vec::new() };
         self.pipeline(&mut log)?;
@@ -60,7 +60,7 @@ impl Parser {
         self.advance();
         let at = self.position();
         let value = self.text("a quoted text")?;
-        Matcher::new(name, op, value).map_err(|error| ParseError::new(at, error.to_string()))
+        Matcher::within(name, op, value, self.budget).map_err(|error| ParseError::of_pattern(at, error))
     }
 
     pub(super) fn pipeline(&mut self, log: &mut LogExpr) -> Parsed<()> {
@@ -95,7 +95,7 @@ impl Parser {
         while self.eat_word("or") {
             values.push(self.filter_value(kind)?);
         }
-        LineFilter::new(kind, negated, values).map(Some).map_err(|error| ParseError::new(at, error))
+        LineFilter::new(kind, negated, values, self.budget).map(Some).map_err(|error| error.at(at, ""))
     }
 
     fn filter_value(&mut self, kind: FilterKind) -> Parsed<FilterValue> {

@@ -1,15 +1,15 @@
 //! The calls of the grammar: aggregations over ranges of logs and over vectors, and their parts.
 
 use super::{Parsed, Parser};
+use crate::base::pattern::{Dialect, Regex};
 use crate::query::logql::ParseError;
 use crate::query::logql::ast::{
     Expr, Grouping, LogExpr, MetricExpr, RANGE_OPS, RangeExpr, RangeOp, VECTOR_OPS, VectorOp,
 };
-use crate::query::logql::filter::compile_regex;
 use crate::query::logql::lexer::{Position, TokenKind};
 use crate::query::logql::stages::clean_name;
 
-impl Parser {
+impl Parser<'_> {
     pub(super) fn call(&mut self, word: &str) -> Parsed<MetricExpr> {
         let name = word.to_ascii_lowercase();
         if let Some((_, op)) = RANGE_OPS.iter().find(|(own, _)| *own == name) {
@@ -51,7 +51,8 @@ impl Parser {
         }
         self.expect(")")?;
         let [target, replacement, source, pattern] = texts;
-        let regex = compile_regex(&format!("^(?:{pattern})$")).map_err(|error| ParseError::new(at, error))?;
+        let regex = Regex::new(&pattern, Dialect::ReplaceInLine, self.budget)
+            .map_err(|error| ParseError::of_pattern(at, error))?;
         if clean_name(&target) != target.as_str() || target.is_empty() {
             return Err(ParseError::new(at, format!("invalid label name {target:?} in label_replace")));
         }

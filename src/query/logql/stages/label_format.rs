@@ -27,9 +27,9 @@ pub fn parse(parser: &mut Parser) -> Result<Box<dyn Stage>, ParseError> {
         parser.expect("=")?;
         let at = parser.position();
         let source = if let Ok(text) = parser.text("a label or a template") {
-            let template = Template::parse(&text);
-            let template = template
-                .map_err(|error| ParseError::new(at, format!("invalid template for label '{target}': {error}")))?;
+            let template = Template::parse(&text, parser.budget);
+            let template =
+                template.map_err(|error| error.at(at, &format!("invalid template for label '{target}': ")))?;
             Source::Template(text, template)
         } else {
             Source::Label(parser.name("a label or a template")?)

@@ -16,8 +16,7 @@ use crate::query::logql::template::{Scope, Template};
 pub fn parse(parser: &mut Parser) -> Result<Box<dyn Stage>, ParseError> {
     let at = parser.position();
     let text = parser.text("a template")?;
-    let template = Template::parse(&text);
-    let template = template.map_err(|error| ParseError::new(at, format!("invalid line template: {error}")))?;
+    let template = Template::parse(&text, parser.budget).map_err(|error| error.at(at, "invalid line template: "))?;
     Ok(Box::new(LineFormat { text, template }))
 }
 

@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use regex::Regex;
-
 use super::{LineWork, Needs, Row, Stage, clean_name, with_line};
+use crate::base::pattern::{Dialect, Regex};
 use crate::query::logql::ParseError;
 use crate::query::logql::ast::quote;
-use crate::query::logql::filter::compile_regex;
 use crate::query::logql::parser::Parser;
 
 /// Reads the expression.
@@ -18,9 +16,9 @@ use crate::query::logql::parser::Parser;
 pub fn parse(parser: &mut Parser) -> Result<Box<dyn Stage>, ParseError> {
     let at = parser.position();
     let text = parser.text("a regular expression")?;
-    let regex = compile_regex(&text).map_err(|error| ParseError::new(at, error))?;
+    let regex = Regex::new(&text, Dialect::Groups, parser.budget).map_err(|error| ParseError::of_pattern(at, error))?;
     let mut groups: Vec<(usize, String)> = Vec::new();
-    for (index, name) in regex.capture_names().enumerate() {
+    for (index, name) in regex.group_names().enumerate() {
         let Some(name) = name else { continue };
         if clean_name(name) != name {
             return Err(ParseError::new(at, format!("invalid label name {name:?} in regexp")));
@@ -55,7 +53,7 @@ impl<'a> LineWork<'a> for &'a Regexp {
     fn run<'l>(self, row: &mut Row<'a>, line: &'l str, own: impl Fn(&'l str) -> Cow<'a, str>) {
         let Some(captures) = self.regex.captures(line) else { return };
         for (index, name) in &self.groups {
-            let value = captures.get(*index).map_or(Cow::Borrowed(""), |found| own(found.as_str()));
+            let value = captures.get(*index).map_or(Cow::Borrowed(""), &own);
             row.extract(Cow::Borrowed(name.as_str()), value);
         }
     }

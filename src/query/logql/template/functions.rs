@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::exec::Scope;
 use super::printf::{print, printf};
 use super::{OUTPUT_BYTES_MAX, Regexes, Value, date};
+use crate::base::pattern::Regex;
 use crate::query::logql::lexer::{parse_bytes, parse_duration};
 
 /// A function.
@@ -26,6 +27,13 @@ pub(super) struct Call<'a> {
 }
 
 type Out = Result<Value, String>;
+
+impl Function {
+    /// Whether its first argument is a regular expression.
+    pub(super) fn takes_pattern(&self) -> bool {
+        matches!(self.name, "count" | "regexReplaceAll" | "regexReplaceAllLiteral")
+    }
+}
 
 pub(super) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
@@ -115,7 +123,7 @@ const FUNCTIONS: &[Function] = &[
     f("default", 2, 2, |c| Ok(if c.arg(1).truth() { c.arg(1).clone() } else { c.arg(0).clone() })),
     f("count", 2, 2, |c| {
         let regex = c.regex(0)?;
-        Ok(Value::Int(i64::try_from(regex.find_iter(&c.text(1)).count()).unwrap_or(i64::MAX)))
+        Ok(Value::Int(i64::try_from(regex.count(&c.text(1))).unwrap_or(i64::MAX)))
     }),
     f("regexReplaceAll", 3, 3, |c| regex_replace(c, true)),
     f("regexReplaceAllLiteral", 3, 3, |c| regex_replace(c, false)),
@@ -151,7 +159,7 @@ impl Call<'_> {
     }
 
     /// A pattern, compiled or found among those that are.
-    fn regex(&self, at: usize) -> Result<regex::Regex, String> {
+    fn regex(&self, at: usize) -> Result<Regex, String> {
         if self.scope.spend(PATTERN_COST) {
             self.regexes.get(&self.text(at))
         } else {
@@ -403,8 +411,8 @@ fn regex_replace(call: &Call<'_>, expand: bool) -> Out {
     let mut out = String::new();
     let mut last = 0;
     for captures in regex.captures_iter(&text) {
-        let Some(whole) = captures.get(0) else { continue };
-        out.push_str(text.get(last..whole.start()).unwrap_or_default());
+        let Some(whole) = captures.range(0) else { continue };
+        out.push_str(text.get(last..whole.start).unwrap_or_default());
         if expand {
             // A group may be as long as the text; this bounds what one expansion can add.
             fits(replacement.matches('$').count().saturating_mul(whole.len()))?;
@@ -413,7 +421,7 @@ fn regex_replace(call: &Call<'_>, expand: bool) -> Out {
             out.push_str(&replacement);
         }
         fits(out.len())?;
-        last = whole.end();
+        last = whole.end;
     }
     out.push_str(text.get(last..).unwrap_or_default());
     Ok(Value::Text(out))

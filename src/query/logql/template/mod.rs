@@ -11,9 +11,13 @@ mod read;
 mod value;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use regex::Regex;
+
+use super::ArgumentError;
+use crate::base::limits::QueryBudget;
+use crate::base::pattern::{Dialect, PatternError, Regex};
 
 pub(crate) use exec::Scope;
 pub(crate) use value::Value;
@@ -26,8 +30,12 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 const STEPS_MAX: usize = 50_000;
 /// Bytes given to a call, or made by one, that are a step.
 const STEP_BYTES: usize = 256;
-/// Most regular expressions that a template remembers.
+/// Most regular expressions made of labels or lines that a template remembers.
 const REGEXES_MAX: usize = 8;
+/// Most memory that one of them takes, in bytes.
+const REGEX_BYTES_MAX: u64 = 2 << 20;
+/// Longest time that compiling one of them takes.
+const COMPILE_MAX: Duration = Duration::from_secs(10);
 
 /// A template, parsed.
 #[derive(Clone, Debug)]
@@ -36,21 +44,30 @@ pub(crate) struct Template {
     regexes: Arc<Regexes>,
 }
 
-/// Regular expressions that the template's functions were given, compiled.
+/// Regular expressions that the template's functions were given: those that it writes out, compiled when it was
+/// parsed; and of others the last few.
 #[derive(Debug, Default)]
-pub(crate) struct Regexes(Mutex<Vec<(String, Regex)>>);
+pub(crate) struct Regexes {
+    constant: Vec<(String, Result<Regex, String>)>,
+    last: Mutex<Vec<(String, Regex)>>,
+}
 
 impl Regexes {
     fn get(&self, pattern: &str) -> Result<Regex, String> {
-        let mut known = self.0.lock();
-        if let Some((_, regex)) = known.iter().find(|(own, _)| own == pattern) {
+        if let Some((_, regex)) = self.constant.iter().find(|(own, _)| own == pattern) {
+            return regex.clone();
+        }
+        let mut last = self.last.lock();
+        if let Some((_, regex)) = last.iter().find(|(own, _)| own == pattern) {
             return Ok(regex.clone());
         }
-        let regex = super::filter::compile_regex(pattern)?;
-        if known.len() >= REGEXES_MAX {
-            known.clear();
+        // One that is forgotten frees its memory, so that each has a budget of its own.
+        let budget = QueryBudget::new(COMPILE_MAX, REGEX_BYTES_MAX, u64::MAX);
+        let regex = Regex::new(pattern, Dialect::Groups, &budget).map_err(|error| error.to_string())?;
+        if last.len() >= REGEXES_MAX {
+            last.clear();
         }
-        known.push((pattern.to_owned(), regex.clone()));
+        last.push((pattern.to_owned(), regex.clone()));
         Ok(regex)
     }
 }
@@ -94,8 +111,23 @@ impl Template {
     ///
     /// # Errors
     /// A message that says what is wrong.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self { nodes: read::read(text)?, regexes: Arc::default() })
+    pub(crate) fn parse(text: &str, budget: &QueryBudget) -> Result<Self, ArgumentError> {
+        let read = read::read(text).map_err(ArgumentError::Text)?;
+        let mut regexes = Regexes::default();
+        for pattern in read.patterns {
+            // One that is none is an error of each line, as it is in Loki.
+            let regex = match Regex::new(&pattern, Dialect::Groups, budget) {
+                Ok(regex) => Ok(regex),
+                Err(error @ PatternError::Invalid { .. }) => Err(error.to_string()),
+                Err(error) => return Err(error.into()),
+            };
+            regexes.constant.push((pattern, regex));
+        }
+        if read.patterns_of_data {
+            let bytes = REGEX_BYTES_MAX * REGEXES_MAX as u64;
+            budget.charge(usize::try_from(bytes).unwrap_or(usize::MAX)).map_err(PatternError::from)?;
+        }
+        Ok(Self { nodes: read.nodes, regexes: Arc::new(regexes) })
     }
 
     /// The template's text for one row.
@@ -139,8 +171,12 @@ mod tests {
         }
     }
 
+    fn parse(text: &str) -> Result<Template, ArgumentError> {
+        Template::parse(text, &QueryBudget::unlimited())
+    }
+
     fn run(text: &str) -> String {
-        Template::parse(text)
+        parse(text)
             .unwrap_or_else(|error| panic!("{text}: {error}"))
             .execute(&Fixed)
             .unwrap_or_else(|error| format!("ERR {error}"))
@@ -213,10 +249,10 @@ mod tests {
             "{{ $x }}",
             "{{ sha256sum .a }}",
         ] {
-            assert!(Template::parse(text).is_err(), "{text}");
+            assert!(parse(text).is_err(), "{text}");
         }
         let deep = format!("{{{{ {}.a{} }}}}", "(".repeat(10_000), ")".repeat(10_000));
-        assert!(Template::parse(&deep).is_err());
-        assert!(Template::parse(&"{{ if .a }}".repeat(10_000)).is_err());
+        assert!(parse(&deep).is_err());
+        assert!(parse(&"{{ if .a }}".repeat(10_000)).is_err());
     }
 }

@@ -67,15 +67,30 @@ fn action_end(text: &str) -> Option<usize> {
     None
 }
 
-pub(super) fn read(text: &str) -> Result<Vec<Node>, String> {
+/// A template's text, read.
+pub(super) struct Read {
+    pub(super) nodes: Vec<Node>,
+    /// Regular expressions that it writes out.
+    pub(super) patterns: Vec<String>,
+    /// Whether it makes others of labels or lines.
+    pub(super) patterns_of_data: bool,
+}
+
+pub(super) fn read(text: &str) -> Result<Read, String> {
     let pieces = pieces(text)?;
     if pieces.len() > NODES_MAX {
         return Err(format!("more than {NODES_MAX} actions"));
     }
-    let mut reader = Reader { pieces: pieces.into_iter(), variables: Vec::new(), operands: 0 };
+    let mut reader = Reader {
+        pieces: pieces.into_iter(),
+        variables: Vec::new(),
+        operands: 0,
+        patterns: Vec::new(),
+        patterns_of_data: false,
+    };
     let (nodes, end) = reader.block(0)?;
     match end {
-        End::Text => Ok(nodes),
+        End::Text => Ok(Read { nodes, patterns: reader.patterns, patterns_of_data: reader.patterns_of_data }),
         End::Block | End::Else(_) => Err("unexpected {{end}} or {{else}}".to_owned()),
     }
 }
@@ -84,6 +99,8 @@ struct Reader<'a> {
     pieces: std::vec::IntoIter<Piece<'a>>,
     variables: Vec<String>,
     operands: usize,
+    patterns: Vec<String>,
+    patterns_of_data: bool,
 }
 
 enum End<'a> {
@@ -220,6 +237,7 @@ impl<'a> Reader<'a> {
             if !matches!(head, Operand::Function(_)) && (!args.is_empty() || !calls.is_empty()) {
                 return Err("a value that is no function is given arguments".to_owned());
             }
+            self.note_pattern(&head, &args);
             calls.push(Call { head, args });
             if tokens.peek() != Some('|') {
                 break;
@@ -230,6 +248,22 @@ impl<'a> Reader<'a> {
             self.variables.push(name.clone());
         }
         Ok(Pipe { variable, calls })
+    }
+
+    /// Remembers the regular expression that a function is given.
+    fn note_pattern(&mut self, head: &Operand, args: &[Operand]) {
+        let Operand::Function(function) = head else { return };
+        if !function.takes_pattern() {
+            return;
+        }
+        match args.first() {
+            Some(Operand::Literal(Value::Text(text))) => {
+                if !self.patterns.contains(text) {
+                    self.patterns.push(text.clone());
+                }
+            }
+            _ => self.patterns_of_data = true,
+        }
     }
 
     fn operand(&mut self, tokens: &mut Tokens<'_>, depth: usize) -> Result<Option<Operand>, String> {

@@ -1,8 +1,7 @@
 //! Functions that change labels, and `info`, which takes labels over from info metrics.
 
-use regex::Regex;
-
 use super::{Function, Imp, arg, row};
+use crate::base::pattern::{Dialect, PatternError, Regex};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Pos};
@@ -53,8 +52,12 @@ fn label_replace(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Resul
     let template = eval.string(arg(call, 2)?, grid)?;
     let from = eval.string(arg(call, 3)?, grid)?;
     let pattern = eval.string(arg(call, 4)?, grid)?;
-    let regex = Regex::new(&format!("^(?s:{pattern})$"))
-        .map_err(|_| PromqlError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    let regex = Regex::new(&pattern, Dialect::Replace, eval.budget).map_err(|error| match error {
+        PatternError::Invalid { pattern, .. } => {
+            PromqlError::Execution(format!("invalid regular expression in label_replace(): {pattern}"))
+        }
+        error => error.into(),
+    })?;
     check_name(&to, call.function.name)?;
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     for series in &mut vector {

@@ -33,6 +33,14 @@ attack rounds="1000":
 faults schedules="10000":
     FAULT_SCHEDULES={{schedules}} cargo test --release --test it faults:: -- --nocapture
 
+# One fuzz target for so many seconds; needs cargo-fuzz and a nightly Rust
+fuzz target seconds="60":
+    tests/fuzz/run.sh {{seconds}} {{target}}
+
+# All fuzz targets in turn, each for so many seconds
+fuzz-all seconds="60":
+    tests/fuzz/run.sh {{seconds}}
+
 # Everything that CI does
 ci:
     .ci/run

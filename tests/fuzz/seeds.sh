@@ -3,7 +3,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?a folder}
-mkdir -p "$out"/{promql_parse,promql_eval,remote_write_v1,remote_write_v2,chunk_codecs,wal_replay}
+for target in "$here"/targets/*.rs; do
+    mkdir -p "$out/$(basename "$target" .rs)"
+done
 number=0
 grep -hE '^eval' "$here"/../scripts/promql/*.test |
     sed -E 's/^eval instant at [^ ]+ +//; s/^eval range from [^ ]+ to [^ ]+ step [^ ]+ +//' | sort -u |
@@ -17,6 +19,26 @@ for body in "$here"/../payloads/remote_write/v1*.body "$here"/../payloads/remote
     cp "$body" "$out/remote_write_v1/"
 done
 cp "$here"/../payloads/remote_write/v2*.body "$out/remote_write_v2/"
-for target in chunk_codecs wal_replay; do
+# Queries of the other languages; the first byte of an input says over which times.
+number=0
+for language in logql traceql; do
+    grep -hE '^eval' "$here"/../scripts/$language/*.test |
+        sed -E 's/^eval( instant| range| search| logs)?( at [^ ]+| from [^ ]+ to [^ ]+ step [^ ]+)? +//' | sort -u |
+        while IFS= read -r query; do
+            number=$((number + 1))
+            printf 'A%s' "$query" >"$out/$language/$number"
+            template=$(printf '%s' "$query" | sed -nE 's/.*line_format [`"]([^`"]*)[`"].*/\1/p')
+            [ -z "$template" ] || printf '%s' "$template" >"$out/templates/$number"
+        done
+done
+payloads=$here/../payloads
+for signal in logs metrics traces; do cp "$payloads/otlp_$signal/python_sdk_http.body" "$out/otlp_protobuf/$signal"; done
+cp "$payloads"/otlp_traces/json*.body "$out/otlp_json/"
+cp "$payloads"/loki_push/json_bad*.body "$out/loki_json/"
+cp "$payloads"/loki_push/promtail*.body "$out/loki_protobuf/"
+cp "$payloads"/loki_push/*.body "$payloads"/remote_write/v2.body "$out/decompress/"
+cp "$payloads"/import_text/*.body "$out/openmetrics/"
+printf 'data-dir: x\nretention-logs: 30d\nmetrics-retention-rules:\n  - a\n' >"$out/config_file/some"
+for target in chunk_codecs wal_replay parts text_index remote_read grpc_frames; do
     head -c 200 /dev/urandom >"$out/$target/random"
 done

@@ -10,6 +10,8 @@
 
 mod file;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -274,5 +274,7 @@ fn open_frame(bytes: &[u8]) -> Result<(FrameRef, Vec<u8>), Malformed> {
     if payload.len() != raw as usize {
         return Err(Malformed("the frame has another length than it says"));
     }
+    #[cfg(fuzzing)]
+    let payload = super::fuzzed::change(payload);
     Ok((FrameRef { kind, offset: 0, stored, raw }, payload))
 }

@@ -63,7 +63,8 @@ pub(super) fn check(dir: &Path, sums: &[u8]) -> Result<Vec<Vec<u32>>, String> {
     let (listed, files) = decode_sums(body).map_err(|Malformed(what)| what.to_owned())?;
     for (number, name, bytes, crc) in files {
         let found = checksum(&segment_dir(dir, number).join(&name)).map_err(|error| format!("{name}: {error}"))?;
-        if found != (bytes, crc) {
+        // A fuzzer wants to see what lies behind the checksums.
+        if found != (bytes, crc) && cfg!(not(fuzzing)) {
             return Err(format!("the checksum of {name} does not hold"));
         }
     }

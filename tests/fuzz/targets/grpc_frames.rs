@@ -1,0 +1,32 @@
+//! Frames of gRPC, and calls in them: what comes out of frames is what went in, and no message is larger than allowed.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use trilith::wire::grpc::{frames, only_frame, put_frame, timeout};
+
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut again = Vec::new();
+    let mut whole = true;
+    for frame in frames(bytes, MESSAGE_BYTES_MAX) {
+        match frame {
+            Ok(frame) => {
+                assert!(frame.message.len() <= MESSAGE_BYTES_MAX, "a message over the limit");
+                whole &= !frame.packed;
+                put_frame(&mut again, frame.message);
+            }
+            Err(error) => {
+                whole = false;
+                assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+    if whole {
+        assert_eq!(again, bytes);
+    }
+    let _ = only_frame(bytes, MESSAGE_BYTES_MAX);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = timeout(text);
+    }
+});

@@ -1,0 +1,16 @@
+//! Loki's push as json: lines that come out have labels, and stay within their limits.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use trilith::wire::limits::DEFAULT;
+use trilith::wire::loki::decode_json;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(decoded) = decode_json(bytes, &DEFAULT) else { return };
+    for stream in &decoded.batch.streams {
+        assert!(stream.labels.iter().count() <= DEFAULT.labels_max, "labels of a stream");
+        for entry in &stream.entries {
+            assert!(entry.metadata.iter().count() <= DEFAULT.attributes_max, "metadata of a line");
+        }
+    }
+});

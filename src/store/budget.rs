@@ -1,10 +1,11 @@
 //! The disk budget: what the data directory takes, and what goes when that is too much.
 //! Order: snapshots first, the oldest first, as long as they keep anything that is nowhere else or hold
 //! the part that would go next, for such a part frees nothing; then the oldest data of all signals, no
-//! more of it than a step beyond what is too much. What frees nothing ends it, and is said.
+//! more of it than a step beyond what is too much. What frees nothing ends it, and is said; data that has
+//! another name in the data directory still is not removed at all.
 //! Everything removed is named: signal, range of time, why, in the log and in numbers.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -37,8 +38,8 @@ impl Usage {
     }
 }
 
-/// Ids of files that have been counted.
-type Seen = BTreeSet<(u64, u64)>;
+/// How many names of each file that has several were met; by its id.
+type Seen = BTreeMap<(u64, u64), u64>;
 
 /// Measures a data directory. A file with several names counts once, and where it lives if it lives at
 /// all; what is being written does not count yet: the room for a merge must not cost the oldest part.
@@ -46,18 +47,21 @@ type Seen = BTreeSet<(u64, u64)>;
 /// # Errors
 /// The system's; what goes away meanwhile is no error.
 pub fn measure(disk: &dyn Disk, dir: &Path) -> io::Result<Usage> {
-    // Only where there are snapshots a file can have another name.
-    let mut seen = (!disk.list(&dir.join(SNAPSHOTS)).or_else(missing)?.is_empty()).then(Seen::new);
+    measure_names(disk, dir, &mut Seen::new())
+}
+
+/// As [`measure`]; tells the names that it met.
+fn measure_names(disk: &dyn Disk, dir: &Path, seen: &mut Seen) -> io::Result<Usage> {
     let mut usage = Usage::default();
     for entry in disk.list(dir)? {
         let path = dir.join(&entry.name);
         match entry.is_dir {
             true if entry.name == SNAPSHOTS => {}
-            true => usage.live += folder(disk, &path, &mut seen)?,
+            true => usage.live += folder(disk, &path, seen)?,
             false => usage.live += entry.bytes,
         }
     }
-    usage.snapshots = folder(disk, &dir.join(SNAPSHOTS), &mut seen)?;
+    usage.snapshots = folder(disk, &dir.join(SNAPSHOTS), seen)?;
     Ok(usage)
 }
 
@@ -65,7 +69,7 @@ fn missing<T>(error: io::Error) -> io::Result<Vec<T>> {
     if error.kind() == io::ErrorKind::NotFound { Ok(Vec::new()) } else { Err(error) }
 }
 
-fn folder(disk: &dyn Disk, path: &Path, seen: &mut Option<Seen>) -> io::Result<u64> {
+fn folder(disk: &dyn Disk, path: &Path, seen: &mut Seen) -> io::Result<u64> {
     let mut sum = 0;
     for entry in disk.list(path).or_else(missing)? {
         let own = path.join(&entry.name);
@@ -78,10 +82,14 @@ fn folder(disk: &dyn Disk, path: &Path, seen: &mut Option<Seen>) -> io::Result<u
     Ok(sum)
 }
 
-fn is_new(disk: &dyn Disk, path: &Path, seen: &mut Option<Seen>) -> io::Result<bool> {
-    let Some(seen) = seen else { return Ok(true) };
+fn is_new(disk: &dyn Disk, path: &Path, seen: &mut Seen) -> io::Result<bool> {
     match disk.metadata(path) {
-        Ok(file) => Ok(file.links <= 1 || seen.insert(file.id)),
+        Ok(file) if file.links > 1 => {
+            let names = seen.entry(file.id).or_default();
+            *names += 1;
+            Ok(*names == 1)
+        }
+        Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
@@ -129,7 +137,8 @@ pub(super) fn enforce(env: &Env, lanes: &[&dyn Maintain], limit: u64) {
     let mut before = u64::MAX;
     let wrong = loop {
         // Measured anew each time: a text index goes with its part.
-        let usage = match measure(&*env.disk, &env.dir) {
+        let mut seen = Seen::new();
+        let usage = match measure_names(&*env.disk, &env.dir, &mut seen) {
             Ok(usage) => usage,
             Err(error) => {
                 tracing::error!(%error, "cannot measure the data directory; nothing is removed for the disk budget");
@@ -145,8 +154,8 @@ pub(super) fn enforce(env: &Env, lanes: &[&dyn Maintain], limit: u64) {
             break Some(format!("{used} bytes are used of {limit}, and what was removed last has freed nothing"));
         }
         let oldest = lanes.iter().filter_map(|lane| Some((lane.oldest()?, *lane))).min_by_key(|own| own.0.end_ms);
-        let linked = oldest.is_some_and(|(part, _)| part.is_linked);
-        if (usage.snapshots > 0 || linked)
+        let kept_twice = oldest.and_then(|(part, _)| part.linked).is_some_and(|id| seen.get(&id) > Some(&1));
+        if (usage.snapshots > 0 || kept_twice)
             && let Some(name) = snapshot::names(&*env.disk, &env.dir).first()
         {
             if let Err(error) = snapshot::remove(&*env.disk, &env.dir, name) {
@@ -163,6 +172,13 @@ pub(super) fn enforce(env: &Env, lanes: &[&dyn Maintain], limit: u64) {
         let Some((_, lane)) = oldest else {
             break Some(format!("{used} bytes are used of {limit}, and there is no data left that could go"));
         };
+        if kept_twice {
+            // No snapshot is left to go. Sweep after sweep would take a part that frees nothing.
+            break Some(format!(
+                "{used} bytes are used of {limit}, and the oldest part has a second name in the data directory, so \
+                 removing it would free nothing"
+            ));
+        }
         match remove(env, lane, used - limit, step(limit)) {
             Ok(Some(removed)) => tell(env, lane.signal(), DISK_BUDGET, &removed),
             Ok(None) => {}

@@ -82,8 +82,9 @@ pub struct Removed {
 pub struct OldestPart {
     /// When it ends, in milliseconds.
     pub end_ms: i64,
-    /// Whether its file has a second name, as those in snapshots have: removing it frees nothing.
-    pub is_linked: bool,
+    /// The id of its file when that has a second name, as in a snapshot: if that name lies in the data
+    /// directory too, removing the part frees nothing.
+    pub linked: Option<(u64, u64)>,
 }
 
 /// A lane in numbers.

@@ -153,8 +153,8 @@ impl<K: Kind> Maintain for Lane<K> {
     fn oldest(&self) -> Option<OldestPart> {
         let oldest = self.oldest_part()?;
         let reader = K::reader(&oldest);
-        let is_linked = self.env.disk.metadata(reader.path()).is_ok_and(|file| file.links > 1);
-        Some(OldestPart { end_ms: to_ms::<K>(reader.info().max_t), is_linked })
+        let linked = self.env.disk.metadata(reader.path()).ok().filter(|file| file.links > 1).map(|file| file.id);
+        Some(OldestPart { end_ms: to_ms::<K>(reader.info().max_t), linked })
     }
 
     fn newest_ms(&self) -> Option<i64> {

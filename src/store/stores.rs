@@ -1,6 +1,6 @@
-//! The stores of all three signals over one data directory, and what keeps them in bounds.
-//! Flow: [`Store::open`] migrates, opens the catalog, opens the lanes (which replay their logs) and
-//! starts the threads of `upkeep.rs`.
+//! The stores of all three signals over one data directory.
+//! Flow: opening migrates, opens the catalog and opens the lanes, which replay their logs. What looks after
+//! them all the while, and [`Store::open`], is above, in `upkeep.rs`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use super::metrics::{self, MetricsStore};
 use super::migrate::{self, MigrateError};
 use super::snapshot;
 use super::traces::{self, TracesStore};
-use super::upkeep;
 use super::wal::WalOptions;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
@@ -125,11 +124,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a data directory, replaying its logs; see [`StoreOptions::progress`].
+    /// Opens a data directory, replaying its logs; nothing looks after it yet.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
+    pub(super) fn open_quiet(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
         migrate::migrate(&options.dir)?;
         let env = Env::open(&options.dir, options.disk, options.clock, options.counters, options.progress);
         let env = Env { account: Account::new(&options.memory), ..env };
@@ -171,9 +170,6 @@ impl Store {
         snapshot::remove_unfinished(&*store.env.disk, &store.env.dir)?;
         store.tell_retention();
         store.show();
-        if options.background {
-            upkeep::start(&store);
-        }
         Ok(store)
     }
 
@@ -189,6 +185,47 @@ impl Store {
 
     pub(super) fn lanes(&self) -> [&dyn Maintain; 3] {
         [self.metrics.lane(), self.logs.lane(), self.traces.lane()]
+    }
+
+    /// Makes everything acknowledged survive a power cut.
+    pub fn sync(&self) {
+        for lane in self.lanes() {
+            if let Err(error) = lane.sync() {
+                self.failed("sync", lane.signal(), &error);
+            }
+        }
+    }
+
+    /// Says that work failed which is tried again.
+    pub(super) fn failed(&self, action: &'static str, signal: Signal, error: &StoreError) {
+        tracing::error!(%error, source = ?std::error::Error::source(error), signal = signal.name(), "{action} failed; it is tried again");
+        let labels = [("action", action), ("signal", signal.name())];
+        self.env().counters.counter("trilith_store_failures_total", "Failed work of the store.", &labels).inc();
+    }
+
+    /// Writes the lanes' numbers into the counters.
+    pub(super) fn show(&self) {
+        let counters = &self.env().counters;
+        for lane in self.lanes() {
+            let stats = lane.stats();
+            let labels = [("signal", lane.signal().name())];
+            counters.gauge("trilith_parts", "Immutable parts on disk.", &labels).set(stats.parts);
+            counters.gauge("trilith_part_bytes", "Bytes of parts on disk.", &labels).set(stats.part_bytes);
+            counters.gauge("trilith_part_rows", "Samples, lines or spans in parts.", &labels).set(stats.part_rows);
+            counters.gauge("trilith_head_bytes", "Memory of heads.", &labels).set(stats.head_bytes);
+            counters.gauge("trilith_wal_bytes", "Bytes of the write-ahead log on disk.", &labels).set(stats.wal_bytes);
+        }
+        let help = "Deletions whose samples are still in parts, though nobody sees them.";
+        counters.gauge("trilith_tombstones", help, &[]).set(self.metrics.tombstones() as u64);
+        if let Ok(space) = self.env().disk.space(&self.env().dir) {
+            counters.gauge("trilith_disk_free_bytes", "Room on the file system.", &[]).set(space.free);
+            counters.gauge("trilith_disk_total_bytes", "Size of the file system.", &[]).set(space.total);
+        }
+        let (active, most) = (self.metrics.active_series() as u64, self.metrics.active_series_max() as u64);
+        counters.gauge("trilith_active_series", "Series with samples since the last flush.", &[]).set(active);
+        counters.gauge("trilith_active_series_limit", "What --series-limit says.", &[]).set(most);
+        let limit = self.disk_limit().unwrap_or(0);
+        counters.gauge("trilith_disk_limit_bytes", "Disk budget of all signals.", &[]).set(limit);
     }
 
     /// Writes all heads to parts; returns when they are durable.

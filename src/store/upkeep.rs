@@ -3,6 +3,7 @@
 //! the look at the disk, retention and the disk budget; those wait for no merge either.
 //! Threads: `wal-sync` syncs the logs, `disk` looks how much room there is, `flush-SIGNAL` flushes what is
 //! due, `sweep` removes what retention and budget say, `merge` merges parts.
+//! [`Store::open`] is here, above what the store is, for it starts them.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -12,7 +13,7 @@ use super::budget;
 use super::conditions::{CATALOG_IN_MEMORY, DISK_FULL, RETENTION_PAUSED};
 use super::error::StoreError;
 use super::lane::{Maintain, Pace};
-use super::stores::Store;
+use super::stores::{OpenError, Store, StoreOptions};
 use super::trusted_clock::{AHEAD_MS_MAX, CONFIRMED_AFTER, is_confirmed};
 use crate::model::batch::Signal;
 
@@ -33,7 +34,7 @@ const LOG_SHARE: u64 = 16;
 const LOG_BYTES_MIN: u64 = 1 << 20;
 
 /// Starts the threads; they end with the store.
-pub(super) fn start(store: &Arc<Store>) {
+fn start(store: &Arc<Store>) {
     let every = |name, pause, work| every(name, pause, Arc::downgrade(store), work);
     every("wal-sync", SYNC_EVERY, Store::sync);
     every("disk", TICK_EVERY, Store::look);
@@ -45,6 +46,22 @@ pub(super) fn start(store: &Arc<Store>) {
 }
 
 impl Store {
+    /// Opens a data directory, replaying its logs, see [`StoreOptions::progress`], and has the store look
+    /// after itself if that is asked for.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
+        let background = options.background;
+        let store = Self::open_quiet(options)?;
+        // What was found at the start is said before anything is asked.
+        store.say_room();
+        if background {
+            start(&store);
+        }
+        Ok(store)
+    }
+
     /// Merges parts with a quarter of a core at the most.
     fn merge_slowly(&self) {
         for lane in self.lanes() {
@@ -53,15 +70,6 @@ impl Store {
                 // It goes on when there is room; that there is none is said elsewhere.
                 Err(error @ StoreError::DiskFull { .. }) => tracing::debug!(%error, "no merge"),
                 Err(error) => self.failed("merge", lane.signal(), &error),
-            }
-        }
-    }
-
-    /// Makes everything acknowledged survive a power cut.
-    pub fn sync(&self) {
-        for lane in self.lanes() {
-            if let Err(error) = lane.sync() {
-                self.failed("sync", lane.signal(), &error);
             }
         }
     }
@@ -79,17 +87,23 @@ impl Store {
         if let Err(error) = env.gate.look(env) {
             tracing::error!(%error, "cannot see how much room the disk has");
         }
-        let full = env.gate.check().err().filter(|error| matches!(error, StoreError::DiskFull { .. }));
-        let text = full.map(|error| format!("{error}: free some, or lower --disk-limit or the retention"));
-        env.conditions.put(DISK_FULL, None, text);
         if !env.gate.is_full() {
             env.catalog.settle(&*env.disk);
         }
+        self.say_room();
+        self.look_at_clock(CONFIRMED_AFTER);
+        give_back();
+    }
+
+    /// Says whether there is no room for data or for the catalog, as last seen.
+    fn say_room(&self) {
+        let env = self.env();
+        let full = env.gate.check().err().filter(|error| matches!(error, StoreError::DiskFull { .. }));
+        let text = full.map(|error| format!("{error}: free some, or lower --disk-limit or the retention"));
+        env.conditions.put(DISK_FULL, None, text);
         let text =
             "the catalog cannot be opened and lives in memory, so the next start takes longer; it is tried again";
         env.conditions.put(CATALOG_IN_MEMORY, None, env.catalog.is_in_memory().then(|| text.to_owned()));
-        self.look_at_clock(CONFIRMED_AFTER);
-        give_back();
     }
 
     fn flush_due(&self, lane: &dyn Maintain) {
@@ -108,12 +122,6 @@ impl Store {
             self.sweep();
         }
         self.show();
-    }
-
-    fn failed(&self, action: &'static str, signal: Signal, error: &StoreError) {
-        tracing::error!(%error, source = ?std::error::Error::source(error), signal = signal.name(), "{action} failed; it is tried again");
-        let labels = [("action", action), ("signal", signal.name())];
-        self.env().counters.counter("trilith_store_failures_total", "Failed work of the store.", &labels).inc();
     }
 
     /// Whether the machine's clock is believed; data that comes with its time for `confirmed_after`
@@ -181,31 +189,6 @@ impl Store {
     fn log_bytes_max(&self) -> u64 {
         let share = self.disk_limit().map_or(u64::MAX, |limit| limit / LOG_SHARE);
         share.min(self.env().gate.free() / 4).max(LOG_BYTES_MIN)
-    }
-
-    /// Writes the lanes' numbers into the counters.
-    pub(super) fn show(&self) {
-        let counters = &self.env().counters;
-        for lane in self.lanes() {
-            let stats = lane.stats();
-            let labels = [("signal", lane.signal().name())];
-            counters.gauge("trilith_parts", "Immutable parts on disk.", &labels).set(stats.parts);
-            counters.gauge("trilith_part_bytes", "Bytes of parts on disk.", &labels).set(stats.part_bytes);
-            counters.gauge("trilith_part_rows", "Samples, lines or spans in parts.", &labels).set(stats.part_rows);
-            counters.gauge("trilith_head_bytes", "Memory of heads.", &labels).set(stats.head_bytes);
-            counters.gauge("trilith_wal_bytes", "Bytes of the write-ahead log on disk.", &labels).set(stats.wal_bytes);
-        }
-        let help = "Deletions whose samples are still in parts, though nobody sees them.";
-        counters.gauge("trilith_tombstones", help, &[]).set(self.metrics.tombstones() as u64);
-        if let Ok(space) = self.env().disk.space(&self.env().dir) {
-            counters.gauge("trilith_disk_free_bytes", "Room on the file system.", &[]).set(space.free);
-            counters.gauge("trilith_disk_total_bytes", "Size of the file system.", &[]).set(space.total);
-        }
-        let (active, most) = (self.metrics.active_series() as u64, self.metrics.active_series_max() as u64);
-        counters.gauge("trilith_active_series", "Series with samples since the last flush.", &[]).set(active);
-        counters.gauge("trilith_active_series_limit", "What --series-limit says.", &[]).set(most);
-        let limit = self.disk_limit().unwrap_or(0);
-        counters.gauge("trilith_disk_limit_bytes", "Disk budget of all signals.", &[]).set(limit);
     }
 }
 

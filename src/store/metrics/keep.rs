@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -101,6 +102,8 @@ pub struct Keep {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     state: RwLock<State>,
+    /// The last write failed: the file may hold another list than `state`, until it is written again.
+    doubted: AtomicBool,
 }
 
 impl Keep {
@@ -125,7 +128,7 @@ impl Keep {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error("read", &path)(error)),
         }
-        Ok(Self { disk, dir: dir.to_owned(), state: RwLock::new(state) })
+        Ok(Self { disk, dir: dir.to_owned(), state: RwLock::new(state), doubted: AtomicBool::new(false) })
     }
 
     /// Makes sure that numbers of tombstones to come are larger than `mark`, which a part has noted.
@@ -146,20 +149,26 @@ impl Keep {
         let tombstone = Tombstone { id: state.next, seq, range, matchers: matchers.to_vec() };
         let mut tombstones = state.tombstones.to_vec();
         tombstones.push(Arc::new(tombstone));
-        self.write(state.next + 1, &tombstones)?;
+        if let Err(error) = self.write(state.next + 1, &tombstones) {
+            // The list may have its name all the same: the next start would delete what was refused.
+            if let Err(error) = self.write(state.next, &state.tombstones) {
+                tracing::error!(%error, "cannot take back a deletion that failed; it is tried again after the next merge");
+            }
+            return Err(error);
+        }
         state.next += 1;
         state.tombstones = Arc::new(tombstones);
         Ok(())
     }
 
-    /// Forgets tombstones that `needed` says no to.
+    /// Forgets tombstones that `needed` says no to, and writes the list again after a write that failed.
     ///
     /// # Errors
     /// [`StoreError::Io`]: all are kept.
     pub fn forget(&self, needed: impl Fn(&Tombstone) -> bool) -> Result<(), StoreError> {
         let mut state = self.state.write();
         let kept: Vec<_> = state.tombstones.iter().filter(|own| needed(own)).cloned().collect();
-        if kept.len() < state.tombstones.len() {
+        if kept.len() < state.tombstones.len() || self.doubted.load(Ordering::Relaxed) {
             self.write(state.next, &kept)?;
             state.tombstones = Arc::new(kept);
         }
@@ -211,7 +220,9 @@ impl Keep {
             self.disk.rename(&tmp, &path)?;
             self.disk.sync_dir(&self.dir)
         };
-        written().map_err(io_error("write", &path))
+        let written = written();
+        self.doubted.store(written.is_err(), Ordering::Relaxed);
+        written.map_err(io_error("write", &path))
     }
 }
 

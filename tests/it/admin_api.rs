@@ -24,9 +24,13 @@ async fn count(main: std::net::SocketAddr, selector: &str) -> Option<u64> {
     answer["data"]["result"][0]["value"][1].as_str().map(|text| text.parse().unwrap())
 }
 
-async fn write(main: std::net::SocketAddr, job: &str, samples: Vec<(i64, f64)>) {
+async fn try_write(main: std::net::SocketAddr, job: &str, samples: Vec<(i64, f64)>) -> Answer {
     let series = Series { labels: vec![("__name__", "kept"), ("job", job)], samples };
-    assert_eq!(send(main, "POST", "/api/v1/write", WRITE, &remote_write(&[series])).await.status, 204);
+    send(main, "POST", "/api/v1/write", WRITE, &remote_write(&[series])).await
+}
+
+async fn write(main: std::net::SocketAddr, job: &str, samples: Vec<(i64, f64)>) {
+    assert_eq!(try_write(main, job, samples).await.status, 204);
 }
 
 fn error(answer: &Answer) -> String {
@@ -86,21 +90,34 @@ async fn what_is_deleted_is_not_seen_and_a_snapshot_opens_as_a_data_directory() 
 #[tokio::test(flavor = "multi_thread")]
 async fn series_are_kept_as_long_as_their_rule_says() {
     let folder = tempfile::tempdir().unwrap();
+    let hours = |hours: i64| (now_ms() - hours * 3_600_000, 1.0);
+    let samples = || vec![hours(20 * 24), hours(100), hours(5), hours(1)];
+    // All are stored before there are rules, which would have refused some.
+    let mut server = run(Config::for_tests(folder.path()), None).await.unwrap();
+    server.ready().await.unwrap();
+    for job in ["debug", "gold", "a;b", "other"] {
+        write(server.addresses.main, job, samples()).await;
+    }
+    server.stop().await;
     let mut config = Config::for_tests(folder.path());
     config.retention.metrics = Some(std::time::Duration::from_secs(5 * 86_400));
     config.set("retention-metrics-rules", "{job=\"debug\"}=2h; {job=~\"gold|a;b\"}=30d").unwrap();
     let mut server = run(config, None).await.unwrap();
     server.ready().await.unwrap();
     let main = server.addresses.main;
-    let hours = |hours: i64| (now_ms() - hours * 3_600_000, 1.0);
-    for job in ["debug", "gold", "a;b", "other"] {
-        write(main, job, vec![hours(20 * 24), hours(100), hours(5), hours(1)]).await;
-    }
     let expected = [("debug", 1), ("gold", 4), ("a;b", 4), ("other", 3)];
+    for (job, kept) in expected {
+        assert_eq!(count(main, &format!("kept%7Bjob=%22{job}%22%7D")).await, Some(kept), "{job}, stored before");
+        // What would never be seen is refused and named, the rest of its request is kept.
+        let answer = try_write(main, job, samples()).await;
+        let told = answer.text();
+        assert_eq!(answer.status, if kept < 4 { 400 } else { 204 }, "{job}: {told}");
+        assert!(kept == 4 || told.contains(job), "{job}: {told}");
+    }
     for flushed in [false, true] {
-        for (job, samples) in expected {
+        for (job, kept) in expected {
             let found = count(main, &format!("kept%7Bjob=%22{job}%22%7D")).await;
-            assert_eq!(found, Some(samples), "{job}, flushed: {flushed}");
+            assert_eq!(found, Some(2 * kept), "{job}, flushed: {flushed}");
         }
         assert_eq!(send(main, "POST", "/-/flush", "", b"").await.status, 200);
     }

@@ -55,7 +55,7 @@ async fn take(receiver: &'static Receiver, state: &State, request: &Parts, body:
 fn unframe(request: &Headers, body: &Arrived) -> Result<(Encoding, Arrived), Failure> {
     let frame = grpc::only_frame(&body.bytes, limits::DEFAULT.body_bytes_max)?;
     let name = receiver::text(request, &HeaderName::from_static(grpc::ENCODING)).unwrap_or_default();
-    let encoding = if frame.packed { Encoding::from_header(name) } else { Some(Encoding::Identity) };
+    let encoding = frame.encoding(name);
     let encoding = encoding.ok_or_else(|| Failure::UnsupportedEncoding(name.chars().take(100).collect()))?;
     Ok((encoding, body.part(body.bytes.slice_ref(frame.message))))
 }

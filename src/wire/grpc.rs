@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::decompress::Encoding;
 use super::otlp::{Format, response};
 use crate::base::error::{Classify, ErrorClass};
 
@@ -187,6 +188,18 @@ pub fn only_frame(body: &[u8], message_bytes_max: usize) -> Result<Frame<'_>, Fr
     let mut frames = frames(body, message_bytes_max);
     let frame = frames.next().unwrap_or(Err(FrameError::NoHeader(0)))?;
     if frames.rest.is_empty() { Ok(frame) } else { Err(FrameError::Several) }
+}
+
+impl Frame<'_> {
+    /// How the message is packed, by the name in the call's [`ENCODING`] header; none when that is not known, or
+    /// missing for a message that is packed.
+    pub fn encoding(&self, name: &str) -> Option<Encoding> {
+        match (self.packed, name) {
+            (false, _) => Some(Encoding::Identity),
+            (true, "" | "identity") => None,
+            (true, name) => Encoding::from_header(name),
+        }
+    }
 }
 
 /// Adds a message that is not packed.

@@ -108,9 +108,14 @@ fn a_wrong_flag_variable_or_file_ends_with_code_2() {
     let (wrong, text) = output(&["--retention-metrics", "soon"]);
     assert_eq!(wrong.status.code(), Some(2), "{text}");
     assert!(text.contains("--retention-metrics"), "{text}");
-    let variable = program().env("TRILITH_LISTN", "x").output().unwrap();
+    let variable = program().env("TRILITH_LISTEN", "x").output().unwrap();
     assert_eq!(variable.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&variable.stderr).contains("TRILITH_LISTEN"));
+    // Others may set variables that begin like ours: those are named, and the program goes on.
+    let variable = program().arg("check-config").env("TRILITH_LISTN", "x").output().unwrap();
+    assert_eq!(variable.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&variable.stderr).into_owned() + &String::from_utf8_lossy(&variable.stdout);
+    assert!(said.contains("TRILITH_LISTN") && said.contains("TRILITH_LISTEN"), "{said}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");
     std::fs::write(&file, "listen: 127.0.0.1:1\nlog_formt: json\n").unwrap();

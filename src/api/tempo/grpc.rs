@@ -24,7 +24,7 @@ use crate::base::limits::QueryBudget;
 use crate::query::traceql::legacy::query_of_tags;
 use crate::query::traceql::parse_within;
 use crate::query::traceql::search::SearchRequest;
-use crate::wire::decompress::{Encoding, decompress};
+use crate::wire::decompress::decompress;
 use crate::wire::grpc;
 use crate::wire::tempo as wire;
 
@@ -215,7 +215,7 @@ async fn message<M: wire::Decode>(request: Request) -> Result<M, TraceError> {
     let body = form::whole(body, REQUEST_BYTES_MAX).await?;
     let frame = grpc::only_frame(&body, REQUEST_BYTES_MAX)?;
     let name = head.headers.get(grpc::ENCODING).and_then(|name| name.to_str().ok()).unwrap_or_default();
-    let encoding = if frame.packed { Encoding::from_header(name) } else { Some(Encoding::Identity) };
+    let encoding = frame.encoding(name);
     let encoding =
         encoding.ok_or_else(|| TraceError::Bad(format!("messages packed as {name:?} are not taken here")))?;
     let bytes = decompress(encoding, frame.message, REQUEST_BYTES_MAX)?;

@@ -484,10 +484,10 @@ mod tests {
     fn the_nth_call_fails_once_or_for_ever_and_only_within_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let disk = SimDisk::new(1);
-        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let (a, b) = (dir.path().join("first-file"), dir.path().join("other-file"));
         fs::write(&a, b"1").unwrap();
         fs::write(&b, b"1").unwrap();
-        disk.fail(Fault::new(Op::Open, Errno::MFILE).after(1).within("a"));
+        disk.fail(Fault::new(Op::Open, Errno::MFILE).after(1).within("first-file"));
         assert!(disk.open(&b).is_ok() && disk.open(&a).is_ok() && disk.open(&b).is_ok());
         assert_eq!(disk.open(&a).err().and_then(|error| error.raw_os_error()), Some(Errno::MFILE.raw_os_error()));
         assert!(disk.open(&a).is_ok());

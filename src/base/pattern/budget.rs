@@ -1,5 +1,5 @@
 //! Parsing and compiling within the budget of a query: time, memory, and one bound for all patterns of a query.
-//! Invariant: nothing large is built before it is charged; a refusal costs microseconds.
+//! Invariant: nothing large is built before it is charged, so that a refusal costs little.
 
 use super::parse::{Dialect, Pattern, parse_bytes};
 use super::pool::TooMuch;

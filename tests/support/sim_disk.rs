@@ -367,6 +367,10 @@ impl Disk for SimDisk {
         if !path.exists() {
             state.changes.push(NameChange::Made(path.to_owned()));
             state.synced.insert(path.to_owned(), 0);
+        } else if !state.synced.contains_key(path) {
+            // What was there before this disk was made lies on the medium.
+            let bytes = fs::metadata(path).map_or(0, |meta| meta.len());
+            state.synced.insert(path.to_owned(), bytes);
         }
         Ok(Arc::new(SimFile {
             path: path.to_owned(),
@@ -393,7 +397,8 @@ impl Disk for SimDisk {
         state.faults.meet(Op::Rename, from)?;
         let replaced = fs::read(to).ok();
         RealDisk.rename(from, to)?;
-        let synced = state.synced.remove(from).unwrap_or(0);
+        let there_before = || fs::metadata(to).map_or(0, |meta| meta.len());
+        let synced = state.synced.remove(from).unwrap_or_else(there_before);
         state.synced.insert(to.to_owned(), synced);
         let dropped = state.dropped.remove(from).unwrap_or_default();
         state.dropped.insert(to.to_owned(), dropped);

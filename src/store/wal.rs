@@ -7,7 +7,9 @@
 //! has failed is never tried again on the same segment: the system may have dropped the pages and call
 //! the next sync a success. The segment is sealed and *doubted*: nothing is appended until what it holds
 //! lies in parts, and its owner, who has it in memory, writes it there at once.
-//! Locks: `writer`, then `syncing`; `syncing` is never held while `writer` is wanted.
+//! Each such failure is logged and counted here, whoever asked for the sync: what was acknowledged may be
+//! lost if the process dies before it is written.
+//! Locks: `syncing`, then `writer`, then what the `turn` of an append takes.
 //! Bytes: docs/format/wal.md.
 
 use std::io;
@@ -19,7 +21,9 @@ use parking_lot::Mutex;
 
 use super::codec::Reader;
 use super::error::{StoreError, io_error};
+use crate::base::counters::{Cell, Counters};
 use crate::base::disk::{AppendFile, Disk};
+use crate::model::batch::Signal;
 
 /// The folder of segments whose rows could not be written as parts.
 pub const ASIDE: &str = "aside";
@@ -101,6 +105,13 @@ pub struct Wal {
     doubted: AtomicU64,
     /// Segments up to this one are to go and may still be there; 0 when none.
     leftover: AtomicU64,
+    sync_failures: Cell,
+}
+
+/// The counter of syncs of a signal's log that failed.
+pub fn sync_failures(counters: &Counters, signal: Signal) -> Cell {
+    let help = "Syncs of the write-ahead log that failed; what they were for is written to parts at once.";
+    counters.counter("trilith_wal_sync_failures_total", help, &[("signal", signal.name())])
 }
 
 fn segment_path(dir: &Path, seq: u64) -> PathBuf {
@@ -186,8 +197,8 @@ fn record(bytes: &[u8]) -> Option<&[u8]> {
 
 impl Wal {
     /// Starts segment `seq` in `dir`; it must be newer than any there and than any part. When that
-    /// fails, on a full disk for one, the next append tries again.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: WalOptions, seq: u64) -> Self {
+    /// fails, on a full disk for one, the next append tries again. `sync_failures` counts them.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: WalOptions, seq: u64, sync_failures: Cell) -> Self {
         let writer = start_segment(&*disk, dir, seq, Vec::new()).unwrap_or_else(|error| {
             tracing::error!(%error, "the log takes nothing until its segment can be made");
             Writer { file: None, seq, good: 0, closed: true, buffer: Vec::new() }
@@ -202,18 +213,24 @@ impl Wal {
             synced: AtomicU64::new(0),
             doubted: AtomicU64::new(0),
             leftover: AtomicU64::new(0),
+            sync_failures,
         }
     }
 
     /// Appends the record that `encode` writes. `encode` is called under the log's lock with the
     /// number of the segment the record goes to, so what it learns and what it writes are in one
-    /// order; it may be called with nothing to write, then no record is made. Returns what `encode`
-    /// returned and a position for [`sync_through`](Self::sync_through).
+    /// order; it may be called with nothing to write, then no record is made. Once the record is in the
+    /// log `turn` is called, still under the lock: who takes a lock in it has that in the order of the log.
+    /// Returns what the two returned, and a position for [`sync_through`](Self::sync_through).
     ///
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::DiskFull`], [`StoreError::NotReady`] while a segment is doubted:
     /// the record is not in the log.
-    pub fn append<R>(&self, encode: impl FnOnce(&mut Vec<u8>, u64) -> R) -> Result<(R, u64), StoreError> {
+    pub fn append<R, T>(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>, u64) -> R,
+        turn: impl FnOnce() -> T,
+    ) -> Result<(R, T, u64), StoreError> {
         let mut writer = self.writer.lock();
         self.check()?;
         if writer.closed || writer.good >= self.options.segment_bytes_max {
@@ -228,7 +245,7 @@ impl Wal {
         buffer.shrink_to(4 << 20);
         writer.buffer = buffer;
         result?;
-        Ok((answer, self.appended.load(Ordering::Acquire)))
+        Ok((answer, turn(), self.appended.load(Ordering::Acquire)))
     }
 
     fn write(&self, writer: &mut Writer, buffer: &mut [u8], len: usize) -> Result<(), StoreError> {
@@ -260,9 +277,7 @@ impl Wal {
             && self.doubted.load(Ordering::Acquire) < writer.seq
             && let Err(error) = file.sync()
         {
-            // Outside of the macro, which evaluates nothing when nobody listens.
-            let error = self.doubt(writer.seq, error);
-            tracing::error!(%error, "a sync failed");
+            self.doubt(writer.seq, error);
         }
         // Also when the last one could not be made: what is sealed now has a number of its own.
         let next = start_segment(&*self.disk, &self.dir, writer.seq + 1, std::mem::take(&mut writer.buffer))?;
@@ -309,7 +324,10 @@ impl Wal {
 
     fn doubt(&self, seq: u64, error: io::Error) -> StoreError {
         self.doubt_upto(seq);
-        io_error("sync", &segment_path(&self.dir, seq))(error)
+        self.sync_failures.inc();
+        let path = segment_path(&self.dir, seq);
+        tracing::error!(%error, ?path, "a sync of the log failed; what it holds is written to parts at once");
+        io_error("sync", &path)(error)
     }
 
     /// Removes segments up to and with `seq`, whose records lie in parts; the newest first, so that
@@ -437,9 +455,9 @@ mod tests {
     }
 
     fn write(dir: &Path, payloads: &[&[u8]], options: WalOptions) -> Wal {
-        let wal = Wal::open(Arc::new(RealDisk), dir, options, 1);
+        let wal = Wal::open(Arc::new(RealDisk), dir, options, 1, Cell::default());
         for payload in payloads {
-            wal.append(|out, _| out.extend_from_slice(payload)).unwrap();
+            wal.append(|out, _| out.extend_from_slice(payload), || ()).unwrap();
         }
         wal
     }
@@ -460,7 +478,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wal = write(dir.path(), &[b"old"], WalOptions::default());
         let sealed = wal.rotate().unwrap();
-        wal.append(|out, seq| out.push(seq as u8)).unwrap();
+        wal.append(|out, seq| out.push(seq as u8), || ()).unwrap();
         wal.remove_upto(sealed).unwrap();
         assert_eq!(records(dir.path()).0, [vec![2]]);
     }

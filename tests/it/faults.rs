@@ -1,13 +1,14 @@
 //! Random schedules of work and of faults over the three stores: calls of the disk fail once, for a while
 //! or by chance, the disk fills up, the process dies, the power goes. A model knows what was acknowledged:
 //! no row of it is lost or there twice, what was deleted stays deleted, a query answers all or an error,
-//! and whatever has failed works again when the disk does.
+//! and whatever has failed works again when the disk does. Every third schedule has files damaged while the
+//! process is down: what that costs is counted, and so is each failed sync before what it was for can be lost.
 //! `FAULT_SCHEDULES=10000 cargo test --release --test it faults::` runs more, `FAULT_FIRST=20000` others;
 //! `FAULT_SEED=7` that one alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -164,6 +165,13 @@ struct Schedule<'d> {
     store: Option<Arc<Store>>,
     rows: [Rows; 3],
     next: [i64; 3],
+    /// Whether bytes of files are turned while it is down.
+    damages: bool,
+    /// Signals whose files were damaged, and of them those of which damage was counted since.
+    damaged: [bool; 3],
+    counted: [bool; 3],
+    /// Signals of which a sync of the log was said to have failed.
+    sync_failure_said: [bool; 3],
     /// Whether a call may fail now.
     faulty: bool,
     /// Calls that failed on disks before this one.
@@ -301,6 +309,47 @@ impl Schedule<'_> {
         }
     }
 
+    /// What a counter says of a signal in this life of the store.
+    fn count(&self, name: &'static str, signal: usize) -> u64 {
+        self.counters.counter(name, "", &[("signal", SIGNALS[signal].name())]).get()
+    }
+
+    /// Remembers what this life of the store has said.
+    fn listen(&mut self) {
+        for signal in 0..3 {
+            self.sync_failure_said[signal] |= self.count("trilith_wal_sync_failures_total", signal) > 0;
+            self.counted[signal] |= self.count("trilith_damaged_total", signal) > 0;
+        }
+    }
+
+    /// Turns a byte of a file, which loses what it holds, or not.
+    fn damage(&mut self) {
+        let signal = self.dice.below(3) as usize;
+        let name = SIGNALS[signal].name();
+        let mut files: Vec<PathBuf> = [self.dir.join("wal").join(name), self.dir.join(name)]
+            .iter()
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flat_map(|entries| entries.map(|entry| entry.unwrap().path()))
+            .filter(|path| {
+                path.extension().is_some_and(|it| it == "wal" || it == "part") || path.ends_with("tombstones")
+            })
+            .collect();
+        files.sort();
+        if files.is_empty() {
+            return;
+        }
+        let path = &files[self.dice.below(files.len() as u64) as usize];
+        let mut bytes = std::fs::read(path).unwrap();
+        if bytes.is_empty() {
+            return;
+        }
+        let at = self.dice.below(bytes.len() as u64) as usize;
+        bytes[at] ^= 1 << self.dice.below(8);
+        std::fs::write(path, &bytes).unwrap();
+        self.done.push(format!("byte {at} of {} bytes of {path:?} turned", bytes.len()));
+        self.damaged[signal] = true;
+    }
+
     /// What is answered is all, or an error of the right class.
     fn check(&mut self, when: &str) {
         for (at, signal) in SIGNALS.into_iter().enumerate() {
@@ -314,8 +363,29 @@ impl Schedule<'_> {
         }
     }
 
-    fn compare(&self, when: &str, signal: usize, found: &BTreeSet<i64>, stored: Option<u64>) {
+    /// Of damaged files rows may be gone, and back what was deleted; if so, the damage was counted.
+    fn forgive_damage(&mut self, when: &str, signal: usize, found: &BTreeSet<i64>) {
+        if !self.damaged[signal] {
+            return;
+        }
+        self.listen();
+        let counted = self.counted[signal];
+        for (row, is) in &mut self.rows[signal] {
+            let wrong = match is {
+                Is::Sent => false,
+                Is::Deleted => found.contains(row),
+                Is::Acknowledged | Is::Doubted | Is::Durable => !found.contains(row),
+            };
+            if wrong {
+                assert!(counted, "{when}: {:?} {row}, {is:?}, is wrong by damage that nobody counted", SIGNALS[signal]);
+                *is = Is::Sent;
+            }
+        }
+    }
+
+    fn compare(&mut self, when: &str, signal: usize, found: &BTreeSet<i64>, stored: Option<u64>) {
         let name = SIGNALS[signal];
+        self.forgive_damage(when, signal, found);
         for (row, is) in &self.rows[signal] {
             match is {
                 Is::Durable | Is::Acknowledged | Is::Doubted => {
@@ -326,16 +396,19 @@ impl Schedule<'_> {
             }
         }
         assert!(found.iter().all(|row| self.rows[signal].contains_key(row)), "{when}: a row that nobody sent");
-        if let Some(stored) = stored.filter(|_| !self.resends) {
+        if let Some(stored) = stored.filter(|_| !self.resends && !self.damaged[signal]) {
             assert_eq!(stored, found.len() as u64, "{when}: {name:?} rows stored more than once");
         }
     }
 
     /// What a failed sync has dropped from the log is only in the memory of a process that has ended.
     fn doubt(&mut self) {
+        self.listen();
         for (signal, name) in SIGNALS.into_iter().enumerate() {
             if self.disk.has_dropped(&format!("wal/{}", name.name())) {
-                let acknowledged = self.rows[signal].values_mut().filter(|is| **is == Is::Acknowledged);
+                let mut acknowledged = self.rows[signal].values_mut().filter(|is| **is == Is::Acknowledged).peekable();
+                let said = self.sync_failure_said[signal];
+                assert!(said || acknowledged.peek().is_none(), "{name:?}: a sync failed, and nobody said so");
                 acknowledged.for_each(|is| *is = Is::Doubted);
             }
         }
@@ -354,6 +427,9 @@ impl Schedule<'_> {
         } else if self.dice.one_in(2) {
             self.heal();
         }
+        if self.damages && self.dice.one_in(2) {
+            self.damage();
+        }
         self.start();
         self.learn(power);
     }
@@ -369,6 +445,7 @@ impl Schedule<'_> {
                     found(&self.store(), signal).unwrap_or_else(|error| panic!("the disk is well: {error:?}")).0
                 }
             };
+            self.forgive_damage("after a restart", at, &found);
             for (row, is) in &mut self.rows[at] {
                 let may_be_lost = match is {
                     Is::Durable | Is::Deleted => false,
@@ -485,6 +562,10 @@ fn run(seed: u64) -> Result<u64, String> {
         store: None,
         rows: Default::default(),
         next: [0; 3],
+        damages: seed.is_multiple_of(3),
+        damaged: [false; 3],
+        counted: [false; 3],
+        sync_failure_said: [false; 3],
         faulty: false,
         failures: 0,
         done: Vec::new(),

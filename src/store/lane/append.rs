@@ -1,5 +1,8 @@
-//! A lane from its opening to what a query reads: records go to the log, then to the head.
-//! Invariants and locks: see the folder's `mod.rs`. `held` and `parts_held` come before `state`.
+//! A lane from its opening to what a query reads: records go to the log, then, in the order of the log, to
+//! the head, so that replay makes the same head again: rows of one time are answered alike before and
+//! after a restart. While one record goes to the head the next one is being written.
+//! Invariants and locks: see the folder's `mod.rs`. `held` and `parts_held` come before `state`, the log's
+//! before `applying`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -45,6 +48,8 @@ pub struct Lane<K: Kind> {
     pub(super) dir: PathBuf,
     pub(super) wal: Wal,
     pub(super) state: RwLock<State<K>>,
+    /// Held by the one append that applies its record; taken while the log's lock is held.
+    applying: Mutex<()>,
     /// Held by the one flush that runs.
     pub(super) flushing: Mutex<()>,
     /// Held by who takes parts away.
@@ -117,7 +122,8 @@ impl<K: Kind> Lane<K> {
             segments.into_iter().partition(|segment| covered.is_some_and(|covered| segment.seq <= covered));
         env.progress.done.fetch_add(covered_segments.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
         let synced = replay_all(env, &kind, &head, &wal_dir, &replayed, &damaged)?;
-        let wal = Wal::open(env.disk.clone(), &wal_dir, options.wal, newest + 1);
+        let sync_failures = wal::sync_failures(&env.counters, K::SIGNAL);
+        let wal = Wal::open(env.disk.clone(), &wal_dir, options.wal, newest + 1, sync_failures);
         if let Some(last) = covered_segments.last()
             && let Err(error) = wal.remove_upto(last.seq)
         {
@@ -140,6 +146,7 @@ impl<K: Kind> Lane<K> {
             dir,
             wal,
             state: RwLock::new(state),
+            applying: Mutex::default(),
             flushing: Mutex::new(()),
             exchanging: Mutex::new(()),
             merged_bytes_max: AtomicU64::new(u64::MAX),
@@ -192,7 +199,8 @@ impl<K: Kind> Lane<K> {
         self.make_room()?;
         let (answer, position) = {
             let state = self.state.read();
-            let (encoded, position) = self.wal.append(|out, segment| encode(&state.active, out, segment))?;
+            let encode = |out: &mut Vec<u8>, segment| encode(&state.active, out, segment);
+            let (encoded, _in_order, position) = self.wal.append(encode, || self.applying.lock())?;
             (apply(&state.active, encoded), position)
         };
         self.charge_heads();

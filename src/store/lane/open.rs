@@ -229,7 +229,8 @@ pub(super) fn replay_all<K: Kind>(
         }
         // Whoever died may have acknowledged what it had no time to sync.
         if let Err(error) = wal::sync_segment(&*env.disk, dir, segment) {
-            tracing::warn!(%error, "a segment of the log cannot be synced; its rows are written to parts at once");
+            wal::sync_failures(&env.counters, K::SIGNAL).inc();
+            tracing::error!(%error, "a segment of the log cannot be synced; its rows are written to parts at once");
             synced = false;
         }
         tracing::info!(signal = name, segment = segment.seq, records = report.records, "replayed");

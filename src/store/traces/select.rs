@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::facets::{self, Facet, Facets, OPERATIONS, Operation, Values};
 use super::head::{Chunk, Head};
 use super::part::{OpenPart, TracesPart};
-use super::spanset::{DecodeError, Decoded, SpanSet};
+use super::spanset::{self, DecodeError, Decoded, SpanSet};
 use super::survey::Surveyor;
 use super::terms::may_match;
 use super::{TracesKind, TracesStore};
@@ -387,12 +387,18 @@ impl SelectTraces for TracesStore {
     }
 }
 
-/// Sorts by start and drops copies of a span that came too late to be known as such.
+/// Sorts by start and id and drops copies of a span that came too late to be known as such. Spans that share
+/// both are ordered by what they hold, for where they lie changes with flushes and restarts.
 fn each_once(spans: Vec<Span>, kind: &TracesKind) -> Vec<Span> {
     let mut surveyor = Surveyor::new(&kind.hashes);
     let mut keyed: Vec<_> =
         spans.into_iter().map(|span| (surveyor.survey(&span).ok().map(|found| found.key), span)).collect();
-    keyed.sort_by_key(|(key, span)| (span.start, *key));
+    keyed.sort_by_key(|(key, span)| (span.start, span.span_id, *key));
     keyed.dedup_by(|later, first| later.0.is_some() && later.0 == first.0);
+    for same in keyed.chunk_by_mut(|(_, a), (_, b)| (a.start, a.span_id) == (b.start, b.span_id)) {
+        if same.len() > 1 {
+            same.sort_by_cached_key(|(_, span)| spanset::encode(&[span]));
+        }
+    }
     keyed.into_iter().map(|(_, span)| span).collect()
 }

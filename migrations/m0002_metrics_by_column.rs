@@ -6,15 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{MigrateError, Migration};
-use crate::base::disk::{Disk, RealDisk};
+use crate::base::disk::Disk;
 use crate::model::labels::Labels;
 use crate::model::sample::Columns;
 use crate::store::StoreError;
 use crate::store::codec::{Malformed, Reader};
+use crate::store::error::io_error;
 use crate::store::metrics::build::PartBuilder;
 use crate::store::metrics::chunk::histogram;
 use crate::store::metrics::record::take_labels;
 use crate::store::part::{self, PartInfo, PartReader, PartWriter};
+use crate::store::patience::patiently;
 
 /// Parts of metrics of format 2.
 pub(super) const STEP: Migration =
@@ -27,16 +29,19 @@ const FRAME_METADATA: u8 = 5;
 const SAMPLES_MAX: usize = 1 << 16;
 const EXPONENT_MAX: u8 = 9;
 
-fn run(dir: &Path) -> Result<(), MigrateError> {
+fn run(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), MigrateError> {
     let dir = dir.join("metrics");
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let entries = disk.list(&dir).map_err(|source| MigrateError::Io { path: dir.clone(), source })?;
+    let entries = patiently(|| disk.list(&dir).map_err(io_error("list", &dir)))?;
     for entry in entries.iter().filter(|entry| PartInfo::parse_file_name(&entry.name).is_some()) {
         let path = dir.join(&entry.name);
-        // One that does not open is left to the store, which moves it aside.
-        let Ok(old) = PartReader::open(&disk, &path) else { continue };
+        let old = match patiently(|| PartReader::open(disk, &path)) {
+            Ok(old) => old,
+            // It is left to the store, which moves it aside.
+            Err(error) if error.is_damage() => continue,
+            Err(source) => return Err(MigrateError::Part { path, source }),
+        };
         if old.frames().iter().any(|frame| matches!(frame.kind, FRAME_DATA | FRAME_DIRECTORY)) {
-            rewrite(&disk, &dir, &old).map_err(|source| MigrateError::Part { path, source })?;
+            rewrite(disk, &dir, &old).map_err(|source| MigrateError::Part { path, source })?;
         }
     }
     Ok(())
@@ -49,10 +54,11 @@ fn rewrite(disk: &Arc<dyn Disk>, dir: &Path, old: &PartReader) -> Result<(), Sto
     for frame in old.frames().iter().filter(|frame| frame.kind == FRAME_DATA) {
         let payload = match old.read(*frame) {
             Ok(payload) => payload,
-            Err(error) => {
+            Err(error) if error.is_damage() => {
                 tracing::error!(%error, path = ?old.path(), "a damaged frame of a part is left out");
                 continue;
             }
+            Err(error) => return Err(error),
         };
         let mut reader = Reader::new(&payload);
         let read = entries(&mut reader, &mut series, &mut part);
@@ -63,9 +69,14 @@ fn rewrite(disk: &Arc<dyn Disk>, dir: &Path, old: &PartReader) -> Result<(), Sto
     part.series(&series.0, (&series.1).into())?;
     part.finish()?;
     for frame in old.frames().iter().filter(|frame| matches!(frame.kind, FRAME_EXEMPLARS | FRAME_METADATA)) {
-        if let Ok(payload) = old.read(*frame) {
-            writer.frame(frame.kind, &payload)?;
-        }
+        match old.read(*frame) {
+            Ok(payload) => writer.frame(frame.kind, &payload)?,
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, path = ?old.path(), "a damaged frame of a part is left out");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
     }
     let pending = writer.finish()?;
     part::commit(&**disk, dir, &[pending])?;

@@ -30,6 +30,11 @@ pub(super) enum DataDirError {
 }
 
 impl DataDirError {
+    /// Whether it may be had in a moment.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::InUse { .. } | Self::Io { .. })
+    }
+
     fn from_io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

@@ -15,6 +15,7 @@ mod listen;
 mod listener;
 mod memory;
 mod metrics;
+mod opening;
 mod readiness;
 mod reply;
 mod router;
@@ -27,6 +28,6 @@ pub mod transfer;
 mod user;
 
 pub use command::main;
-pub use server::{Addresses, RunError, Server, run};
+pub use server::{Addresses, RunError, Server, run, run_on};
 pub use telemetry::Telemetry;
 pub use user::RunAs;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use parking_lot::Mutex;
 
 use crate::store::env::Progress;
 
@@ -15,6 +16,8 @@ use super::listener::ListenerKind;
 pub(super) enum Phase {
     /// The store is being opened; so much of its log is replayed, in percent.
     Starting { percent: u64 },
+    /// The store cannot be opened just now, and why.
+    NotOpen { why: String },
     /// Everything is answered.
     Ready,
     /// Nothing new is taken.
@@ -26,6 +29,7 @@ impl Phase {
     pub(super) fn reason(&self) -> Option<String> {
         match self {
             Self::Starting { percent } => Some(format!("starting: replaying the write-ahead log, {percent} % done")),
+            Self::NotOpen { why } => Some(format!("waiting: {why}")),
             Self::Ready => None,
             Self::Stopping => Some("stopping".to_owned()),
         }
@@ -35,6 +39,7 @@ impl Phase {
     pub(super) fn replay(&self) -> serde_json::Value {
         let (max, current, state) = match self {
             Self::Starting { percent } => (100, *percent, "in progress"),
+            Self::NotOpen { .. } => (100, 0, "waiting"),
             Self::Ready | Self::Stopping => (0, 0, "done"),
         };
         serde_json::json!({"status": "success", "data": {"min": 0, "max": max, "current": current, "state": state}})
@@ -49,6 +54,8 @@ pub(super) struct Readiness {
     /// What the store has replayed so far.
     progress: Arc<Progress>,
     stopping: AtomicBool,
+    /// Why the store cannot be opened just now.
+    not_open: Mutex<Option<String>>,
     /// Routers of the ready server; set once, when the store is open.
     ready: OnceLock<Routers>,
     /// Routers of a server that only says how it is.
@@ -58,12 +65,23 @@ pub(super) struct Readiness {
 impl Readiness {
     /// A server that starts.
     pub(super) fn new(progress: Arc<Progress>) -> Self {
-        Self { progress, stopping: AtomicBool::new(false), ready: OnceLock::new(), waiting: OnceLock::new() }
+        Self {
+            progress,
+            stopping: AtomicBool::new(false),
+            not_open: Mutex::default(),
+            ready: OnceLock::new(),
+            waiting: OnceLock::new(),
+        }
     }
 
     /// Sets what answers while starting and stopping.
     pub(super) fn set_waiting(&self, routers: Routers) {
         let _ = self.waiting.set(routers);
+    }
+
+    /// Says why the store cannot be opened just now, or that this is over.
+    pub(super) fn set_not_open(&self, why: Option<String>) {
+        *self.not_open.lock() = why;
     }
 
     /// Lets requests through.
@@ -81,8 +99,11 @@ impl Readiness {
         if self.stopping.load(Ordering::SeqCst) {
             return Phase::Stopping;
         }
-        match self.ready.get() {
-            Some(_) => Phase::Ready,
+        if self.ready.get().is_some() {
+            return Phase::Ready;
+        }
+        match self.not_open.lock().clone() {
+            Some(why) => Phase::NotOpen { why },
             None => Phase::Starting { percent: self.progress.percent() },
         }
     }
@@ -106,6 +127,10 @@ mod tests {
         progress.done.store(84, Ordering::Relaxed);
         assert!(readiness.phase().reason().unwrap().contains("42 %"));
         assert_eq!(readiness.phase().replay()["data"]["current"], 42);
+        readiness.set_not_open(Some("the disk fails".into()));
+        assert_eq!(readiness.phase().reason().unwrap(), "waiting: the disk fails");
+        readiness.set_not_open(None);
+        assert!(readiness.phase().reason().unwrap().contains("42 %"));
         readiness.set_ready(Box::new(|_| Router::new()));
         assert_eq!(readiness.phase().reason(), None);
         assert_eq!(readiness.phase().replay()["data"]["state"], "done");

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -18,12 +18,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::api::server_info::ServerInfo;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::counters::Counters;
-use crate::base::disk::{Disk as _, RealDisk};
+use crate::base::disk::{Disk, RealDisk};
 use crate::base::in_flight::InFlight;
 use crate::query;
 use crate::store::Administer;
+use crate::store::conditions::Conditions;
 use crate::store::env::Progress;
-use crate::store::stores::{OpenError, Store, StoreOptions};
+use crate::store::stores::StoreOptions;
 use crate::store::wal::WalOptions;
 
 use super::config::{Config, Extra};
@@ -32,6 +33,7 @@ use super::host;
 use super::listen::{self, Front};
 use super::listener::ListenerKind;
 use super::memory;
+use super::opening::{NotOpened, Opening};
 use super::readiness::{Readiness, Routers};
 use super::router;
 use super::services::{self, Services};
@@ -53,8 +55,8 @@ enum Cause {
         memory::LIMIT_MIN
     )]
     Memory { limit: u64, total: u64 },
-    #[error("cannot open the data directory {path:?}")]
-    Open { path: PathBuf, source: OpenError },
+    #[error(transparent)]
+    Open(#[from] NotOpened),
     #[error("the server could not be opened before")]
     OpenedBefore,
     // The reason stands before the advice, so it is not a source to be said again.
@@ -91,23 +93,43 @@ pub struct Server {
     data_dir: Arc<DataDir>,
 }
 
+/// How long the data directory may be another's, who may be about to end, or not be had for what passes.
+const TAKE_WAIT: Duration = Duration::from_secs(2);
+const TAKE_AGAIN: Duration = Duration::from_millis(100);
+
+/// Takes the data directory, waiting a moment for it.
+async fn take(path: &Path) -> Result<DataDir, DataDirError> {
+    let end = Instant::now() + TAKE_WAIT;
+    loop {
+        let own = path.to_owned();
+        match tokio::task::spawn_blocking(move || DataDir::take(&own)).await {
+            Ok(Err(error)) if error.may_pass() && Instant::now() < end => tokio::time::sleep(TAKE_AGAIN).await,
+            Ok(taken) => return taken,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
 /// Starts a server: when this returns, its listeners answer, and the store is being opened.
 ///
 /// # Errors
 /// [`RunError`], when the data directory cannot be used, a listener cannot be bound, or there is too
 /// little memory.
-pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Server, RunError> {
+pub async fn run(config: Config, telemetry: Option<Telemetry>) -> Result<Server, RunError> {
+    run_on(config, telemetry, Arc::new(RealDisk)).await
+}
+
+/// Starts a server whose store is on `disk`, which tests may break.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<dyn Disk>) -> Result<Server, RunError> {
     let total = host::memory_total();
     let memory_limit = config.memory_limit.of(total);
     if memory_limit < memory::LIMIT_MIN {
         return Err(Cause::Memory { limit: memory_limit, total }.into());
     }
-    let path = config.data_dir.clone();
-    let data_dir = tokio::task::spawn_blocking(move || DataDir::take(&path)).await;
-    let data_dir = match data_dir {
-        Ok(taken) => Arc::new(taken.map_err(Cause::from)?),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
+    let data_dir = Arc::new(take(&config.data_dir).await.map_err(Cause::from)?);
     let open_files = host::raise_open_files_limit();
     let (sockets, addresses) = bind(&config).await?;
     config.listen = addresses.main;
@@ -142,7 +164,11 @@ pub async fn run(mut config: Config, telemetry: Option<Telemetry>) -> Result<Ser
     }
     tracing::info!(address = %addresses.main, data_dir = %data_dir.path().display(), "listening");
     let holds = data_dir.clone();
-    let opening = Some(tokio::task::spawn_blocking(move || open(&state, &kinds, progress, &holds)));
+    let opening = Some(tokio::task::spawn_blocking(move || {
+        let conditions = Conditions::new(&state.counters);
+        let opening = Opening { disk, readiness: &state.readiness, conditions, stop: stopped };
+        open(&state, &kinds, &progress, &holds, opening)
+    }));
     Ok(Server { addresses, readiness, stop, listeners, services, opening, data_dir })
 }
 
@@ -163,18 +189,23 @@ fn server_info(state: &ServerState) -> ServerInfo {
 }
 
 /// Opens the store, which replays its log, and lets requests through. Takes as long as it takes.
-fn open(state: &ServerState, kinds: &[ListenerKind], progress: Arc<Progress>, data_dir: &DataDir) -> Result<(), Cause> {
+fn open(
+    state: &ServerState,
+    kinds: &[ListenerKind],
+    progress: &Arc<Progress>,
+    data_dir: &DataDir,
+    opening: Opening<'_>,
+) -> Result<(), Cause> {
     let config = state.config.lock().clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let disk_total = RealDisk.space(data_dir.path()).map(|space| space.total).ok();
-    let options = StoreOptions {
+    let store = opening.open(|disk| StoreOptions {
         dir: data_dir.path().to_owned(),
-        disk: Arc::new(RealDisk),
+        disk_max: disk.space(data_dir.path()).map(|space| config.disk_limit.of(space.total)).ok(),
+        disk,
         clock: clock.clone(),
         counters: state.counters.clone(),
-        progress,
+        progress: progress.clone(),
         memory: state.memory.clone(),
-        disk_max: disk_total.map(|total| config.disk_limit.of(total)),
         retention: config.retention,
         rules: config.metrics_rules.clone(),
         wal: WalOptions { fsync: config.wal_fsync, ..WalOptions::default() },
@@ -182,8 +213,7 @@ fn open(state: &ServerState, kinds: &[ListenerKind], progress: Arc<Progress>, da
         metrics: config.metrics,
         logs: Default::default(),
         traces: Default::default(),
-    };
-    let store = Store::open(options).map_err(|source| Cause::Open { path: data_dir.path().to_owned(), source })?;
+    })?;
     let administer = config.admin_api.then(|| store.clone() as Arc<dyn Administer>);
     let info = ServerInfo { admin: administer, ..server_info(state) };
     let memory_max = config.query_memory_max.of(state.memory_limit).min(services::queries_bytes_max(&state.memory));

@@ -4,7 +4,6 @@
 //! `m` metric name -> metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
@@ -36,7 +35,7 @@ fn open_or_rebuild(dir: &Path, disk: &dyn Disk, failures: &Cell) -> Result<(Kv, 
     if matches!(error, KvError::Passing(_)) || !has_room {
         return Err(KvError::Passing(error.to_string()));
     }
-    let aside = move_aside(dir).map_err(|error| KvError::Passing(format!("move aside: {error}")))?;
+    let aside = move_aside(dir, disk).map_err(|error| KvError::Passing(format!("move aside: {error}")))?;
     failures.inc();
     tracing::warn!(%error, moved_to = ?aside, "the catalog is damaged and is rebuilt from parts");
     Ok((Kv::open(dir)?, true))
@@ -218,12 +217,12 @@ impl Catalog {
 ///
 /// # Errors
 /// The system's.
-pub fn move_aside(dir: &Path) -> std::io::Result<PathBuf> {
+pub fn move_aside(dir: &Path, disk: &dyn Disk) -> std::io::Result<PathBuf> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for number in 1.. {
         let aside = dir.with_file_name(format!("{name}.damaged-{number}"));
-        if !aside.exists() {
-            fs::rename(dir, &aside)?;
+        if !disk.exists(&aside)? {
+            disk.rename(dir, &aside)?;
             return Ok(aside);
         }
     }
@@ -280,6 +279,8 @@ fn decode_metadata(name: String, value: &[u8]) -> Option<MetricMetadata> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::base::disk::RealDisk;
 

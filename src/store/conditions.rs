@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use crate::base::counters::Counters;
 use crate::model::batch::Signal;
 
+/// The data directory cannot be opened just now; nothing is answered until it is.
+pub const NOT_OPEN: &str = "not_open";
 /// Writes are refused until the disk has room.
 pub const DISK_FULL: &str = "disk_full";
 /// Retention waits, for the clock has jumped ahead of the data.

@@ -65,6 +65,51 @@ impl StoreError {
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. })
     }
+
+    /// Whether the same may succeed later though nobody changes what is on the disk: not where something is
+    /// damaged, or has no right or no way to be what it should.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::InvalidFilename
+                    | io::ErrorKind::Unsupported
+            ),
+            Self::DiskFull { .. } | Self::MemoryFull | Self::NotReady(_) | Self::NotOpen { .. } => true,
+            Self::Damaged { .. } | Self::Limit(_) => false,
+        }
+    }
+
+    /// What an operator can do about an error that keeps a data directory from being opened.
+    pub fn advice(&self) -> &'static str {
+        let Self::Io { source, .. } = self else {
+            return match self {
+                Self::DiskFull { .. } => "free some room on its file system",
+                Self::Damaged { .. } => "move the file away to do without, or bring it back from a backup",
+                _ => "the log says more",
+            };
+        };
+        let number = source.raw_os_error();
+        let is = |own: rustix::io::Errno| number == Some(own.raw_os_error());
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => "give this user read and write access to all in it",
+            io::ErrorKind::ReadOnlyFilesystem => "mount its file system for writing",
+            io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
+                "something that the server has not made has this name: move it away"
+            }
+            io::ErrorKind::OutOfMemory => "give the process more memory",
+            _ if is(rustix::io::Errno::MFILE) || is(rustix::io::Errno::NFILE) => {
+                "raise the limit of open files (ulimit -n, LimitNOFILE= of systemd)"
+            }
+            _ => "look at the disk: the kernel's log (dmesg) may say more",
+        }
+    }
 }
 
 impl Classify for StoreError {

@@ -2,11 +2,13 @@
 //! The file `FORMAT` holds the number of the last step that is done; it is replaced by a rename
 //! after each step, so a step that is cut off runs again and must bear that.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::error::StoreError;
+use super::error::{StoreError, io_error};
+use super::patience::patiently;
+use crate::base::disk::Disk;
 
 #[path = "../../migrations/m0001_initial.rs"]
 mod m0001_initial;
@@ -27,7 +29,7 @@ pub struct Migration {
     name: &'static str,
     /// What it does, for people.
     summary: &'static str,
-    run: fn(&Path) -> Result<(), MigrateError>,
+    run: fn(&Arc<dyn Disk>, &Path) -> Result<(), MigrateError>,
 }
 
 /// Why the data directory is not of our format.
@@ -63,49 +65,50 @@ pub enum MigrateError {
         source: StoreError,
     },
     /// A read or write failed.
-    #[error("migrate {path:?}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Runs the steps that are missing in `dir`; returns the format's number.
 ///
 /// # Errors
 /// [`MigrateError`].
-pub fn migrate(dir: &Path) -> Result<u32, MigrateError> {
+pub fn migrate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<u32, MigrateError> {
     let known = MIGRATIONS.last().map_or(0, |step| step.to);
-    let found = read_format(dir, known)?;
+    let found = read_format(&**disk, dir, known)?;
     if found > known {
         return Err(MigrateError::Newer { dir: dir.to_owned(), found, known });
     }
     for step in MIGRATIONS.iter().filter(|step| step.to > found) {
         tracing::info!(step = step.name, to = step.to, "{}", step.summary);
-        (step.run)(dir)?;
-        write_format(dir, step.to)?;
+        (step.run)(disk, dir)?;
+        patiently(|| write_format(&**disk, dir, step.to))?;
     }
-    mend(dir, known);
+    mend(&**disk, dir, known);
     Ok(known)
+}
+
+/// The bytes of a file; none when it is not there.
+fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match disk.read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
 }
 
 /// The number of the format. `FORMAT.sum` holds it a second time, with a checksum, and is written before
 /// `FORMAT`: so where the two differ by more than a step that was cut off, `FORMAT` is damaged.
-fn read_format(dir: &Path, known: u32) -> Result<u32, MigrateError> {
-    let path = dir.join("FORMAT");
-    let number = match fs::read(&path) {
-        Ok(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(0),
-        Err(source) => return Err(MigrateError::Io { path, source }),
+fn read_format(disk: &dyn Disk, dir: &Path, known: u32) -> Result<u32, MigrateError> {
+    let (path, second) = (dir.join("FORMAT"), dir.join(SECOND));
+    let number = match patiently(|| read(disk, &path))? {
+        Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()),
+        None => Some(0),
     };
-    let second = match fs::read_to_string(dir.join(SECOND)) {
-        Ok(text) => text.split_once(' ').and_then(|(number, _)| number.parse().ok()).filter(|own| sum(*own) == text),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => None,
-        Err(source) => return Err(MigrateError::Io { path: dir.join(SECOND), source }),
-    };
+    let second = patiently(|| read(disk, &second))?.and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).ok()?;
+        text.split_once(' ')?.0.parse().ok().filter(|own| sum(*own) == text)
+    });
     match (number, second) {
         (Some(number), Some(second)) if number == second || number + 1 == second => Ok(number),
         (_, Some(second)) => {
@@ -121,37 +124,47 @@ fn sum(number: u32) -> String {
     format!("{number} {:08x}\n", crc32c::crc32c(number.to_string().as_bytes()))
 }
 
-fn write_format(dir: &Path, number: u32) -> Result<(), MigrateError> {
-    write(dir, SECOND, &sum(number))?;
-    write(dir, "FORMAT", &format!("{number}\n"))
+fn write_format(disk: &dyn Disk, dir: &Path, number: u32) -> Result<(), StoreError> {
+    write(disk, dir, SECOND, &sum(number))?;
+    write(disk, dir, "FORMAT", &format!("{number}\n"))
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> Result<(), MigrateError> {
+fn write(disk: &dyn Disk, dir: &Path, name: &str, text: &str) -> Result<(), StoreError> {
     let (tmp, path) = (dir.join(format!("{name}.tmp")), dir.join(name));
     let write = || {
-        fs::write(&tmp, text)?;
-        fs::File::open(&tmp)?.sync_all()?;
-        fs::rename(&tmp, &path)?;
-        fs::File::open(dir)?.sync_all()
+        let file = disk.append(&tmp)?;
+        file.truncate(0)?;
+        file.write_all(text.as_bytes())?;
+        file.sync()?;
+        disk.rename(&tmp, &path)?;
+        disk.sync_dir(dir)
     };
-    write().map_err(|source| MigrateError::Io { path, source })
+    write().map_err(io_error("write", &path))
 }
 
 /// Writes both copies anew where one is missing or damaged. A disk that is full keeps nobody from
 /// starting: it is done by the next start.
-fn mend(dir: &Path, number: u32) {
-    let holds = |name: &str, text: &str| fs::read(dir.join(name)).is_ok_and(|bytes| bytes == text.as_bytes());
+fn mend(disk: &dyn Disk, dir: &Path, number: u32) {
+    let holds = |name: &str, text: &str| disk.read(&dir.join(name)).is_ok_and(|bytes| bytes == text.as_bytes());
     if holds("FORMAT", &format!("{number}\n")) && holds(SECOND, &sum(number)) {
         return;
     }
-    if let Err(error) = write_format(dir, number) {
+    if let Err(error) = write_format(disk, dir, number) {
         tracing::warn!(%error, "cannot write the number of the format a second time");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::base::disk::RealDisk;
+
+    fn migrate(dir: &Path) -> Result<u32, MigrateError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        super::migrate(&disk, dir)
+    }
 
     #[test]
     fn an_empty_folder_gets_the_newest_format_once() {
@@ -194,7 +207,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         migrate(dir.path()).unwrap();
         fs::write(dir.path().join("FORMAT"), "1\n").unwrap();
-        assert_eq!(read_format(dir.path(), 2).unwrap(), 1);
+        assert_eq!(read_format(&RealDisk, dir.path(), 2).unwrap(), 1);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod env;
 pub mod kv;
 pub mod lane;
 pub mod part;
+mod patience;
 pub mod text;
 pub mod trusted_clock;
 pub mod wal;

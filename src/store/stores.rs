@@ -25,7 +25,7 @@ use super::traces::{self, TracesStore};
 use super::wal::WalOptions;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
-use crate::base::disk::Disk;
+use crate::base::disk::{Disk, RealDisk};
 use crate::base::memory::MemoryBudget;
 use crate::model::batch::Signal;
 
@@ -104,6 +104,28 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
+impl OpenError {
+    /// What the store met, unless the format is not ours.
+    fn met(&self) -> Option<&StoreError> {
+        match self {
+            Self::Migrate(MigrateError::Newer { .. } | MigrateError::Unreadable { .. }) => None,
+            Self::Migrate(MigrateError::Part { source, .. } | MigrateError::Store(source)) | Self::Store(source) => {
+                Some(source)
+            }
+        }
+    }
+
+    /// Whether opening it may succeed later though nobody changes what is on the disk.
+    pub fn is_passing(&self) -> bool {
+        self.met().is_some_and(StoreError::is_passing)
+    }
+
+    /// What an operator can do, where the error does not say so itself.
+    pub fn advice(&self) -> Option<&'static str> {
+        self.met().map(StoreError::advice)
+    }
+}
+
 /// The stores of all three signals.
 pub struct Store {
     env: Env,
@@ -129,7 +151,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub(super) fn open_quiet(options: StoreOptions) -> Result<Arc<Self>, OpenError> {
-        migrate::migrate(&options.dir)?;
+        migrate::migrate(&options.disk, &options.dir)?;
         let env = Env::open(&options.dir, options.disk, options.clock, options.counters, options.progress);
         let env = Env { account: Account::new(&options.memory), ..env };
         env.gate.look(&env).map_err(|source| StoreError::Io { action: "look at", path: env.dir.clone(), source })?;
@@ -349,7 +371,7 @@ pub fn repair(dir: &Path) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
     for name in ["catalog", "text"] {
         let path = dir.join(name);
         if path.exists() {
-            let aside = catalog::move_aside(&path).map_err(|source| StoreError::Io {
+            let aside = catalog::move_aside(&path, &RealDisk).map_err(|source| StoreError::Io {
                 action: "move aside",
                 path: path.clone(),
                 source,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use trilith::base::counters::Counters;
-use trilith::base::disk::RealDisk;
+use trilith::base::disk::{Disk, RealDisk};
 use trilith::base::limits::QueryBudget;
 use trilith::base::memory::MemoryBudget;
 use trilith::model::batch::{LogsBatch, MetricMetadata, MetricsBatch, SeriesBatch, Signal, StreamBatch, TracesBatch};
@@ -223,10 +223,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn real_disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
 #[test]
 fn every_format_has_a_directory_and_no_directory_is_of_an_unknown_one() {
     let empty = tempfile::tempdir().unwrap();
-    let newest = migrate(empty.path()).unwrap();
+    let newest = migrate(&real_disk(), empty.path()).unwrap();
     for format in 1..=newest {
         let number = fs::read_to_string(fixture(format).join("FORMAT")).unwrap_or_default();
         assert_eq!(number, format!("{format}\n"), "tests/fixtures/store-v{format} has no data of that format");
@@ -237,7 +241,7 @@ fn every_format_has_a_directory_and_no_directory_is_of_an_unknown_one() {
 #[test]
 fn directories_of_every_format_open_with_all_their_rows() {
     let empty = tempfile::tempdir().unwrap();
-    for format in 1..=migrate(empty.path()).unwrap() {
+    for format in 1..=migrate(&real_disk(), empty.path()).unwrap() {
         let folder = tempfile::tempdir().unwrap();
         copy(&fixture(format), folder.path());
         let opened = open(folder.path());

@@ -31,6 +31,7 @@ mod metrics_damage;
 mod metrics_model;
 mod metrics_store;
 mod midway;
+mod opening;
 mod order;
 mod passing;
 mod plugins;

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::kind::{Kind, LaneOptions};
 use super::merges::Merges;
-use super::open::{Unopened, open_parts, patiently, replay_all};
+use super::open::{Unopened, open_parts, replay_all};
 use super::retry::Retry;
 use crate::base::counters::Cell;
 use crate::base::memory::Hold;
@@ -21,6 +21,7 @@ use crate::model::batch::Signal;
 use crate::store::env::Env;
 use crate::store::error::{StoreError, io_error};
 use crate::store::part::PartId;
+use crate::store::patience::patiently;
 use crate::store::wal::{self, Wal};
 
 pub(super) struct State<K: Kind> {
@@ -93,6 +94,7 @@ pub fn expect_replay(env: &Env) -> Result<(), StoreError> {
         patiently(|| env.disk.create_dir_all(&dir).map_err(io_error("create", &dir)))?;
         total += patiently(|| wal::segments(&*env.disk, &dir))?.iter().map(|segment| segment.bytes).sum::<u64>();
     }
+    env.progress.done.store(0, Ordering::Relaxed);
     env.progress.total.store(total, Ordering::Relaxed);
     Ok(())
 }

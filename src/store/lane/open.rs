@@ -7,18 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
 
 use super::kind::Kind;
 use crate::base::counters::Cell;
 use crate::store::env::Env;
 use crate::store::error::{StoreError, io_error};
 use crate::store::part::{PartId, PartInfo, PartReader};
+use crate::store::patience::patiently;
 use crate::store::wal::{self, Segment};
-
-/// Pauses between the tries of what has to be read for a start.
-const PAUSES_MS: [u64; 4] = [1, 10, 50, 200];
 
 /// A part that the system does not let us open now.
 #[derive(Clone, Debug)]
@@ -46,23 +42,6 @@ struct Found<P> {
     id: PartId,
     path: PathBuf,
     part: Result<P, StoreError>,
-}
-
-/// Tries again for a moment what fails, but not what is damaged.
-///
-/// # Errors
-/// The last one.
-pub(super) fn patiently<T>(mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    for pause in PAUSES_MS {
-        match work() {
-            Err(error) if !error.is_damage() => {
-                tracing::warn!(%error, source = ?std::error::Error::source(&error), "tried again in a moment");
-                thread::sleep(Duration::from_millis(pause));
-            }
-            done => return done,
-        }
-    }
-    work()
 }
 
 /// Opens the parts of all complete groups. A group with a part missing or unreadable is given up

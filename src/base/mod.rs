@@ -12,6 +12,7 @@ pub mod memory;
 pub(crate) mod mutate;
 pub mod pattern;
 pub mod varint;
+pub mod xxhash;
 
 /// Clock and disk of tests. Not in what ships.
 #[cfg(test)]

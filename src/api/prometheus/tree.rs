@@ -24,7 +24,8 @@ pub(super) async fn parse(State(context): State<Context>, params: Params) -> Res
         let text = promql::with_tree(&query, budget, |expr| {
             let mut out = String::new();
             node(&mut out, expr);
-            out
+            budget.charge(out.capacity())?;
+            Ok(out)
         })?;
         let _ = write!(sink.text, "{{\"status\":\"success\",\"data\":{text}}}");
         Ok(())

@@ -138,6 +138,30 @@ impl<'t> Captures<'t> {
         self.text.get(self.range(group)?)
     }
 
+    /// `template` with `$1`, `$name` and `${name}` replaced by groups; none when that is more than `max` bytes.
+    pub fn expanded(&self, template: &str, max: usize) -> Option<String> {
+        let (mut out, mut rest) = (String::new(), template);
+        while !rest.is_empty() {
+            // Up to the next reference and with it, so that one after the other may be too much.
+            let begins = rest.bytes().take_while(|byte| *byte != b'$').count();
+            let ends = rest.as_bytes().get(begins + 2..).unwrap_or_default().iter().position(|byte| *byte == b'$');
+            let reference = rest.get(begins..).unwrap_or_default();
+            let cut = match (reference.strip_prefix("${").and_then(|name| name.find('}')), ends) {
+                // Two dollars are one that is no reference.
+                _ if reference.starts_with("$$") => begins + 2,
+                (Some(name), _) => begins + 3 + name,
+                (None, ends) => ends.map_or(rest.len(), |ends| begins + 2 + ends),
+            };
+            let (part, more) = rest.split_at_checked(cut)?;
+            self.expand(part, &mut out);
+            if out.len() > max {
+                return None;
+            }
+            rest = more;
+        }
+        Some(out)
+    }
+
     /// Adds `template` to `out`, with `$1`, `$name` and `${name}` replaced by groups.
     pub fn expand(&self, template: &str, out: &mut String) {
         self.found.interpolate_string_into(self.text, template, out);

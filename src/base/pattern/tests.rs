@@ -33,6 +33,14 @@ fn groups_are_found_counted_and_expanded() {
     assert_eq!(regex.group_names().collect::<Vec<_>>(), [None, Some("k"), None]);
     let mut out = String::new();
     regex.captures("x a=17;").unwrap().expand("$k/${2}/$nosuch.", &mut out);
+    // Whole, and reference by reference.
+    for template in ["$k/${2}/$nosuch.", "$$1$$$k$", "é$kö${k}é", "${k$k", "${", "$", "", "${a$k}$k", "$k$k$k-$1$2"]
+    {
+        let (captures, mut whole) = (regex.captures("x a=17;").unwrap(), String::new());
+        captures.expand(template, &mut whole);
+        assert_eq!(captures.expanded(template, 100), Some(whole), "{template}");
+    }
+    assert_eq!(regex.captures("x a=17;").unwrap().expanded(&"$0".repeat(1_000_000), 100), None);
     assert_eq!(out, "a/17/.");
     assert_eq!(regex.count("a=1 b=2 c"), 2);
     let all: Vec<_> =

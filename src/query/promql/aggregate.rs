@@ -15,8 +15,9 @@ use super::pick::picks;
 use super::stat;
 use super::stream::Open;
 use super::value::{Cell, CellRef, Column, Series, Value, Vector};
-use crate::model::histogram::ResetHint;
+use crate::model::histogram::{Histogram, ResetHint};
 use crate::model::labels::Labels;
+use crate::query::pace::{Held, Pace};
 
 /// The first count that no 64-bit integer holds.
 const COUNT_END: f64 = 9_223_372_036_854_775_808.0;
@@ -28,12 +29,15 @@ struct Members {
     members: Vec<usize>,
 }
 
-fn groups(vector: &Vector, aggregate: &Aggregate) -> Vec<Members> {
+fn groups(eval: &mut Eval<'_>, vector: &Vector, aggregate: &Aggregate) -> Result<Vec<Members>, PromqlError> {
     let mut groups = Groups::new(aggregate);
     let mut members: Vec<Vec<usize>> = Vec::new();
+    eval.budget.charge(2 * size_of::<usize>() * vector.len())?;
     for (at, series) in vector.iter().enumerate() {
+        eval.spend(10 + series.labels.bytes())?;
         let (place, new) = groups.place(&series.labels, series.drop_name);
         if new {
+            eval.budget.charge(groups.bytes(place) + size_of::<Members>())?;
             members.push(Vec::new());
         }
         if let Some(members) = members.get_mut(place) {
@@ -41,7 +45,7 @@ fn groups(vector: &Vector, aggregate: &Aggregate) -> Vec<Members> {
         }
     }
     let with_members = groups.into_all().into_iter().zip(members);
-    with_members.map(|(Group { labels, drop_name }, members)| Members { labels, drop_name, members }).collect()
+    Ok(with_members.map(|(Group { labels, drop_name }, members)| Members { labels, drop_name, members }).collect())
 }
 
 impl Eval<'_> {
@@ -65,24 +69,25 @@ impl Eval<'_> {
             if let Open::Vector(vector) = &open {
                 self.release(vector);
             }
-            return Ok(Value::Vector(self.without_empty(result)));
+            return Ok(Value::Vector(self.without_empty(result)?));
         }
         if picks(aggregate.op) {
             return Ok(Value::Vector(self.picked(aggregate, own, open, &param, grid)?));
         }
         let vector = self.computed(open)?;
-        let groups = groups(&vector, aggregate);
+        let groups = groups(self, &vector, aggregate)?;
         let mut result = Vec::with_capacity(groups.len());
         for group in groups {
             let column = self.fold(aggregate.op, &vector, &group.members, &param, grid, pos)?;
             result.push(Series { labels: group.labels, drop_name: group.drop_name, column });
         }
         self.release(&vector);
-        Ok(Value::Vector(self.without_empty(result)))
+        Ok(Value::Vector(self.without_empty(result)?))
     }
 
     fn check_param(&mut self, op: AggregateOp, param: &[f64], pos: Pos) -> Result<(), PromqlError> {
         for value in param {
+            self.spend(10)?;
             match op {
                 AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
                     if value.is_nan() {
@@ -123,6 +128,8 @@ impl Eval<'_> {
         grid: &Grid,
         pos: Pos,
     ) -> Result<Column, PromqlError> {
+        let held = Held::new(self.budget);
+        held.add(members.len() * size_of::<(f64, &Histogram, usize)>())?;
         let mut column = self.column(grid)?;
         let (mut floats, mut histograms, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         for step in 0..grid.steps {
@@ -153,10 +160,10 @@ impl Eval<'_> {
                 AggregateOp::Group => Some(Cell::Float(1.0)),
                 AggregateOp::Sum | AggregateOp::Avg if !histograms.is_empty() => {
                     if floats.is_empty() {
-                        let works: Vec<Work> = histograms.iter().map(|one| Work::from(one.as_ref())).collect();
                         let owner = |at: usize| owners.get(at).and_then(|at| vector.get(*at));
                         let name = |at| owner(at).map_or("", |series| series.labels.metric_name()).to_owned();
-                        self.total(&works, op == AggregateOp::Avg, pos, name)
+                        let all = histograms.iter().map(|one| one.as_ref());
+                        self.total(all, op == AggregateOp::Avg, pos, name)?
                     } else {
                         self.warn(pos, "encountered a mix of histograms and floats for aggregation");
                         None
@@ -170,29 +177,36 @@ impl Eval<'_> {
                     (!floats.is_empty()).then(|| Cell::Float(float(op, &mut floats, q)))
                 }
             };
-            if let Some(cell) = &cell {
-                self.charge_cell(cell)?;
-            }
-            column.set(step, cell);
+            self.set(&mut column, step, cell)?;
         }
         Ok(column)
     }
 
     /// The sum or average of histograms, of which `name_of` knows the metrics by their places.
-    pub(super) fn total(
+    ///
+    /// # Errors
+    /// What the budget says.
+    pub(super) fn total<'h>(
         &mut self,
-        works: &[Work],
+        all: impl Iterator<Item = &'h Histogram> + Clone,
         average: bool,
         pos: Pos,
         name_of: impl FnOnce(usize) -> String,
-    ) -> Option<Cell> {
+    ) -> Result<Option<Cell>, PromqlError> {
+        let held = Held::new(self.budget);
+        held.add(native::TOTAL_FACTOR * all.clone().map(Histogram::bytes).sum::<usize>())?;
+        self.spend(all.clone().count())?;
+        let works: Vec<Work> = all.map(Work::from).collect();
         let conflict = works.iter().any(|work| work.hint == ResetHint::Reset)
             && works.iter().any(|work| work.hint == ResetHint::NotReset);
-        let Ok((total, reconciled)) = native::total(works, average) else {
+        let pace = Pace::new(self.budget);
+        let total = native::total(&works, average, &pace);
+        pace.result()?;
+        let Ok((total, reconciled)) = total else {
             let first = works.first().is_some_and(Work::is_custom);
             let odd = works.iter().position(|work| work.is_custom() != first).unwrap_or_default();
             self.warn(pos, format!("{} {:?}", functions::MIXED_SCHEMAS, name_of(odd)));
-            return None;
+            return Ok(None);
         };
         if reconciled {
             self.info(pos, "mismatched custom buckets were reconciled during aggregation");
@@ -200,7 +214,7 @@ impl Eval<'_> {
         if conflict {
             self.warn(pos, "conflicting counter resets during histogram aggregation");
         }
-        Some(Cell::Histogram(Arc::new(total.into())))
+        Ok(Some(Cell::Histogram(Arc::new(total.into()))))
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::eval::Grid;
 use super::value::{CellRef, Series};
+use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
+use crate::query::pace::Pace;
 
 /// One series of an answer.
 #[derive(Clone, Debug)]
@@ -29,19 +31,23 @@ enum Inner {
     Columns(Grid, Vec<Series>),
 }
 
-impl From<Vec<AnswerSeries>> for Matrix {
-    fn from(mut all: Vec<AnswerSeries>) -> Self {
-        all.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Self(Inner::Points(all))
-    }
-}
-
 impl Matrix {
-    /// The series whose columns, with the times of `grid`, have a sample.
-    pub(super) fn of_columns(mut all: Vec<Series>, grid: Grid) -> Self {
-        all.retain(|series| !series.column.is_empty());
-        all.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Self(Inner::Columns(grid, all))
+    /// These series.
+    ///
+    /// # Errors
+    /// What the budget says.
+    pub(super) fn of_points(mut all: Vec<AnswerSeries>, budget: &QueryBudget) -> Result<Self, LimitError> {
+        Pace::new(budget).sort_dear(&mut all, |series| series.labels.bytes(), |a, b| a.labels.cmp(&b.labels))?;
+        Ok(Self(Inner::Points(all)))
+    }
+
+    /// The series whose columns, with the times of `grid`, have samples.
+    ///
+    /// # Errors
+    /// What the budget says.
+    pub(super) fn of_columns(mut all: Vec<Series>, grid: Grid, budget: &QueryBudget) -> Result<Self, LimitError> {
+        Pace::new(budget).sort_dear(&mut all, |series| series.labels.bytes(), |a, b| a.labels.cmp(&b.labels))?;
+        Ok(Self(Inner::Columns(grid, all)))
     }
 
     /// How many series there are.

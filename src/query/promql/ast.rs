@@ -286,9 +286,10 @@ pub struct Binary {
 impl Expr {
     /// The node without parentheses around it.
     pub fn bare(&self) -> &Expr {
-        match &self.kind {
-            Kind::Paren(inner) => inner.bare(),
-            _ => self,
+        let mut bare = self;
+        while let Kind::Paren(inner) = &bare.kind {
+            bare = inner;
         }
+        bare
     }
 }

@@ -14,8 +14,9 @@ use super::eval::{Eval, Grid};
 use super::operate;
 use super::stream::{Open, Stage};
 use super::value;
-use super::value::{Cell, CellRef, Column, Series, Vector};
+use super::value::{Cell, CellRef, Column, Series, Vector, cost, series_bytes};
 use crate::model::labels::{Labels, METRIC_NAME};
+use crate::query::pace::{ByBlock, Held};
 
 /// Finds the labels that two series must share to match, by their bytes.
 struct Signer<'q> {
@@ -57,19 +58,76 @@ impl<'q> Signer<'q> {
     }
 }
 
-/// Indexes of series by signature.
-type Groups = AHashMap<Labels, Vec<usize>>;
+/// What matching series takes for each: its place in a list, and at most a group of its own in two tables.
+const MATCH_BYTES: usize = 2 * (size_of::<Match>() + size_of::<(Labels, usize)>()) + 2 * size_of::<usize>();
 
-fn grouped(vector: &Vector, signer: &mut Signer<'_>) -> Groups {
+/// Series with the same signature.
+#[derive(Default)]
+struct Group {
+    /// Their indexes.
+    series: Vec<usize>,
+    /// Once it was asked for, by step whether any of them has a sample.
+    present: Option<Vec<bool>>,
+}
+
+/// Series by signature.
+type Groups = AHashMap<Labels, Group>;
+
+fn grouped(
+    eval: &mut Eval<'_>,
+    held: &Held<'_>,
+    vector: &Vector,
+    signer: &mut Signer<'_>,
+) -> Result<Groups, PromqlError> {
+    held.add(MATCH_BYTES * vector.len())?;
     let mut groups = Groups::new();
     for (at, series) in vector.iter().enumerate() {
+        eval.spend(10 + series.labels.bytes())?;
         match groups.get_mut(signer.key(&series.labels)) {
-            Some(group) => group.push(at),
-            None => drop(groups.insert(signer.labels(&series.labels), vec![at])),
+            Some(group) => group.series.push(at),
+            None => {
+                let labels = signer.labels(&series.labels);
+                held.add(labels.bytes())?;
+                groups.insert(labels, Group { series: vec![at], present: None });
+            }
         }
     }
-    groups
+    Ok(groups)
 }
+
+impl Group {
+    /// Leaves a column the samples of those steps at which one of the series has one, or none has.
+    fn keep(
+        &mut self,
+        eval: &mut Eval<'_>,
+        held: &Held<'_>,
+        vector: &Vector,
+        column: &mut Column,
+        wanted: bool,
+    ) -> Result<(), PromqlError> {
+        if self.present.is_none() {
+            held.add(column.steps())?;
+        }
+        let present = match &mut self.present {
+            Some(present) => present,
+            place => {
+                let mut present = vec![false; column.steps()];
+                for series in self.series.iter().filter_map(|at| vector.get(*at)) {
+                    eval.spend(present.len())?;
+                    present.iter_mut().enumerate().for_each(|(step, own)| *own |= series.column.get(step).is_some());
+                }
+                place.insert(present)
+            }
+        };
+        for (step, _) in present.iter().enumerate().filter(|(_, present)| **present != wanted) {
+            column.set(step, None);
+        }
+        Ok(())
+    }
+}
+
+/// What a result takes besides its series: its place among all.
+const RESULT_BYTES: usize = 2 * size_of::<((Labels, bool), usize)>();
 
 /// Series of both sides that match.
 struct Match {
@@ -78,15 +136,23 @@ struct Match {
     one: Vec<usize>,
 }
 
-fn matches(many: &Vector, one: &Vector, matching: &Matching) -> Vec<Match> {
+fn matches(
+    eval: &mut Eval<'_>,
+    held: &Held<'_>,
+    (many, one): (&Vector, &Vector),
+    matching: &Matching,
+) -> Result<Vec<Match>, PromqlError> {
+    held.add(MATCH_BYTES * (many.len() + one.len()))?;
     let mut signer = Signer::new(matching);
     let (mut places, mut all) = (AHashMap::<Labels, usize>::new(), Vec::new());
     let sides = many.iter().enumerate().map(|own| (own, true)).chain(one.iter().enumerate().map(|own| (own, false)));
     for ((at, series), of_many) in sides {
+        eval.spend(10 + series.labels.bytes())?;
         let place = match places.get(signer.key(&series.labels)) {
             Some(place) => *place,
             None => {
                 let key = signer.labels(&series.labels);
+                held.add(key.bytes())?;
                 places.insert(key.clone(), all.len());
                 all.push(Match { key, many: Vec::new(), one: Vec::new() });
                 all.len() - 1
@@ -96,7 +162,7 @@ fn matches(many: &Vector, one: &Vector, matching: &Matching) -> Vec<Match> {
             if of_many { &mut found.many } else { &mut found.one }.push(at);
         }
     }
-    all
+    Ok(all)
 }
 
 impl Eval<'_> {
@@ -108,10 +174,14 @@ impl Eval<'_> {
         let left = self.open(&binary.left, grid)?;
         let right = self.open(&binary.right, grid)?;
         match (left, right) {
-            (Open::Scalar(a), Open::Scalar(b)) => {
-                self.budget.charge(8 * a.len())?;
-                let both = a.iter().zip(&b);
-                Ok(Open::Scalar(both.map(|(a, b)| scalar_result(binary, *a, *b)).collect()))
+            (Open::Scalar(mut a), Open::Scalar(b)) => {
+                self.in_parts(&mut a, |at, part| {
+                    for (a, b) in part.iter_mut().zip(b.get(at..).unwrap_or_default()) {
+                        *a = scalar_result(binary, *a, *b);
+                    }
+                })?;
+                self.budget.release(size_of_val(b.as_slice()));
+                Ok(Open::Scalar(a))
             }
             (Open::String(_), _) | (_, Open::String(_)) => {
                 Err(PromqlError::Execution("strings have no operators".to_owned()))
@@ -126,27 +196,23 @@ impl Eval<'_> {
                     BinaryOp::Or => self.or(binary, left, right)?,
                     _ => self.matched(binary, left, right, pos, grid)?,
                 };
-                Ok(Open::Vector(self.without_empty(result)))
+                Ok(Open::Vector(self.without_empty(result)?))
             }
         }
     }
 
     /// `and`, or with `wanted` false `unless`.
     fn and(&mut self, binary: &Binary, left: Vector, right: Vector, wanted: bool) -> Result<Vector, PromqlError> {
+        let held = Held::new(self.budget);
         let mut signer = Signer::new(&binary.matching);
-        let groups = grouped(&right, &mut signer);
+        let mut groups = grouped(self, &held, &right, &mut signer)?;
         let mut result = left;
         for series in &mut result {
-            let others = groups.get(signer.key(&series.labels));
-            let others = others.map(Vec::as_slice).unwrap_or_default();
-            if others.is_empty() && !wanted {
-                continue;
-            }
-            self.spend(series.column.steps() * (1 + others.len()))?;
-            for step in 0..series.column.steps() {
-                if has_sample(&right, others, step) != wanted {
-                    series.column.set(step, None);
-                }
+            self.spend(series.labels.bytes() + series.column.steps())?;
+            match groups.get_mut(signer.key(&series.labels)) {
+                Some(group) => group.keep(self, &held, &right, &mut series.column, wanted)?,
+                None if wanted => (0..series.column.steps()).for_each(|step| series.column.set(step, None)),
+                None => {}
             }
         }
         self.release(&right);
@@ -154,24 +220,18 @@ impl Eval<'_> {
     }
 
     fn or(&mut self, binary: &Binary, left: Vector, right: Vector) -> Result<Vector, PromqlError> {
+        let held = Held::new(self.budget);
         let mut signer = Signer::new(&binary.matching);
-        let groups = grouped(&left, &mut signer);
-        let mut result = left;
-        let count = result.len();
-        for mut series in right {
-            let others = groups.get(signer.key(&series.labels));
-            let others = others.map(Vec::as_slice).unwrap_or_default();
-            if !others.is_empty() {
-                self.spend(series.column.steps() * (1 + others.len()))?;
-                let left = result.get(..count).unwrap_or_default();
-                for step in 0..series.column.steps() {
-                    if has_sample(left, others, step) {
-                        series.column.set(step, None);
-                    }
-                }
+        let mut groups = grouped(self, &held, &left, &mut signer)?;
+        let mut right = right;
+        for series in &mut right {
+            self.spend(series.labels.bytes() + series.column.steps())?;
+            if let Some(group) = groups.get_mut(signer.key(&series.labels)) {
+                group.keep(self, &held, &left, &mut series.column, false)?;
             }
-            result.push(series);
         }
+        let mut result = left;
+        result.append(&mut right);
         Ok(result)
     }
 
@@ -185,14 +245,16 @@ impl Eval<'_> {
     ) -> Result<Vector, PromqlError> {
         let swap = binary.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swap { (&right, &left) } else { (&left, &right) };
-        let matches = matches(many, one, &binary.matching);
+        let held = Held::new(self.budget);
+        let matches = matches(self, &held, (many, one), &binary.matching)?;
         let several = matches.iter().any(|found| found.one.len() > 1);
         let present = if several { self.present(many, grid)? } else { Vec::new() };
-        let (results, places) = (Vec::new(), HashMap::new());
-        let mut join = Join { binary, pos, grid: *grid, swap, many, one, present, results, places };
+        let (results, places, charged) = (Vec::new(), HashMap::new(), ByBlock::new(self.budget));
+        let mut join = Join { binary, pos, grid: *grid, swap, many, one, present, results, places, charged };
         for Match { key, many, one } in matches {
             join.group(self, &key, &many, &one)?;
         }
+        join.charged.settle()?;
         let results = std::mem::take(&mut join.results);
         self.release(&left);
         self.release(&right);
@@ -238,7 +300,12 @@ fn with_scalar(binary: &Binary, scalar: Vec<f64>, scalar_first: bool, pos: Pos) 
         Ok(if outcome.keep { cell.to_cell() } else { None })
     });
     // Floats cannot be trimmed, which must be said.
-    if trims { stage } else { stage.of_floats(move |cells| operate::column(op, bool, cells, &numbers, scalar_first)) }
+    if trims {
+        return stage;
+    }
+    stage.of_floats(move |at, cells| {
+        operate::column(op, bool, cells, numbers.get(at..).unwrap_or_default(), scalar_first);
+    })
 }
 
 fn scalar_result(binary: &Binary, a: f64, b: f64) -> f64 {
@@ -258,17 +325,12 @@ fn ambiguous() -> PromqlError {
 }
 
 /// Sets a cell of a result, which must be the only one for its labels at its step.
-fn put(column: &mut Column, step: usize, cell: Cell) -> Result<(), PromqlError> {
+fn put(eval: &Eval<'_>, column: &mut Column, step: usize, cell: Cell) -> Result<(), PromqlError> {
     if column.get(step).is_some() {
         let message = "multiple matches for labels: grouping labels must ensure unique matches";
         return Err(PromqlError::Execution(message.to_owned()));
     }
-    column.set(step, Some(cell));
-    Ok(())
-}
-
-fn has_sample(vector: &[Series], places: &[usize], step: usize) -> bool {
-    places.iter().any(|at| vector.get(*at).is_some_and(|series| series.column.get(step).is_some()))
+    eval.set(column, step, Some(cell))
 }
 
 /// The join of two vectors under way. `many` may have several series in a group, `one` only one at
@@ -286,6 +348,8 @@ struct Join<'v> {
     present: Vec<bool>,
     results: Vector,
     places: HashMap<(Labels, bool), usize>,
+    /// What results take besides their columns.
+    charged: ByBlock<'v>,
 }
 
 impl Join<'_> {
@@ -298,12 +362,12 @@ impl Join<'_> {
         if alone && one.len() < 2 {
             return Ok(());
         }
-        eval.spend(self.grid.steps * (many.len() + one.len() + 1))?;
         let clear = matching.cardinality != Cardinality::OneToOne || many.len() == 1;
         if let ([one], None, None, true) = (one, fill_many, fill_one, clear && !eval.general) {
             return many.iter().try_for_each(|many| self.columns(eval, key, *many, *one));
         }
         for step in 0..self.grid.steps {
+            eval.spend(many.len() + one.len() + 1)?;
             if fill_many.is_none() && fill_one.is_none() && self.present.get(step) == Some(&false) {
                 continue;
             }
@@ -344,8 +408,10 @@ impl Join<'_> {
         let binary = self.binary;
         let trims = matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
         let floats = left.column.floats().zip(right.column.floats()).filter(|_| !trims);
+        eval.spend(10 + left.labels.bytes())?;
         let Some((of_many, of_one)) = floats else {
             for step in 0..self.grid.steps {
+                eval.spend(1)?;
                 let cells = (left.column.get(step), right.column.get(step));
                 if cells.0.is_some() && cells.1.is_some() {
                     self.pair(eval, key, (Some(left), cells.0), (Some(right), cells.1), step, false)?;
@@ -353,13 +419,18 @@ impl Join<'_> {
             }
             return Ok(());
         };
-        eval.budget.charge(8 * self.grid.steps)?;
+        eval.budget.charge(series_bytes(self.grid.steps))?;
         let (a, b) = if self.swap { (of_one, of_many) } else { (of_many, of_one) };
-        let column = Column::of(operate::columns(binary.op, binary.bool, a, b));
+        let mut cells = a.to_vec();
+        eval.in_parts(&mut cells, |at, part| {
+            operate::columns(binary.op, binary.bool, part, b.get(at..).unwrap_or_default());
+        })?;
+        let column = Column::of(cells);
         let labels = self.labels(key, Some(&left.labels), Some(&right.labels));
         let drop_name = binary.bool || left.drop_name;
         match self.places.entry((labels.clone(), drop_name)) {
             Entry::Vacant(place) => {
+                self.charged.add(labels.bytes() + RESULT_BYTES)?;
                 place.insert(self.results.len());
                 self.results.push(Series { labels, drop_name, column });
             }
@@ -367,10 +438,10 @@ impl Join<'_> {
                 let Some(before) = self.results.get_mut(*place.get()) else { return Ok(()) };
                 for step in 0..self.grid.steps {
                     if let Some(cell) = column.get(step).to_cell() {
-                        put(&mut before.column, step, cell)?;
+                        put(eval, &mut before.column, step, cell)?;
                     }
                 }
-                eval.budget.release(8 * self.grid.steps);
+                eval.budget.release(series_bytes(self.grid.steps));
             }
         }
         Ok(())
@@ -407,6 +478,8 @@ impl Join<'_> {
         again: bool,
     ) -> Result<bool, PromqlError> {
         let binary = self.binary;
+        let labels_cost = many.map_or(key.bytes(), |series| series.labels.bytes());
+        eval.spend(20 + labels_cost + cost(many_cell) + cost(one_cell))?;
         let (left, right) = if self.swap { (one_cell, many_cell) } else { (many_cell, one_cell) };
         let outcome = operate::cells(eval, binary.op, left, right, self.pos);
         let Some(mut cell) = outcome.cell else { return Ok(false) };
@@ -425,13 +498,13 @@ impl Join<'_> {
             Entry::Occupied(place) => *place.get(),
             Entry::Vacant(place) => {
                 let column: Column = eval.column(&self.grid)?;
+                self.charged.add(labels.bytes() + RESULT_BYTES)?;
                 self.results.push(Series { labels, drop_name, column });
                 *place.insert(self.results.len() - 1)
             }
         };
-        eval.charge_cell(&cell)?;
         if let Some(series) = self.results.get_mut(place) {
-            put(&mut series.column, step, cell)?;
+            put(eval, &mut series.column, step, cell)?;
         }
         Ok(true)
     }

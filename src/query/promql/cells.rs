@@ -153,36 +153,34 @@ impl Cells {
         }
     }
 
-    /// Adds the cells of others, whose groups are at `places` here.
-    pub(super) fn merge(&mut self, other: &Self, places: &[usize], steps: usize) {
-        for (group, place) in places.iter().enumerate() {
-            let (from, to) = (group * steps..(group + 1) * steps, place * steps..(place + 1) * steps);
-            match (&mut *self, other) {
-                (Self::Count(own), Self::Count(other)) | (Self::Group(own), Self::Group(other)) => {
-                    for (own, other) in pairs(own, to, other, from) {
-                        *own += other;
-                    }
+    /// Adds the cells of a group of others to those of one here.
+    pub(super) fn merge(&mut self, other: &Self, (group, place): (usize, usize), steps: usize) {
+        let (from, to) = (group * steps..(group + 1) * steps, place * steps..(place + 1) * steps);
+        match (self, other) {
+            (Self::Count(own), Self::Count(other)) | (Self::Group(own), Self::Group(other)) => {
+                for (own, other) in pairs(own, to, other, from) {
+                    *own += other;
                 }
-                (Self::Best { larger, best: own }, Self::Best { best: other, .. }) => {
-                    for (own, other) in pairs(own, to, other, from) {
-                        *own = better(*larger, *other, *own);
-                    }
-                }
-                (Self::Sum { counts, sums, lost, .. }, Self::Sum { counts: c, sums: s, lost: l, .. }) => {
-                    let lost = pairs(lost, to.clone(), l, from.clone());
-                    let counts = pairs(counts, to.clone(), c, from.clone());
-                    for (((sum, s), (lost, l)), (count, c)) in pairs(sums, to, s, from).zip(lost).zip(counts) {
-                        *lost += two_sum(sum, *s) + l;
-                        *count += c;
-                    }
-                }
-                (Self::Spread { moments: own, .. }, Self::Spread { moments: other, .. }) => {
-                    for (own, other) in pairs(own, to, other, from) {
-                        own.merge(other);
-                    }
-                }
-                _ => {}
             }
+            (Self::Best { larger, best: own }, Self::Best { best: other, .. }) => {
+                for (own, other) in pairs(own, to, other, from) {
+                    *own = better(*larger, *other, *own);
+                }
+            }
+            (Self::Sum { counts, sums, lost, .. }, Self::Sum { counts: c, sums: s, lost: l, .. }) => {
+                let lost = pairs(lost, to.clone(), l, from.clone());
+                let counts = pairs(counts, to.clone(), c, from.clone());
+                for (((sum, s), (lost, l)), (count, c)) in pairs(sums, to, s, from).zip(lost).zip(counts) {
+                    *lost += two_sum(sum, *s) + l;
+                    *count += c;
+                }
+            }
+            (Self::Spread { moments: own, .. }, Self::Spread { moments: other, .. }) => {
+                for (own, other) in pairs(own, to, other, from) {
+                    own.merge(other);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::ast::{AggregateOp, Edges, Expr, Kind, Selector};
 use super::native::Work;
-use crate::base::limits::QueryBudget;
+use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::histogram::{Histogram, ResetHint};
 use crate::model::labels::Labels;
 use crate::model::sample::{Columns, HistogramSample, is_stale};
 use crate::model::time::RangeMs;
+use crate::query::pace::Pace;
 use crate::store::{SelectMetrics, SeriesSet, StoreError, VisitColumns};
 
 /// Functions of which only counts and sums are taken from histograms.
@@ -89,8 +90,9 @@ impl SeriesSet for Counts {
     }
 
     fn read(&self, places: Range<usize>, budget: &QueryBudget, visit: &mut VisitColumns<'_>) -> Result<(), StoreError> {
+        let pace = Pace::new(budget);
         self.found.read(places, budget, &mut |place, columns| {
-            strip(&mut columns.histograms);
+            strip(&mut columns.histograms, &pace)?;
             cut(columns, self.start);
             visit(place, columns)
         })
@@ -98,9 +100,10 @@ impl SeriesSet for Counts {
 }
 
 /// Takes the buckets away and lets each histogram say what they showed.
-fn strip(samples: &mut [HistogramSample]) {
+fn strip(samples: &mut [HistogramSample], pace: &Pace<'_>) -> Result<(), LimitError> {
     let mut before: Option<Work> = None;
     for sample in samples.iter_mut().filter(|sample| !is_stale(sample.histogram.sum)) {
+        pace.go(8 * sample.histogram.bytes())?;
         let now = Work::from(sample.histogram.as_ref());
         let reset_hint = match (&before, now.hint) {
             (Some(before), ResetHint::Unknown) if now.is_reset_after(before) => ResetHint::Reset,
@@ -117,6 +120,7 @@ fn strip(samples: &mut [HistogramSample]) {
         }
         before = Some(now);
     }
+    Ok(())
 }
 
 /// Leaves out what is before `start`.

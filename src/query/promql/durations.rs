@@ -177,7 +177,7 @@ impl Durations<'_, '_> {
         }
     }
 
-    fn signed(&mut self) -> Result<f64, SyntaxError> {
+    fn sign(&mut self) -> f64 {
         let mut sign = 1.0;
         while matches!(self.text(), "+" | "-") {
             if self.text() == "-" {
@@ -185,16 +185,23 @@ impl Durations<'_, '_> {
             }
             self.at += 1;
         }
-        Ok(sign * self.power()?)
+        sign
     }
 
-    fn power(&mut self) -> Result<f64, SyntaxError> {
-        let base = self.atom()?;
-        if self.text() != "^" {
-            return Ok(base);
+    /// Powers bind to the right, and signs before an exponent to its power; without recursion, since a
+    /// chain may be long and the stack short.
+    fn signed(&mut self) -> Result<f64, SyntaxError> {
+        let mut chain = Vec::new();
+        loop {
+            let sign = self.sign();
+            chain.push((sign, self.atom()?));
+            if self.text() != "^" {
+                break;
+            }
+            self.at += 1;
         }
-        self.at += 1;
-        Ok(base.powf(self.signed()?))
+        let last = chain.pop().map_or(f64::NAN, |(sign, value)| sign * value);
+        Ok(chain.into_iter().rev().fold(last, |exponent, (sign, base)| sign * base.powf(exponent)))
     }
 
     fn atom(&mut self) -> Result<f64, SyntaxError> {

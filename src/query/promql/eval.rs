@@ -13,16 +13,19 @@ use super::lex::Times;
 use super::notes::Notes;
 use super::range::{self, Matrix};
 use super::stream::{Open, Stage, Stream};
-use super::value::{Cell, CellRef, Column, Value, Vector};
+use super::value::{Cell, CellRef, Column, Series, Value, Vector, cost, series_bytes};
 use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::sample::is_stale;
+use crate::query::pace::{ByBlock, Held};
 use crate::store::SelectMetrics;
 
-/// Work units between two looks at the clock.
+/// Work units between two looks at the clock; one is a few nanoseconds.
 const CHECK_EVERY: usize = 20_000;
-/// Most cells that one grid may have, whatever memory says: a year in steps of a millisecond ends here.
-const STEPS_MAX: i64 = 50_000_000;
+/// Most cells that one grid may have, whatever memory says: a year in steps of a second ends here.
+const STEPS_MAX: i64 = 10_000_000;
+/// What joining series with equal labels takes for each while it lasts: a place in the map, one in the list.
+const JOIN_BYTES: usize = 2 * size_of::<(Labels, bool, usize)>() + size_of::<Series>();
 
 /// The steps of an evaluation.
 #[derive(Clone, Copy, Debug)]
@@ -160,10 +163,35 @@ impl<'a> Eval<'a> {
     /// # Errors
     /// When the time is up or the client is gone.
     pub fn spend(&mut self, work: usize) -> Result<(), PromqlError> {
-        self.work += work;
+        self.work = self.work.saturating_add(work);
         if self.work > CHECK_EVERY {
             self.work = 0;
             self.budget.check()?;
+        }
+        Ok(())
+    }
+
+    /// The same where no error fits: whether work may go on. If not, [`failure`](Self::failure) says why.
+    pub(super) fn goes_on(&mut self, work: usize) -> bool {
+        if let Err(error) = self.spend(work) {
+            self.failure.get_or_insert(error);
+        }
+        self.failure.is_none()
+    }
+
+    /// Changes cells, part by part: a long column does not keep the deadline waiting. `change` gets the
+    /// place of the first cell of a part with them.
+    ///
+    /// # Errors
+    /// When the time is up or the client is gone.
+    pub(super) fn in_parts<T>(
+        &mut self,
+        cells: &mut [T],
+        mut change: impl FnMut(usize, &mut [T]),
+    ) -> Result<(), PromqlError> {
+        for (at, part) in cells.chunks_mut(CHECK_EVERY).enumerate() {
+            self.spend(part.len())?;
+            change(at * CHECK_EVERY, part);
         }
         Ok(())
     }
@@ -178,18 +206,28 @@ impl<'a> Eval<'a> {
 
     /// Gives back the memory of columns that are done with.
     pub fn release(&self, vector: &Vector) {
-        self.budget.release(vector.iter().map(|series| 8 * series.column.steps()).sum());
+        self.budget.release(vector.iter().map(|series| series_bytes(series.column.steps())).sum());
     }
 
-    /// Charges what a new cell takes besides its place.
+    /// Sets a cell that was computed, and charges what it takes besides its place.
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub fn charge_cell(&self, cell: &Cell) -> Result<(), PromqlError> {
-        match cell {
-            Cell::Float(_) => Ok(()),
-            Cell::Histogram(histogram) => Ok(self.budget.charge(histogram.bytes())?),
+    pub(super) fn set(&self, column: &mut Column, step: usize, cell: Option<Cell>) -> Result<(), PromqlError> {
+        if let Some(Cell::Histogram(histogram)) = &cell {
+            self.budget.charge(histogram.bytes())?;
         }
+        self.set_shared(column, step, cell)
+    }
+
+    /// Sets a cell of which a histogram is charged where it comes from.
+    ///
+    /// # Errors
+    /// When there is no memory for the places of histograms.
+    pub(super) fn set_shared(&self, column: &mut Column, step: usize, cell: Option<Cell>) -> Result<(), PromqlError> {
+        let before = column.histogram_places();
+        column.set(step, cell);
+        Ok(self.budget.charge(column.histogram_places() - before)?)
     }
 
     /// Evaluates an expression at every step of `grid`.
@@ -289,12 +327,12 @@ impl<'a> Eval<'a> {
                 CellRef::Histogram(histogram) => Some(functions::histogram::scaled(histogram, -1.0)),
             })
         });
-        let stage = stage.of_floats(|cells| {
+        let stage = stage.of_floats(|_, cells| {
             cells.iter_mut().filter(|cell| !is_stale(**cell)).for_each(|cell| *cell = -*cell);
         });
         match self.open(inner, grid)? {
             Open::Scalar(mut values) => {
-                values.iter_mut().for_each(|value| *value = -*value);
+                self.in_parts(&mut values, |_, part| part.iter_mut().for_each(|value| *value = -*value))?;
                 Ok(Open::Scalar(values))
             }
             Open::String(_) => Err(PromqlError::Execution("a string has no negative".to_owned())),
@@ -314,7 +352,7 @@ impl<'a> Eval<'a> {
                     series.drop_name |= stage.drops_name();
                     stage.apply(self, &mut series.column)?;
                 }
-                Ok(Open::Vector(self.without_empty(vector)))
+                Ok(Open::Vector(self.without_empty(vector)?))
             }
             Open::Scalar(_) | Open::String(_) => Err(PromqlError::Execution("expected an instant vector".to_owned())),
         }
@@ -331,32 +369,38 @@ impl<'a> Eval<'a> {
         mut change: impl FnMut(&mut Self, usize, CellRef<'_>) -> Result<Option<Cell>, PromqlError>,
     ) -> Result<Vector, PromqlError> {
         for series in &mut vector {
-            self.spend(series.column.steps())?;
             series.drop_name |= drop_name;
             for step in 0..series.column.steps() {
                 let before = series.column.get(step);
+                self.spend(cost(before))?;
                 if before.is_some() {
                     let after = change(self, step, before)?;
-                    if let Some(cell) = &after {
-                        self.charge_cell(cell)?;
-                    }
-                    series.column.set(step, after);
+                    self.set(&mut series.column, step, after)?;
                 }
             }
         }
-        Ok(self.without_empty(vector))
+        self.without_empty(vector)
     }
 
     /// Drops series without samples.
-    pub fn without_empty(&self, mut vector: Vector) -> Vector {
+    ///
+    /// # Errors
+    /// When the time is up or the client is gone.
+    pub fn without_empty(&mut self, mut vector: Vector) -> Result<Vector, PromqlError> {
+        let mut over = Ok(());
         vector.retain(|series| {
+            if over.is_err() {
+                return false;
+            }
+            over = self.spend(series.column.steps());
             let empty = series.column.is_empty();
             if empty {
-                self.budget.release(8 * series.column.steps());
+                self.budget.release(series_bytes(series.column.steps()));
             }
             !empty
         });
-        vector
+        over?;
+        Ok(vector)
     }
 
     /// The time that a step of a selector looks at.
@@ -385,12 +429,19 @@ impl<'a> Eval<'a> {
     /// Joins series with equal labels, as happens when names go.
     ///
     /// # Errors
-    /// When two have a sample at the same step.
+    /// When two have a sample at the same step, and what the budget says.
     pub fn join_equal(&mut self, vector: Vector, final_names: bool) -> Result<Vector, PromqlError> {
+        let held = Held::new(self.budget);
+        held.add(JOIN_BYTES * vector.len())?;
+        let mut charged = ByBlock::new(self.budget);
         let mut places: HashMap<(Labels, bool), usize> = HashMap::with_capacity(vector.len());
         let mut joined: Vector = Vec::with_capacity(vector.len());
         for mut series in vector {
+            self.spend(10 + series.labels.bytes() / 4)?;
             if final_names {
+                if series.drop_name {
+                    charged.add(series.labels.bytes())?;
+                }
                 series.labels = series.final_labels();
                 series.drop_name = false;
             }
@@ -400,16 +451,18 @@ impl<'a> Eval<'a> {
                 joined.push(series);
                 continue;
             };
+            self.spend(series.column.steps())?;
             for step in 0..series.column.steps() {
                 let cell = series.column.get(step);
                 if cell.is_some() {
                     if place.column.get(step).is_some() {
                         return Err(PromqlError::Execution(super::SAME_LABELS.to_owned()));
                     }
-                    place.column.set(step, cell.to_cell());
+                    self.set_shared(&mut place.column, step, cell.to_cell())?;
                 }
             }
         }
+        charged.settle()?;
         Ok(joined)
     }
 

@@ -12,21 +12,21 @@ use super::ast::{Aggregate, AggregateOp, Pos};
 use super::cells::Cells;
 use super::eval::{Eval, Grid};
 use super::group::Groups;
-use super::native::Work;
 use super::spread::spread;
 use super::stream::{One, Open};
-use super::value::{Cell, CellRef, Column, Series, Vector};
+use super::value::{CellRef, Column, Series, Vector, series_bytes};
 use crate::base::limits::QueryBudget;
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
+use crate::query::pace::{ByBlock, Pace};
 
-/// What a group takes beside its cells: labels twice, places, allocations.
-pub(super) const GROUP_BYTES: usize = 200;
 /// What adding a cell costs, in nanoseconds.
 const CELL_NS: usize = 3;
 
 /// A histogram and the metric that it is of.
 type Named = (Arc<Histogram>, Arc<str>);
+/// What a histogram in a group takes: its place in a list with room to grow, and a list of its own at most.
+const NAMED_BYTES: usize = 2 * size_of::<Named>() + 64;
 
 /// Groups and their cells so far.
 struct Fold<'q> {
@@ -48,8 +48,8 @@ impl<'q> Fold<'q> {
         Some(Self { op, pos, steps, groups, cells, histograms: BTreeMap::new(), charged: 0 })
     }
 
-    fn grow(&mut self, budget: &QueryBudget) -> Result<(), PromqlError> {
-        let bytes = self.steps * self.cells.cell_bytes() + GROUP_BYTES;
+    fn grow(&mut self, budget: &QueryBudget, group: usize) -> Result<(), PromqlError> {
+        let bytes = self.steps * self.cells.cell_bytes() + self.groups.bytes(group);
         budget.charge(bytes)?;
         self.charged += bytes;
         self.cells.grow(self.steps);
@@ -66,18 +66,25 @@ impl<'q> Fold<'q> {
     ) -> Result<bool, PromqlError> {
         let (group, new) = self.groups.place(labels, drop_name);
         if new {
-            self.grow(eval.budget)?;
+            self.grow(eval.budget, group)?;
         }
         eval.spend(self.steps)?;
         match column.floats() {
             Some(floats) => self.cells.add(group, floats),
-            None => self.add_mixed(eval, group, labels, column),
+            None => self.add_mixed(eval, group, labels, column)?,
         }
         Ok(matches!(self.op, AggregateOp::Sum | AggregateOp::Avg))
     }
 
-    fn add_mixed(&mut self, eval: &mut Eval<'_>, group: usize, labels: &Labels, column: &Column) {
+    fn add_mixed(
+        &mut self,
+        eval: &mut Eval<'_>,
+        group: usize,
+        labels: &Labels,
+        column: &Column,
+    ) -> Result<(), PromqlError> {
         let name: Arc<str> = labels.metric_name().into();
+        let mut charged = ByBlock::new(eval.budget);
         for step in 0..self.steps {
             match column.get(step) {
                 CellRef::None => {}
@@ -85,26 +92,35 @@ impl<'q> Fold<'q> {
                 CellRef::Histogram(histogram) => match self.op {
                     AggregateOp::Count | AggregateOp::Group => self.cells.add_at(group, self.steps, step, 0.0),
                     AggregateOp::Sum | AggregateOp::Avg => {
+                        eval.spend(10)?;
+                        charged.add(NAMED_BYTES)?;
                         self.histograms.entry((group, step)).or_default().push((histogram.clone(), name.clone()));
                     }
-                    op => eval.info(self.pos, format!("ignored histogram in {} aggregation", op.text())),
+                    op => {
+                        eval.spend(10)?;
+                        eval.info(self.pos, format!("ignored histogram in {} aggregation", op.text()));
+                    }
                 },
             }
         }
+        Ok(charged.settle()?)
     }
 
     /// Adds what a run further on has folded.
     fn merge(&mut self, other: Self, budget: &QueryBudget) -> Result<(), PromqlError> {
+        let pace = Pace::new(budget);
         let mut places = Vec::with_capacity(other.groups.all().len());
-        for group in other.groups.all() {
+        for (at, group) in other.groups.all().iter().enumerate() {
+            pace.go(4 * self.steps + group.labels.bytes())?;
             let (place, new) = self.groups.merge(group);
             if new {
-                self.grow(budget)?;
+                self.grow(budget, place)?;
             }
+            self.cells.merge(&other.cells, (at, place), self.steps);
             places.push(place);
         }
-        self.cells.merge(&other.cells, &places, self.steps);
         for ((group, step), mut histograms) in other.histograms {
+            pace.go(64 + histograms.len())?;
             if let Some(place) = places.get(group) {
                 self.histograms.entry((*place, step)).or_default().append(&mut histograms);
             }
@@ -115,13 +131,15 @@ impl<'q> Fold<'q> {
 
     /// The columns of all groups; none when floats have overflowed and must be looked at again.
     fn finish(self, eval: &mut Eval<'_>) -> Result<Option<Vector>, PromqlError> {
+        eval.budget.charge(series_bytes(self.steps) * self.groups.all().len())?;
+        eval.budget.check()?;
         let Some(results) = self.cells.results(self.steps) else {
-            eval.budget.release(self.charged);
+            eval.budget.release(self.charged + series_bytes(self.steps) * self.groups.all().len());
             return Ok(None);
         };
         let mut vector = Vec::with_capacity(self.groups.all().len());
         for (group, floats) in self.groups.into_all().into_iter().zip(results) {
-            eval.budget.charge(8 * self.steps)?;
+            eval.spend(1)?;
             vector.push(Series { labels: group.labels, drop_name: group.drop_name, column: Column::of(floats) });
         }
         for ((group, step), histograms) in self.histograms {
@@ -130,15 +148,11 @@ impl<'q> Fold<'q> {
                 eval.warn(self.pos, "encountered a mix of histograms and floats for aggregation");
                 None
             } else {
-                eval.spend(20 * histograms.len())?;
-                let works: Vec<Work> = histograms.iter().map(|(one, _)| Work::from(one.as_ref())).collect();
                 let name = |at| histograms.get(at).map_or("", |(_, name): &Named| name).to_owned();
-                eval.total(&works, self.op == AggregateOp::Avg, self.pos, name)
+                let all = histograms.iter().map(|(one, _)| one.as_ref());
+                eval.total(all, self.op == AggregateOp::Avg, self.pos, name)?
             };
-            if let Some(cell @ Cell::Histogram(_)) = &cell {
-                eval.charge_cell(cell)?;
-            }
-            series.column.set(step, cell);
+            eval.set(&mut series.column, step, cell)?;
         }
         eval.budget.release(self.charged);
         Ok(Some(vector))

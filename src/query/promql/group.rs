@@ -7,6 +7,9 @@ use super::ast::Aggregate;
 use super::value::belongs_to_name;
 use crate::model::labels::Labels;
 
+/// What a group takes beside its labels and cells: places, allocations.
+const GROUP_BYTES: usize = 200;
+
 /// One group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
@@ -32,6 +35,11 @@ impl<'q> Groups<'q> {
         let mut names: Vec<&str> = aggregate.labels.iter().map(String::as_str).collect();
         names.sort_unstable();
         Self { aggregate, names, places: AHashMap::new(), all: Vec::new(), key: String::new() }
+    }
+
+    /// Bytes of the labels of the group at a place, and of what is known of it.
+    pub(super) fn bytes(&self, place: usize) -> usize {
+        GROUP_BYTES + self.all.get(place).map_or(0, |group| group.labels.bytes())
     }
 
     /// The place of the group that a series belongs to, and whether it is a new one.

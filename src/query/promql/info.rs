@@ -1,7 +1,7 @@
 //! `info(v)`: joins every series with the info metrics of its target (`target_info` unless a
 //! selector names others) on `job` and `instance`, and takes their other labels over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::PromqlError;
 use super::ast::{Call, Kind, Pos, Selector, Written};
@@ -10,9 +10,14 @@ use super::value::{CellRef, Column, Series, Value, Vector};
 use crate::base::pattern::escape;
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::matcher::{MatchOp, Matcher};
+use crate::query::pace::Held;
 
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 const DEFAULT_NAME: &str = "target_info";
+/// Most values of an identifying label by which info series are searched.
+const TARGETS_MAX: usize = 500;
+/// What an info series takes while targets are joined with them: its identity, its place.
+const INFO_BYTES: usize = 400;
 
 fn identity(labels: &Labels) -> Labels {
     labels.filter(|name, _| IDENTIFYING.contains(&name))
@@ -44,12 +49,16 @@ pub(super) fn info(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Res
     let (offset, at) = times_of(first);
     let infos = find(eval, &base, &names, &data, (offset, at, first.pos), grid)?;
     let required = data.iter().any(|matcher| !matcher.matches_empty());
+    let held = Held::new(eval.budget);
+    held.add(INFO_BYTES * infos.len())?;
     let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
     for (place, series) in infos.iter().enumerate() {
+        eval.spend(10 + series.labels.bytes())?;
         by_identity.entry(identity(&series.labels)).or_default().push(place);
     }
     let mut result: Vector = Vec::with_capacity(base.len());
     for series in base {
+        eval.spend(10 + series.labels.bytes())?;
         if is_info(&series) {
             result.push(series);
             continue;
@@ -59,7 +68,7 @@ pub(super) fn info(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Res
     }
     eval.release(&infos);
     let joined = eval.join_equal(result, false)?;
-    Ok(Value::Vector(eval.without_empty(joined)))
+    Ok(Value::Vector(eval.without_empty(joined)?))
 }
 
 /// The offset and time of the first selector within, which the info metrics share.
@@ -90,10 +99,16 @@ fn find(
     let mut matchers: Vec<Matcher> = names.to_vec();
     matchers.extend(data.iter().filter(|matcher| !matcher.matches_empty()).cloned());
     for label in IDENTIFYING {
-        let mut values: Vec<String> = base.iter().map(|series| escape(series.labels.value(label))).collect();
-        values.sort();
-        values.dedup();
-        if values.len() <= 500 {
+        // With more of them a look at each info series costs less.
+        let mut values: BTreeSet<&str> = BTreeSet::new();
+        for series in base {
+            eval.spend(10 + series.labels.bytes())?;
+            if values.insert(series.labels.value(label)) && values.len() > TARGETS_MAX {
+                break;
+            }
+        }
+        if values.len() <= TARGETS_MAX {
+            let values: Vec<String> = values.into_iter().map(escape).collect();
             let matcher = Matcher::within(label, MatchOp::Regex, values.join("|"), eval.budget);
             matchers.push(matcher?);
         }
@@ -105,11 +120,12 @@ fn find(
     let selector =
         Selector { matchers, offset, at, edges, counts_only: false, named: false, written: Written::default() };
     let values = eval.instant(&selector, grid, Gives::Sample, pos)?;
-    let has_histogram =
-        |series: &Series| (0..grid.steps).any(|step| matches!(series.column.get(step), CellRef::Histogram(_)));
-    if let Some(series) = values.iter().find(|series| has_histogram(series)) {
-        let message = format!("this should be an info metric, with float samples: {}", series.labels);
-        return Err(PromqlError::Execution(message));
+    for series in &values {
+        eval.spend(grid.steps)?;
+        if (0..grid.steps).any(|step| matches!(series.column.get(step), CellRef::Histogram(_))) {
+            let message = format!("this should be an info metric, with float samples: {}", series.labels);
+            return Err(PromqlError::Execution(message));
+        }
     }
     eval.release(&values);
     // Where two series of one info metric overlap, the one with the later sample counts.
@@ -124,11 +140,12 @@ fn latest<'i>(infos: &'i Vector, places: &[usize], step: usize) -> Vec<&'i Serie
             present.push((time, info));
         }
     }
-    let name = |info: &Series| info.labels.metric_name().to_owned();
-    let newest = |(time, info): &(f64, &Series)| {
-        present.iter().all(|(other, series)| name(series) != name(info) || other <= time)
-    };
-    present.iter().filter(|entry| newest(entry)).map(|(_, info)| *info).collect()
+    let mut newest: HashMap<&str, f64> = HashMap::new();
+    for (time, info) in &present {
+        newest.entry(info.labels.metric_name()).and_modify(|newest| *newest = newest.max(*time)).or_insert(*time);
+    }
+    present.retain(|(time, info)| newest.get(info.labels.metric_name()).is_none_or(|newest| time >= newest));
+    present.into_iter().map(|(_, info)| info).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "one series against all that may enrich it")]
@@ -144,7 +161,7 @@ fn enrich(
 ) -> Result<(), PromqlError> {
     let mut made: HashMap<Labels, Column> = HashMap::new();
     for step in 0..grid.steps {
-        eval.spend(1 + places.len())?;
+        eval.spend(10 + 20 * places.len())?;
         let cell = series.column.get(step);
         if !cell.is_some() {
             continue;
@@ -153,6 +170,7 @@ fn enrich(
         let mut labels = series.labels.clone();
         for info in &present {
             for (name, value) in &info.labels {
+                eval.spend(20 + labels.bytes())?;
                 let wanted = data.is_empty() || data.iter().any(|matcher| matcher.name == name);
                 if name == METRIC_NAME || IDENTIFYING.contains(&name) || !wanted {
                     continue;
@@ -170,10 +188,11 @@ fn enrich(
             continue;
         }
         if !made.contains_key(&labels) {
+            eval.budget.charge(labels.bytes())?;
             made.insert(labels.clone(), eval.column(grid)?);
         }
         if let Some(column) = made.get_mut(&labels) {
-            column.set(step, cell.to_cell());
+            eval.set_shared(column, step, cell.to_cell())?;
         }
     }
     let drop_name = series.drop_name;

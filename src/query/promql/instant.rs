@@ -11,7 +11,7 @@ use super::native;
 use super::native::Work;
 use super::samples::{Samples, drop_stale};
 use super::stream::Stream;
-use super::value::{ABSENT, Cell, Column, Vector};
+use super::value::{ABSENT, Cell, Column, Vector, histogram_cost};
 use super::windows::{Known, advance};
 use crate::model::histogram::ResetHint;
 use crate::model::labels::Labels;
@@ -141,6 +141,9 @@ impl Instant {
                 continue;
             }
             let between = self.smoothed && time != until;
+            if let Some(Cell::Histogram(histogram)) = cell.as_ref().filter(|_| between) {
+                eval.spend(histogram_cost(histogram))?;
+            }
             let mut cell = match cell {
                 Some(cell) if between => {
                     self.between(eval, (labels, series), (floats, histograms), (time, cell), until)
@@ -154,13 +157,12 @@ impl Instant {
                 Gives::Start => seconds(start_of(series, floats, histograms, time)),
             });
             // Steps that take the same histogram share it.
-            if let Some(cell @ Cell::Histogram(_)) = &cell
-                && (between || charged != histograms)
-            {
-                eval.charge_cell(cell)?;
+            if matches!(cell, Some(Cell::Histogram(_))) && (between || charged != histograms) {
+                eval.set(column, step, cell)?;
                 charged = histograms;
+            } else {
+                eval.set_shared(column, step, cell)?;
             }
-            column.set(step, cell);
         }
         Ok(())
     }

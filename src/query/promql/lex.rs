@@ -18,6 +18,8 @@ use literals::{is_broken, number, string_length};
 
 /// Longest query, in bytes.
 pub const QUERY_BYTES_MAX: usize = 1 << 20;
+/// Most words of a query: the crate that parses them, some million a second, cannot be interrupted.
+const WORDS_MAX: usize = 100_000;
 /// Deepest nesting of brackets.
 const DEPTH_MAX: usize = 200;
 /// Most operators in one query; a chain of them is as deep a tree as it is long.
@@ -209,6 +211,9 @@ fn words(query: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
         }
         if word == Word::String && first != '`' && is_broken(&rest[..length]) {
             return Err(broken(&tokens, &rest[..length], Pos(at)));
+        }
+        if tokens.len() == WORDS_MAX {
+            return error(Pos(at), format!("the query has more than {WORDS_MAX} words"));
         }
         tokens.push(Token { word, text: &rest[..length], pos: Pos(at) });
         at += length;

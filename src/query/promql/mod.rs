@@ -11,6 +11,8 @@ mod cells;
 mod check;
 mod counts;
 mod durations;
+#[cfg(test)]
+mod endings;
 mod eval;
 mod explain;
 mod fold;
@@ -30,9 +32,12 @@ mod range;
 mod samples;
 #[cfg(test)]
 mod scripts;
+mod share;
 mod show;
 mod spread;
 mod stack;
+#[cfg(test)]
+mod stack_tests;
 mod stat;
 mod stream;
 mod tally;
@@ -86,6 +91,9 @@ pub enum PromqlError {
     /// The store could not read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The system has no thread left for a query that nests deep.
+    #[error("start a thread for a query that nests deep; try again, or nest less")]
+    Thread(#[source] std::io::Error),
 }
 
 impl From<PatternError> for PromqlError {
@@ -104,6 +112,7 @@ impl Classify for PromqlError {
             Self::Execution(_) => ErrorClass::Execution,
             Self::Limit(limit) => limit.class(),
             Self::Store(store) => store.class(),
+            Self::Thread(_) => ErrorClass::Unavailable,
         }
     }
 }
@@ -170,14 +179,17 @@ pub struct Answer {
     pub memory_peak: u64,
 }
 
-fn parse_error(query: &str, error: SyntaxError) -> PromqlError {
-    match error.kind {
-        SyntaxKind::Grammar => {}
-        SyntaxKind::LabelName => return PromqlError::Execution(error.message),
-        SyntaxKind::Limit(limit) => return PromqlError::Limit(limit),
+impl PromqlError {
+    /// What is wrong with the text of a query.
+    fn of_text(query: &str, error: SyntaxError) -> Self {
+        match error.kind {
+            SyntaxKind::Grammar => {}
+            SyntaxKind::LabelName => return Self::Execution(error.message),
+            SyntaxKind::Limit(limit) => return Self::Limit(limit),
+        }
+        let (line, column) = lex::line_and_column(query, error.pos);
+        Self::Parse { line, column, message: error.message }
     }
-    let (line, column) = lex::line_and_column(query, error.pos);
-    PromqlError::Parse { line, column, message: error.message }
 }
 
 /// The matchers of a `match[]` parameter.
@@ -185,7 +197,7 @@ fn parse_error(query: &str, error: SyntaxError) -> PromqlError {
 /// # Errors
 /// [`PromqlError::Parse`].
 pub fn selector(text: &str, budget: &QueryBudget) -> Result<Vec<Matcher>, PromqlError> {
-    parse::selector(text, budget).map_err(|error| parse_error(text, error))
+    parse::selector(text, budget)
 }
 
 /// The selectors of all vectors in a query.
@@ -196,20 +208,20 @@ pub fn selectors(query: &str, budget: &QueryBudget) -> Result<Vec<Vec<Matcher>>,
     with_tree(query, budget, |expr| {
         let mut all = Vec::new();
         collect_selectors(expr, &mut all);
-        all
+        Ok(all)
     })
 }
 
-/// Lets `work` look at the tree of a query.
+/// Lets `work` look at the tree of a query, where there is stack for a walk over it.
 ///
 /// # Errors
-/// [`PromqlError::Parse`].
+/// [`PromqlError::Parse`], or what `work` returns.
 pub fn with_tree<T: Send>(
     query: &str,
     budget: &QueryBudget,
-    work: impl FnOnce(&Expr) -> T + Send,
+    work: impl FnOnce(&Expr) -> Result<T, PromqlError> + Send,
 ) -> Result<T, PromqlError> {
-    parse::with_tree(query, budget, work).map_err(|error| parse_error(query, error))
+    parse::parsed(query, Times::NOMINAL, budget, |expr| work(&expr))
 }
 
 fn collect_selectors(expr: &Expr, all: &mut Vec<Vec<Matcher>>) {
@@ -235,7 +247,7 @@ fn collect_selectors(expr: &Expr, all: &mut Vec<Vec<Matcher>>) {
 /// # Errors
 /// [`PromqlError::Parse`].
 pub fn format(query: &str, budget: &QueryBudget) -> Result<String, PromqlError> {
-    parse::format(query, budget).map_err(|error| parse_error(query, error))
+    with_tree(query, budget, |expr| show::format(expr, budget))
 }
 
 /// Answers a query at one time, in milliseconds.
@@ -291,9 +303,7 @@ fn run(
     params: Params,
     budget: &QueryBudget,
 ) -> Result<Answer, PromqlError> {
-    let depth = lex::read(query, times).map_err(|error| parse_error(query, error))?.depth;
-    stack::with_depth(depth, move || {
-        let expr = parse::parse(query, times, budget).map_err(|error| parse_error(query, error))?;
+    parse::parsed(query, times, budget, move |expr| {
         check::check(&expr).map_err(PromqlError::Execution)?;
         let mut eval = Eval::new(store, budget, times, params.lookback.max(1));
         eval.series_max = params.series_max;
@@ -334,8 +344,9 @@ fn instant_value(eval: &mut Eval<'_>, expr: &Expr, time: i64) -> Result<AnswerVa
         Value::Scalar(values) => AnswerValue::Scalar(time, values.first().copied().unwrap_or(f64::NAN)),
         Value::String(text) => AnswerValue::String(time, text),
         Value::Vector(vector) => {
-            let joined = eval.join_equal(vector, true)?;
-            AnswerValue::Vector(answer_series(joined, &grid))
+            let joined = eval.without_empty(vector)?;
+            let joined = eval.join_equal(joined, true)?;
+            AnswerValue::Vector(answer_series(eval, joined, &grid)?)
         }
     })
 }
@@ -355,8 +366,12 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
         let samples = window.times.len() as u64 + weights.sum::<u64>();
         eval.count(std::iter::once((samples, samples)));
         let histograms: usize = window.histograms.iter().map(|sample| sample.histogram.bytes()).sum();
-        eval.budget.charge(16 * (window.times.len() + window.histograms.len()) + histograms)?;
+        eval.budget.charge(16 * (window.times.len() + window.histograms.len()) + histograms + ANSWER_BYTES)?;
+        eval.spend(window.times.len() + labels.bytes())?;
         let labels = if drop_name { value::nameless(labels) } else { labels.clone() };
+        if drop_name {
+            eval.budget.charge(labels.bytes())?;
+        }
         if !known.insert(labels.clone()) {
             return Err(PromqlError::Execution(SAME_LABELS.to_owned()));
         }
@@ -365,7 +380,7 @@ fn raw_matrix(eval: &mut Eval<'_>, expr: &Expr, grid: &Grid) -> Result<AnswerVal
         all.push(AnswerSeries { labels, floats, histograms });
         Ok(())
     })?;
-    Ok(AnswerValue::Matrix(all.into()))
+    Ok(AnswerValue::Matrix(Matrix::of_points(all, eval.budget)?))
 }
 
 fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerValue, PromqlError> {
@@ -375,15 +390,17 @@ fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerV
     }
     match eval.eval(expr, &grid)? {
         Value::Scalar(values) => {
+            eval.budget.charge(16 * grid.steps)?;
             let floats = values.into_iter().enumerate().map(|(step, value)| (grid.time(step), value)).collect();
             let series = AnswerSeries { labels: Labels::default(), floats, histograms: Vec::new() };
-            Ok(AnswerValue::Matrix(vec![series].into()))
+            Ok(AnswerValue::Matrix(Matrix::of_points(vec![series], eval.budget)?))
         }
         Value::String(_) => Err(wrong_type("string")),
         Value::Vector(vector) => {
-            let joined = eval.join_equal(vector, true)?;
+            let joined = eval.without_empty(vector)?;
+            let joined = eval.join_equal(joined, true)?;
             // Charged when the columns were made.
-            Ok(AnswerValue::Matrix(Matrix::of_columns(joined, grid)))
+            Ok(AnswerValue::Matrix(Matrix::of_columns(joined, grid, eval.budget)?))
         }
     }
 }
@@ -397,7 +414,15 @@ fn wrong_type(name: &str) -> PromqlError {
     ))
 }
 
-fn answer_series(vector: value::Vector, grid: &Grid) -> Vec<AnswerSeries> {
-    let has_sample = |series: &value::Series| !series.column.is_empty();
-    vector.into_iter().filter(has_sample).map(|series| answer::points(series, grid)).collect()
+/// What a series of an answer with one sample takes beside its labels.
+const ANSWER_BYTES: usize = 2 * size_of::<AnswerSeries>() + 100;
+
+fn answer_series(eval: &mut Eval<'_>, vector: value::Vector, grid: &Grid) -> Result<Vec<AnswerSeries>, PromqlError> {
+    eval.budget.charge(ANSWER_BYTES * vector.len())?;
+    let mut all = Vec::with_capacity(vector.len());
+    for series in vector {
+        eval.spend(20)?;
+        all.push(answer::points(series, grid));
+    }
+    Ok(all)
 }

@@ -4,10 +4,12 @@
 
 mod buckets;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::stat;
 use crate::model::histogram::{CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
+use crate::query::pace::Pace;
 
 pub(super) use buckets::{Buckets, exponential_bound};
 
@@ -102,6 +104,11 @@ impl From<Work> for Histogram {
 }
 
 impl Work {
+    /// How many buckets and bounds there are, and one for all else.
+    pub(super) fn len(&self) -> usize {
+        1 + self.positive.len() + self.negative.len() + self.bounds.len()
+    }
+
     /// Whether the buckets have custom bounds.
     pub fn is_custom(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA
@@ -217,7 +224,11 @@ impl Work {
             if self.bounds == other.bounds {
                 return Ok(false);
             }
-            let common: Vec<f64> = self.bounds.iter().copied().filter(|bound| other.bounds.contains(bound)).collect();
+            // Both are in order.
+            let has = |bound: &f64| {
+                other.bounds.binary_search_by(|own| own.partial_cmp(bound).unwrap_or(Ordering::Less)).is_ok()
+            };
+            let common: Vec<f64> = self.bounds.iter().copied().filter(has).collect();
             self.with_bounds(&common);
             other.with_bounds(&common);
             return Ok(true);
@@ -367,15 +378,21 @@ impl Work {
     }
 }
 
+/// Bytes that [`total`] takes for each of the histograms themselves, in their unpacked form included.
+pub(super) const TOTAL_FACTOR: usize = 5;
+
 /// The sum or the mean of histograms, exact where adding one by one would lose digits or overflow.
-/// Says whether custom bounds had to go.
+/// Says whether custom bounds had to go. What is not done when `pace` stops is left out.
 ///
 /// # Errors
 /// [`Incompatible`] when only some have custom buckets.
-pub(super) fn total(works: &[Work], average: bool) -> Result<(Work, bool), Incompatible> {
+pub(super) fn total(works: &[Work], average: bool, pace: &Pace<'_>) -> Result<(Work, bool), Incompatible> {
     let Some((first, rest)) = works.split_first() else { return Ok((Work::default(), false)) };
     let (mut shape, mut reconciled) = (first.clone(), false);
     for work in rest {
+        if !pace.spend(64 * (work.len() + shape.len())) {
+            break;
+        }
         reconciled |= shape.add(work, 1.0)?.reconciled;
     }
     let count = works.len() as f64;
@@ -391,7 +408,7 @@ pub(super) fn total(works: &[Work], average: bool) -> Result<(Work, bool), Incom
     };
     let (mut zero, mut counts, mut sums) = (Vec::new(), Vec::new(), Vec::new());
     let (mut positive, mut negative) = (Columns::new(), Columns::new());
-    for work in works {
+    for work in works.iter().take_while(|work| pace.spend(64 * work.len())) {
         let mut work = work.clone();
         if shape.is_custom() {
             work.with_bounds(&shape.bounds);

@@ -72,8 +72,8 @@ pub(super) fn column(op: BinaryOp, bool: bool, cells: &mut [f64], scalar: &[f64]
     }
 }
 
-/// Applies an operator to the floats of two columns; the result has one where both have.
-pub(super) fn columns(op: BinaryOp, bool: bool, a: &[f64], b: &[f64]) -> Vec<f64> {
+/// Applies an operator to the floats of two columns, of which `a` becomes the result; it has one where both have.
+pub(super) fn columns(op: BinaryOp, bool: bool, a: &mut [f64], b: &[f64]) {
     match op {
         BinaryOp::Add => both(a, b, |a, b| a + b),
         BinaryOp::Sub => both(a, b, |a, b| a - b),
@@ -90,9 +90,10 @@ pub(super) fn columns(op: BinaryOp, bool: bool, a: &[f64], b: &[f64]) -> Vec<f64
     }
 }
 
-fn both(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-    let pairs = a.iter().zip(b);
-    pairs.map(|(a, b)| if is_stale(*a) || is_stale(*b) { ABSENT } else { f(*a, *b) }).collect()
+fn both(a: &mut [f64], b: &[f64], f: impl Fn(f64, f64) -> f64) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = if is_stale(*a) || is_stale(*b) { ABSENT } else { f(*a, *b) };
+    }
 }
 
 fn each(cells: &mut [f64], scalar: &[f64], scalar_first: bool, f: impl Fn(f64, f64) -> f64) {

@@ -8,6 +8,7 @@ use promql_parser::parser::token;
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AtModifier, Expr as Parsed, LabelModifier, VectorMatchCardinality};
 
+use super::PromqlError;
 use super::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, Kind, Matching, Pos, Selector,
     Subquery, Written,
@@ -19,31 +20,47 @@ use crate::base::pattern::PatternError;
 use crate::model::labels::METRIC_NAME;
 use crate::model::matcher::{MatchOp, Matcher};
 
-/// Parses a query that will run over `times`.
+/// Memory that the words and the trees of a query take per byte of its text, more or less.
+const TREE_BYTES: usize = 64;
+
+/// Parses a query that will run over `times`, and lets `work` take its tree, where there is stack to parse
+/// it, to walk over it and to drop it: nobody else may hold it.
 ///
 /// # Errors
-/// [`SyntaxError`] with the place of what is wrong.
-pub(super) fn parse(query: &str, times: Times, budget: &QueryBudget) -> Result<Expr, SyntaxError> {
-    on_deep_stack(query, times, budget, |source, parsed| {
-        let mut walk = Walk { source, at: 0, budget };
-        let mut expr = walk.expr(parsed)?;
+/// [`PromqlError::Parse`] with the place of what is wrong, or what `work` returns.
+pub(super) fn parsed<T: Send>(
+    query: &str,
+    times: Times,
+    budget: &QueryBudget,
+    work: impl FnOnce(Expr) -> Result<T, PromqlError> + Send,
+) -> Result<T, PromqlError> {
+    let of_text = |error| PromqlError::of_text(query, error);
+    budget.charge(query.len().saturating_mul(TREE_BYTES))?;
+    budget.check()?;
+    let source = lex::read(query, times).map_err(of_text)?;
+    if source.tokens.is_empty() {
+        return Err(of_text(SyntaxError::new(Pos(query.len()), "no expression found in input")));
+    }
+    let depth = source.depth;
+    super::stack::with_depth(depth, move || {
+        let tree = parser::parse(&source.plain)
+            .map_err(|message| super::explain::explain(&source.tokens, query.trim_end().len(), &message));
+        budget.check()?;
+        let expr = tree.and_then(|tree| Walk { source: &source, at: 0, budget }.expr(&tree));
+        let mut expr = expr.map_err(of_text)?;
         super::counts::mark(&mut expr, false);
-        Ok(expr)
+        work(expr)
     })
+    .unwrap_or_else(|error| Err(PromqlError::Thread(error)))
 }
 
-/// Lets `work` look at the tree of a query, where there is stack for it.
+/// The tree of a query, for tests, whose stacks hold it.
 ///
 /// # Errors
-/// [`SyntaxError`] with the place of what is wrong.
-pub(super) fn with_tree<T: Send>(
-    query: &str,
-    budget: &QueryBudget,
-    work: impl FnOnce(&Expr) -> T + Send,
-) -> Result<T, SyntaxError> {
-    on_deep_stack(query, Times::NOMINAL, budget, |source, parsed| {
-        Ok(work(&Walk { source, at: 0, budget }.expr(parsed)?))
-    })
+/// As [`parsed`].
+#[cfg(test)]
+pub(super) fn tree(query: &str) -> Result<Expr, PromqlError> {
+    parsed(query, Times::default(), &QueryBudget::unlimited(), Ok)
 }
 
 /// What a function takes and gives.
@@ -74,49 +91,19 @@ pub struct Signature {
     pub gives: &'static str,
 }
 
-/// The query in the usual spacing, with line breaks where it is long.
-///
-/// # Errors
-/// [`SyntaxError`] with the place of what is wrong.
-pub(super) fn format(query: &str, budget: &QueryBudget) -> Result<String, SyntaxError> {
-    with_tree(query, budget, super::show::format)
-}
-
 /// The series selector of a `match[]` parameter.
 ///
 /// # Errors
-/// [`SyntaxError`] when it is not one.
-pub(super) fn selector(text: &str, budget: &QueryBudget) -> Result<Vec<Matcher>, SyntaxError> {
-    let expr = parse(text, Times::NOMINAL, budget)?;
-    match expr.kind {
+/// [`PromqlError::Parse`] when it is not one.
+pub(super) fn selector(text: &str, budget: &QueryBudget) -> Result<Vec<Matcher>, PromqlError> {
+    parsed(text, Times::NOMINAL, budget, |expr| match expr.kind {
         Kind::Vector(selector) if selector.offset == 0 && selector.at.is_none() && selector.edges == Edges::Plain => {
             Ok(selector.matchers)
         }
-        _ => Err(SyntaxError::new(Pos(0), format!("{text:?} is not a series selector"))),
-    }
-}
-
-/// Memory that the words and the trees of a query take per byte of its text, more or less.
-const TREE_BYTES: usize = 64;
-
-/// Deep trees need a deep stack, here and where the crate drops its own tree.
-fn on_deep_stack<T: Send>(
-    query: &str,
-    times: Times,
-    budget: &QueryBudget,
-    work: impl FnOnce(&Source<'_>, &Parsed) -> Result<T, SyntaxError> + Send,
-) -> Result<T, SyntaxError> {
-    let charged = budget.charge(query.len().saturating_mul(TREE_BYTES)).and_then(|()| budget.check());
-    charged.map_err(|limit| SyntaxError::of_limit(Pos(0), limit))?;
-    let source = lex::read(query, times)?;
-    if source.tokens.is_empty() {
-        return Err(SyntaxError::new(Pos(query.len()), "no expression found in input"));
-    }
-    let depth = source.depth;
-    super::stack::with_depth(depth, move || {
-        let parsed = parser::parse(&source.plain)
-            .map_err(|message| super::explain::explain(&source.tokens, query.trim_end().len(), &message))?;
-        work(&source, &parsed)
+        _ => {
+            let error = SyntaxError::new(Pos(0), format!("{text:?} is not a series selector"));
+            Err(PromqlError::of_text(text, error))
+        }
     })
 }
 

@@ -4,18 +4,16 @@
 //! Invariant: candidates keep the order in which they came. Who is not picked from some of the series
 //! is not picked from more of them either, so what is forgotten would not have come back.
 
-use std::hash::{BuildHasher, Hasher};
-
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
 use super::eval::{Eval, Grid};
-use super::fold::GROUP_BYTES;
 use super::group::Groups;
+use super::share::{in_ratio, share_of};
 use super::stream::{One, Open, Stream};
-use super::value::{CellRef, Column, Series, Vector};
+use super::value::{CellRef, Column, Series, Vector, series_bytes};
 use crate::base::limits::QueryBudget;
-use crate::model::labels::Labels;
 use crate::model::sample::is_stale;
+use crate::query::pace::{Held, Pace};
 
 /// Bytes of columns that come together before any are forgotten; few in tests, whose series are few.
 const KEPT_BYTES: usize = if cfg!(test) { 256 } else { 1 << 20 };
@@ -54,9 +52,14 @@ struct Candidates<'q> {
     many: usize,
 }
 
-/// Bytes of a column.
+/// What a candidate takes besides its series: its group, its cell at a step, its column of the result, its
+/// place among the members.
+const CANDIDATE_BYTES: usize =
+    4 * size_of::<usize>() + 2 * size_of::<(usize, CellRef<'_>)>() + size_of::<Option<Column>>();
+
+/// Bytes of a candidate.
 fn bytes(column: &Column) -> usize {
-    8 * column.steps() + column.histogram_bytes()
+    series_bytes(column.steps()) + CANDIDATE_BYTES + column.histogram_bytes()
 }
 
 impl Picker<'_> {
@@ -94,8 +97,8 @@ impl Picker<'_> {
     /// Whether a series can be told to be picked at no step, without looking at others.
     fn is_out(&self, one: &One<'_>, bar: Option<&Bar>) -> bool {
         if self.aggregate.op == AggregateOp::LimitRatio {
-            let place = place_of(one.labels);
-            return !(0..self.steps).any(|step| in_ratio(place, self.param(step)));
+            let share = share_of(one.labels, one.drop_name);
+            return !(0..self.steps).any(|step| in_ratio(share, self.param(step)));
         }
         match (one.column.floats(), bar) {
             (Some(floats), Some(bar)) => !floats.iter().zip(bar).any(|(value, bar)| self.beats(*value, *bar)),
@@ -113,14 +116,14 @@ impl<'q> Candidates<'q> {
     fn add(&mut self, eval: &mut Eval<'_>, one: One<'_>) -> Result<bool, PromqlError> {
         let (group, new) = self.groups.place(one.labels, one.drop_name);
         if new {
-            eval.budget.charge(GROUP_BYTES)?;
+            eval.budget.charge(self.groups.bytes(group))?;
             self.bars.push(None);
         }
-        eval.spend(self.by.steps)?;
+        eval.spend(self.by.steps + one.labels.bytes())?;
         if self.by.is_out(&one, self.bars.get(group).and_then(Option::as_ref)) {
             return Ok(false);
         }
-        eval.budget.charge(8 * one.column.steps())?;
+        eval.budget.charge(series_bytes(one.column.steps()) + CANDIDATE_BYTES)?;
         let column = std::mem::take(one.column);
         self.all.push(Series { labels: one.labels.clone(), drop_name: one.drop_name, column });
         self.of.push(group);
@@ -161,7 +164,7 @@ impl<'q> Candidates<'q> {
                 continue;
             }
             let mut bar = Vec::with_capacity(by.steps);
-            pick_each(eval, (by, false), &self.all, members, |_, step, chosen| {
+            pick_each(eval, (by, false), (&self.all, &[]), members, |_, step, chosen| {
                 bar.push(by.bar(step, chosen));
                 for (at, _) in chosen {
                     if let Some(keep) = keep.get_mut(*at) {
@@ -208,12 +211,12 @@ fn how_many(param: f64) -> usize {
     if param < 1.0 { 0 } else { param as usize }
 }
 
-/// Picks among the members of a group at each step; `then` gets places of series and their cells, the
+/// Picks among the members of a group at each step, by `shares` where ratios pick; `then` gets places of series and their cells, the
 /// worst of them last, and where that is asked for all in the order of their rank.
 fn pick_each<'v>(
     eval: &mut Eval<'_>,
     (by, in_order): (Picker<'_>, bool),
-    vector: &'v Vector,
+    (vector, shares): (&'v Vector, &[f64]),
     members: &[usize],
     mut then: impl FnMut(&mut Eval<'_>, usize, &[(usize, CellRef<'v>)]) -> Result<(), PromqlError>,
 ) -> Result<(), PromqlError> {
@@ -223,7 +226,7 @@ fn pick_each<'v>(
         entries.clear();
         let cell = |at: &usize| Some((*at, vector.get(*at)?.column.get(step)));
         entries.extend(members.iter().filter_map(cell).filter(|(_, cell)| cell.is_some()));
-        choose(eval, (by, in_order), step, &mut entries, vector);
+        choose(eval, (by, in_order), step, &mut entries, shares)?;
         then(eval, step, &entries)?;
     }
     Ok(())
@@ -235,13 +238,12 @@ fn choose(
     (by, in_order): (Picker<'_>, bool),
     step: usize,
     entries: &mut Vec<(usize, CellRef<'_>)>,
-    vector: &Vector,
-) {
+    shares: &[f64],
+) -> Result<(), PromqlError> {
     let (op, param) = (by.aggregate.op, by.param(step));
     if op == AggregateOp::LimitRatio {
-        let in_ratio = |at: usize| vector.get(at).is_some_and(|series| in_ratio(place_of(&series.labels), param));
-        entries.retain(|(at, _)| in_ratio(*at));
-        return;
+        entries.retain(|(at, _)| shares.get(*at).is_some_and(|share| in_ratio(*share, param)));
+        return Ok(());
     }
     let k = how_many(param);
     if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
@@ -265,10 +267,11 @@ fn choose(
             entries.truncate(k);
         }
         if in_order {
-            entries.sort_unstable_by(rank);
+            Pace::new(eval.budget).sort(entries, rank)?;
         }
     }
     entries.truncate(k);
+    Ok(())
 }
 
 /// The series of a stream that may be picked.
@@ -314,22 +317,39 @@ impl Eval<'_> {
             open => {
                 let mut own = Candidates::new(by);
                 own.all = self.computed(open)?;
-                own.of = own.all.iter().map(|series| own.groups.place(&series.labels, series.drop_name).0).collect();
+                self.budget.charge(CANDIDATE_BYTES * own.all.len())?;
+                for series in &own.all {
+                    self.spend(10 + series.labels.bytes())?;
+                    let (group, new) = own.groups.place(&series.labels, series.drop_name);
+                    if new {
+                        self.budget.charge(own.groups.bytes(group))?;
+                    }
+                    own.of.push(group);
+                }
                 own
             }
         };
+        let held = Held::new(self.budget);
+        let mut shares = Vec::new();
+        if aggregate.op == AggregateOp::LimitRatio {
+            held.add(size_of::<f64>() * all.len())?;
+            for series in &all {
+                self.spend(10 + series.labels.bytes())?;
+                shares.push(share_of(&series.labels, series.drop_name));
+            }
+        }
         // Most series are picked at no step, and have no column.
         let mut columns: Vec<Option<Column>> = vec![None; all.len()];
         let mut order: Vec<usize> = Vec::new();
         for members in members(&of, groups.all().len()) {
-            pick_each(self, (by, true), &all, &members, |eval, step, chosen| {
+            pick_each(self, (by, true), (&all, &shares), &members, |eval, step, chosen| {
                 for (at, cell) in chosen {
                     let Some(place) = columns.get_mut(*at) else { continue };
                     let mut column = match place.take() {
                         Some(column) => column,
                         None => eval.column(grid)?,
                     };
-                    column.set(step, cell.to_cell());
+                    eval.set_shared(&mut column, step, cell.to_cell())?;
                     *place = Some(column);
                 }
                 if grid.steps == 1 {
@@ -348,18 +368,4 @@ impl Eval<'_> {
         self.release(&all);
         Ok(result)
     }
-}
-
-/// The place of a series among all, from 0 to 1, by which ratios pick.
-fn place_of(labels: &Labels) -> f64 {
-    let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
-    hasher.write(labels.key().as_bytes());
-    hasher.finish() as f64 / u64::MAX as f64
-}
-
-/// Whether a place is in the share that a ratio picks: a positive one from the low end, a negative one
-/// from the high end, so that `r` and `r - 1` together pick each series once.
-fn in_ratio(place: f64, ratio: f64) -> bool {
-    let ratio = ratio.clamp(-1.0, 1.0);
-    if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio }
 }

@@ -6,11 +6,13 @@ use super::PromqlError;
 use super::ast::{At, Edges, Selector, Subquery};
 use super::eval::{Eval, Grid};
 use super::samples::{Held, Samples, drop_stale};
-use super::value::{CellRef, Column, Value};
+use super::value::{CellRef, Column, Value, histogram_cost};
+use crate::base::limits::LimitError;
 use crate::model::histogram::{Histogram, ResetHint};
 use crate::model::labels::Labels;
 use crate::model::sample::{Columns, HistogramSample, Times};
 use crate::model::time::RangeMs;
+use crate::query::pace::ByBlock;
 
 /// What is done with the labels of a series, whether its name goes, and its samples.
 type EachSeries<'v> = dyn FnMut(&mut Eval<'_>, &Labels, bool, &Columns) -> Result<(), PromqlError> + 'v;
@@ -72,6 +74,18 @@ impl Window<'_> {
         self.times.is_empty() && self.histograms.is_empty()
     }
 
+    /// The last few samples of each kind.
+    pub(super) fn last(&self, count: usize) -> Self {
+        let last = |length: usize| length.saturating_sub(count)..;
+        Self {
+            times: self.times.get(last(self.times.len())).unwrap_or_default(),
+            values: self.values.get(last(self.values.len())).unwrap_or_default(),
+            starts: self.starts.get(last(self.starts.len())).unwrap_or_default(),
+            histograms: self.histograms.get(last(self.histograms.len())).unwrap_or_default(),
+            ..*self
+        }
+    }
+
     /// When counting began for the float at a place; 0 when not known.
     pub(super) fn start_at(&self, place: usize) -> i64 {
         self.starts.get(place).copied().unwrap_or_default()
@@ -124,8 +138,9 @@ pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid)
         // Series with a sample at every step share their times.
         eval.budget.charge(8 * inner.steps)?;
         let all_times: Times = (0..inner.steps).map(|step| inner.time(step)).collect();
+        eval.budget.charge(size_of::<Held>() * vector.len())?;
         for one in vector {
-            eval.spend(inner.steps)?;
+            eval.spend(2 * inner.steps)?;
             let columns = match one.column.into_dense() {
                 Ok(values) => Columns { times: all_times.clone(), values, ..Columns::default() },
                 Err(column) => sparse(eval, &column, &inner)?,
@@ -137,8 +152,10 @@ pub(super) fn of_subquery(eval: &mut Eval<'_>, subquery: &Subquery, grid: &Grid)
     Ok(Matrix { samples: Samples::Held(series), range, offset, at, edges: Edges::Plain, beyond: 0 })
 }
 
-fn sparse(eval: &Eval<'_>, column: &Column, inner: &Grid) -> Result<Columns, PromqlError> {
-    eval.budget.charge(8 * inner.steps)?;
+fn sparse(eval: &mut Eval<'_>, column: &Column, inner: &Grid) -> Result<Columns, PromqlError> {
+    // The values take the place of the column.
+    eval.budget.charge(2 * size_of::<i64>() * inner.steps)?;
+    let mut charged = ByBlock::new(eval.budget);
     let (mut times, mut columns) = (Vec::new(), Columns::default());
     for step in 0..inner.steps {
         match column.get(step) {
@@ -148,22 +165,26 @@ fn sparse(eval: &Eval<'_>, column: &Column, inner: &Grid) -> Result<Columns, Pro
                 columns.values.push(value);
             }
             CellRef::Histogram(histogram) => {
-                let histogram = without_hint(histogram);
+                eval.spend(histogram_cost(histogram))?;
+                charged.add(2 * size_of::<HistogramSample>())?;
+                let histogram = without_hint(histogram, &mut charged)?;
                 columns.histograms.push(HistogramSample { t: inner.time(step), start: 0, histogram });
             }
         }
     }
+    charged.settle()?;
     columns.times = times.into();
     Ok(columns)
 }
 
 /// A subquery leaves samples out and repeats others, so what they say about resets before them does
 /// not hold between its steps.
-fn without_hint(histogram: &Arc<Histogram>) -> Arc<Histogram> {
+fn without_hint(histogram: &Arc<Histogram>, charged: &mut ByBlock<'_>) -> Result<Arc<Histogram>, LimitError> {
     match histogram.reset_hint {
-        ResetHint::Unknown | ResetHint::Gauge => histogram.clone(),
+        ResetHint::Unknown | ResetHint::Gauge => Ok(histogram.clone()),
         ResetHint::Reset | ResetHint::NotReset => {
-            Arc::new(Histogram { reset_hint: ResetHint::Unknown, ..histogram.as_ref().clone() })
+            charged.add(histogram.bytes())?;
+            Ok(Arc::new(Histogram { reset_hint: ResetHint::Unknown, ..histogram.as_ref().clone() }))
         }
     }
 }

@@ -95,10 +95,17 @@ impl Samples {
                 }
             }
             Self::Held(all) => {
+                // Whoever looks at a series gets a copy, which lasts as long.
+                let copy = crate::query::pace::Held::new(eval.budget);
                 for place in places {
-                    if let Some(held) = all.get(place) {
-                        visit(eval, place, &mut held.columns.clone())?;
+                    let Some(held) = all.get(place) else { continue };
+                    let Columns { values, histograms, .. } = &held.columns;
+                    let bytes = size_of_val(values.as_slice()) + size_of_val(histograms.as_slice());
+                    if bytes > copy.bytes() {
+                        copy.add(bytes - copy.bytes())?;
                     }
+                    eval.spend(10 + held.columns.len())?;
+                    visit(eval, place, &mut held.columns.clone())?;
                 }
                 Ok(())
             }

@@ -370,8 +370,7 @@ fn every_function_and_aggregation_is_answered_by_a_script() {
 #[test]
 fn every_example_parses_to_a_call_of_its_row() {
     for function in functions::all() {
-        let expr: Expr = parse::parse(function.example, Times::default(), &QueryBudget::unlimited())
-            .unwrap_or_else(|error| panic!("{}: {}", function.example, error.message));
+        let expr: Expr = parse::tree(function.example).unwrap_or_else(|error| panic!("{}: {error}", function.example));
         let Kind::Call(call) = expr.kind else { panic!("{} is no call", function.example) };
         assert_eq!(call.function.name, function.name);
         assert!(!function.summary.is_empty());
@@ -381,17 +380,15 @@ fn every_example_parses_to_a_call_of_its_row() {
 #[test]
 fn places_follow_the_words_of_the_query() {
     let place = |query: &str| {
-        let Kind::Call(call) = parse::parse(query, Times::default(), &QueryBudget::unlimited()).unwrap().kind else {
-            panic!("{query}")
-        };
+        let Kind::Call(call) = parse::tree(query).unwrap().kind else { panic!("{query}") };
         call.args[0].pos.0
     };
     assert_eq!(place("abs(  -(a + b))"), 6);
     assert_eq!(place("histogram_quantile(scalar(sum by (x) (a{y=\")\"} offset -(5m) @ end())), b)"), 19);
     let deep = format!("{}a{}", "(".repeat(150), ")".repeat(150));
-    assert!(parse::parse(&deep, Times::default(), &QueryBudget::unlimited()).is_ok());
+    assert!(parse::tree(&deep).is_ok());
     let long = vec!["a"; 1_500].join(" + ");
-    assert!(parse::parse(&long, Times::default(), &QueryBudget::unlimited()).is_ok());
+    assert!(parse::tree(&long).is_ok());
 }
 
 #[test]

@@ -3,18 +3,24 @@
 
 use std::fmt::Write as _;
 
+use super::PromqlError;
 use super::aggregate::number;
 use super::ast::{Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Kind, Matching, Selector, Subquery, Written};
+use crate::base::limits::QueryBudget;
 use crate::model::matcher::{MatchOp, Matcher};
 
 /// Longest line that is not divided, in characters.
 const LINE_MAX: usize = 100;
 
-/// The text of a tree.
-pub(super) fn format(expr: &Expr) -> String {
+/// The text of a tree, charged to the query. A deep one is mostly what its lines are indented with.
+///
+/// # Errors
+/// What the budget says.
+pub(super) fn format(expr: &Expr, budget: &QueryBudget) -> Result<String, PromqlError> {
     let mut out = String::new();
     pretty(&mut out, expr, 0);
-    out
+    budget.charge(out.capacity())?;
+    Ok(out)
 }
 
 fn indent(out: &mut String, depth: usize) {

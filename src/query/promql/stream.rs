@@ -10,7 +10,7 @@ use super::functions::OverRange;
 use super::instant::{Instant, Picks};
 use super::samples::Samples;
 use super::spread::spread;
-use super::value::{Cell, CellRef, Column, Series, Value, Vector};
+use super::value::{Cell, CellRef, Column, Series, Value, Vector, cost, series_bytes};
 use super::windows::{Known, Windows};
 use crate::model::labels::Labels;
 
@@ -46,8 +46,9 @@ impl From<Value> for Open<'_> {
 
 /// What is done to one cell at a step.
 type OfCell<'q> = dyn Fn(&mut Eval<'_>, usize, CellRef<'_>) -> Result<Option<Cell>, PromqlError> + Send + Sync + 'q;
-/// The same for all cells at once, where all are floats; absent ones hold the stale marker and keep it.
-type OfFloats<'q> = dyn Fn(&mut [f64]) + Send + Sync + 'q;
+/// The same for many cells at once, where all are floats, with the step of the first; absent ones hold the
+/// stale marker and keep it.
+type OfFloats<'q> = dyn Fn(usize, &mut [f64]) + Send + Sync + 'q;
 
 /// What is done to the cells of each series.
 pub(super) struct Stage<'q> {
@@ -66,7 +67,7 @@ impl<'q> Stage<'q> {
     }
 
     /// Does `floats` to columns without histograms, in place of going through the cells.
-    pub(super) fn of_floats(mut self, floats: impl Fn(&mut [f64]) + Send + Sync + 'q) -> Self {
+    pub(super) fn of_floats(mut self, floats: impl Fn(usize, &mut [f64]) + Send + Sync + 'q) -> Self {
         self.floats = Some(Box::new(floats));
         self
     }
@@ -81,19 +82,15 @@ impl<'q> Stage<'q> {
     /// # Errors
     /// Those of what is done to cells, and of the budget.
     pub(super) fn apply(&self, eval: &mut Eval<'_>, column: &mut Column) -> Result<(), PromqlError> {
-        eval.spend(column.steps())?;
         if let (Some(change), Some(floats)) = (&self.floats, column.floats_mut()) {
-            change(floats);
-            return Ok(());
+            return eval.in_parts(floats, |at, part| change(at, part));
         }
         for step in 0..column.steps() {
             let before = column.get(step);
+            eval.spend(cost(before))?;
             if before.is_some() {
                 let after = (self.cell)(eval, step, before)?;
-                if let Some(cell) = &after {
-                    eval.charge_cell(cell)?;
-                }
-                column.set(step, after);
+                eval.set(column, step, after)?;
             }
         }
         Ok(())
@@ -223,7 +220,9 @@ impl<'q> Stream<'q> {
                 stage.apply(eval, column)?;
                 drop_name |= stage.drops_name;
             }
+            eval.spend(self.steps)?;
             if column.is_empty() {
+                eval.budget.release(column.histogram_bytes());
                 return Ok(());
             }
             if !visit(eval, One { labels, drop_name, column })? {
@@ -243,7 +242,7 @@ impl<'q> Stream<'q> {
     pub(super) fn collect(&self, eval: &mut Eval<'_>) -> Result<Vector, PromqlError> {
         let mut all = Vec::new();
         let keep = |eval: &mut Eval<'_>, run: &mut Vector, one: One<'_>| {
-            eval.budget.charge(8 * one.column.steps())?;
+            eval.budget.charge(series_bytes(one.column.steps()))?;
             let column = std::mem::take(one.column);
             run.push(Series { labels: one.labels.clone(), drop_name: one.drop_name, column });
             Ok(true)

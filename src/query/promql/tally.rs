@@ -3,6 +3,7 @@
 //! needs none of them: `absent` and `scalar`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ahash::AHashMap;
 
@@ -10,17 +11,18 @@ use super::PromqlError;
 use super::aggregate::number;
 use super::ast::{Aggregate, Expr};
 use super::eval::{Eval, Grid};
-use super::fold::GROUP_BYTES;
 use super::functions::histogram;
 use super::group::Groups;
 use super::stream::{One, Open};
-use super::value::{ABSENT, CellRef, Column, Series, Value, Vector};
+use super::value::{ABSENT, CellRef, Column, Series, Value, Vector, histogram_cost};
 use crate::base::limits::QueryBudget;
+use crate::model::histogram::Histogram;
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::sample::is_stale;
+use crate::query::pace::Pace;
 
-/// What a value takes beside its counts: itself, its labels, its place, allocations.
-const VALUE_BYTES: usize = 250;
+/// What a value takes beside its counts: itself, its series, its places, allocations.
+const VALUE_BYTES: usize = 400;
 
 /// Groups and how many series have which value.
 struct Tally<'q> {
@@ -72,11 +74,12 @@ impl<'q> Tally<'q> {
     ) -> Result<(), PromqlError> {
         let (group, new) = self.groups.place(labels, drop_name);
         if new {
-            eval.budget.charge(GROUP_BYTES)?;
+            eval.budget.charge(self.groups.bytes(group))?;
         }
         eval.spend(2 * self.steps)?;
         // Values stay the same for many steps.
         let mut before: Option<(u64, usize)> = None;
+        let mut histogram_before: Option<(&Arc<Histogram>, usize)> = None;
         for step in 0..self.steps {
             let place = match column.get(step) {
                 CellRef::None => continue,
@@ -88,7 +91,16 @@ impl<'q> Tally<'q> {
                         place
                     }
                 },
-                CellRef::Histogram(one) => self.of_histogram(eval.budget, group, histogram::text(one))?,
+                CellRef::Histogram(one) => match histogram_before.filter(|(before, _)| Arc::ptr_eq(before, one)) {
+                    Some((_, place)) => place,
+                    None => {
+                        // A number takes some hundred nanoseconds to write.
+                        eval.spend(10 * histogram_cost(one))?;
+                        let place = self.of_histogram(eval.budget, group, histogram::text(one))?;
+                        histogram_before = Some((one, place));
+                        place
+                    }
+                },
             };
             if let Some(count) = self.values.get_mut(place).and_then(|(_, _, counts)| counts.get_mut(step)) {
                 *count += 1.0;
@@ -98,10 +110,12 @@ impl<'q> Tally<'q> {
     }
 
     /// Adds what a run further on has counted.
-    fn merge(&mut self, other: Self, budget: &QueryBudget) {
+    fn merge(&mut self, other: Self, budget: &QueryBudget) -> Result<(), PromqlError> {
+        let pace = Pace::new(budget);
         let places: Vec<usize> = other.groups.all().iter().map(|group| self.groups.merge(group).0).collect();
         let floats: HashMap<usize, u64> = other.floats.into_iter().map(|((_, bits), place)| (place, bits)).collect();
         for (at, (group, text, counts)) in other.values.into_iter().enumerate() {
+            pace.go(VALUE_BYTES + 2 * counts.len() + text.len())?;
             let group = places.get(group).copied().unwrap_or_default();
             let next = self.values.len();
             let place = match floats.get(&at) {
@@ -116,17 +130,19 @@ impl<'q> Tally<'q> {
                 None => self.values.push((group, text, counts)),
             }
         }
+        Ok(())
     }
 
     /// A series for each group and value. Groups that the new label makes equal are one.
     fn finish(mut self, eval: &mut Eval<'_>, label: &str) -> Result<Vector, PromqlError> {
-        self.values.sort_by_key(|(group, _, _)| *group);
+        Pace::new(eval.budget).sort(&mut self.values, |a, b| a.0.cmp(&b.0))?;
         let mut places: HashMap<Labels, usize> = HashMap::new();
         let mut result: Vector = Vec::with_capacity(self.values.len());
         for (group, text, mut counts) in self.values {
-            eval.spend(self.steps)?;
+            eval.spend(self.steps + VALUE_BYTES)?;
             let Some(group) = self.groups.all().get(group) else { continue };
             let labels = group.labels.with(label, &text);
+            eval.budget.charge(labels.bytes())?;
             if let Some(own) = places.get(&labels).and_then(|place| result.get_mut(*place)) {
                 for (own, count) in own.column.overwrite().iter_mut().zip(&counts).filter(|(_, count)| **count > 0.0) {
                     *own = if is_stale(*own) { *count } else { *own + count };
@@ -166,10 +182,7 @@ impl Eval<'_> {
                     tally.add(eval, one.labels, one.drop_name, one.column)?;
                     Ok(false)
                 },
-                &mut |run| {
-                    total.merge(run, budget);
-                    Ok(())
-                },
+                &mut |run| total.merge(run, budget),
             )?,
             open => {
                 let vector = self.computed(open)?;

@@ -56,12 +56,12 @@ impl CellRef<'_> {
 }
 
 impl Column {
-    /// A column of `steps` empty cells, charged to `budget`.
+    /// A column of `steps` empty cells, charged to `budget` with the series that it will be of.
     ///
     /// # Errors
     /// [`LimitError`] when the query has no room for it.
     pub fn empty(steps: usize, budget: &QueryBudget) -> Result<Self, LimitError> {
-        budget.charge(8 * steps)?;
+        budget.charge(series_bytes(steps))?;
         Ok(Self::new(steps))
     }
 
@@ -159,10 +159,10 @@ impl Column {
         self.overwrite().fill(ABSENT);
     }
 
-    /// Bytes of the histograms, one that is in several steps in a row counted once.
+    /// Bytes of the histograms and their places, one that is in several steps in a row counted once.
     pub(super) fn histogram_bytes(&self) -> usize {
         let mut before: Option<&Arc<Histogram>> = None;
-        let mut bytes = 0;
+        let mut bytes = self.histogram_places();
         for histogram in self.histograms.iter().flatten() {
             if !before.is_some_and(|before| Arc::ptr_eq(before, histogram)) {
                 bytes += histogram.bytes();
@@ -172,9 +172,9 @@ impl Column {
         bytes
     }
 
-    /// Bytes of memory taken, histograms shared with others left out.
-    pub fn bytes(&self) -> usize {
-        8 * (self.floats.len() + self.histograms.len())
+    /// Bytes of the places of histograms, of which there are none without any.
+    pub(super) fn histogram_places(&self) -> usize {
+        size_of::<Option<Arc<Histogram>>>() * self.histograms.len()
     }
 
     /// How many samples each step has, one or none; a histogram counts for what it weighs.
@@ -185,6 +185,28 @@ impl Column {
             CellRef::Histogram(histogram) => weight(histogram),
         })
     }
+}
+
+/// What a series of a result takes besides its cells and labels: itself, in a list with room to grow, and
+/// the allocations of its cells and labels.
+const SERIES_BYTES: usize = 2 * size_of::<Series>() + 32;
+
+/// Bytes of a series of so many steps, without its labels and histograms.
+pub(super) const fn series_bytes(steps: usize) -> usize {
+    size_of::<f64>() * steps + SERIES_BYTES
+}
+
+/// What work on a cell costs, in those of a float.
+pub(super) fn cost(cell: CellRef<'_>) -> usize {
+    match cell {
+        CellRef::None | CellRef::Float(_) => 1,
+        CellRef::Histogram(histogram) => histogram_cost(histogram),
+    }
+}
+
+/// What work on a histogram costs, in that on a float: each bucket is copied and compared several times.
+pub(super) fn histogram_cost(histogram: &Histogram) -> usize {
+    10 + histogram.bytes() / 2
 }
 
 /// For how many samples a histogram counts: one has a time and a value.

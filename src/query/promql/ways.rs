@@ -78,7 +78,7 @@ struct Asked {
 
 fn ask(store: &Memory, query: &str, grid: &Grid, general: bool, threads: usize) -> Asked {
     let budget = QueryBudget::unlimited();
-    let expr = parse::parse(query, Times::default(), &QueryBudget::unlimited()).unwrap();
+    let expr = parse::tree(query).unwrap();
     let mut eval = Eval::new(store, &budget, Times { start: grid.start, end: grid.end(), step: grid.step }, 300_000);
     (eval.general, eval.threads) = (general, threads);
     let Value::Vector(mut vector) = eval.eval(&expr, grid).unwrap() else { panic!("{query} is no vector") };

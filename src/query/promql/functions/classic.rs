@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
+use crate::query::pace::Held;
+use crate::query::promql::PromqlError;
 use crate::query::promql::ast::Pos;
 use crate::query::promql::eval::Eval;
 use crate::query::promql::stat;
@@ -12,6 +14,10 @@ use crate::query::promql::value::{CellRef, Vector};
 
 /// The classic histogram of one set of labels at one step: (upper bound, cumulative count).
 pub(super) type ClassicBuckets = Vec<(f64, f64)>;
+
+/// What a series takes that is put together with others: at most a group of its own in two tables.
+const CLASSIC_BYTES: usize =
+    2 * size_of::<Classic>() + 2 * size_of::<(Labels, usize)>() + 2 * size_of::<(usize, f64)>();
 
 /// A histogram of either kind at one step, and who it is.
 pub(super) struct Classic {
@@ -24,10 +30,21 @@ pub(super) struct Classic {
 }
 
 /// Puts series that make up one classic histogram together.
-pub(super) fn collect(eval: &mut Eval<'_>, vector: &Vector, pos: Pos) -> Vec<Classic> {
+///
+/// # Errors
+/// What the budget says.
+pub(super) fn collect(
+    eval: &mut Eval<'_>,
+    held: &Held<'_>,
+    vector: &Vector,
+    pos: Pos,
+) -> Result<Vec<Classic>, PromqlError> {
+    held.add(CLASSIC_BYTES * vector.len())?;
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut all: Vec<Classic> = Vec::new();
     for (at, series) in vector.iter().enumerate() {
+        eval.spend(2 * series.column.steps() + series.labels.bytes())?;
+        held.add(series.labels.bytes())?;
         let steps = || (0..series.column.steps()).map(|step| series.column.get(step));
         let has_floats = steps().any(|cell| matches!(cell, CellRef::Float(_)));
         let has_native = steps().any(|cell| matches!(cell, CellRef::Histogram(_)));
@@ -52,7 +69,7 @@ pub(super) fn collect(eval: &mut Eval<'_>, vector: &Vector, pos: Pos) -> Vec<Cla
             group.members.push((at, bound));
         }
     }
-    all
+    Ok(all)
 }
 
 impl Classic {

@@ -9,13 +9,14 @@ use super::classic;
 use super::{Function, Imp, arg, row};
 use crate::model::histogram::Histogram;
 use crate::model::labels::METRIC_NAME;
+use crate::query::pace::Held;
 use crate::query::promql::PromqlError;
 use crate::query::promql::aggregate::number;
 use crate::query::promql::ast::{Call, Pos};
 use crate::query::promql::eval::{Eval, Grid};
 use crate::query::promql::native::{Bucket, Work};
 use crate::query::promql::stat;
-use crate::query::promql::value::{Cell, CellRef, Series, Value, Vector};
+use crate::query::promql::value::{Cell, CellRef, Series, Value, Vector, histogram_cost};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     row(
@@ -99,8 +100,7 @@ pub fn text(histogram: &Arc<Histogram>) -> String {
 
 fn simple(eval: &mut Eval<'_>, call: &Call, grid: &Grid, f: fn(&Work) -> f64) -> Result<Value, PromqlError> {
     let vector = eval.vector(arg(call, 0)?, grid)?;
-    let vector = eval.map(vector, true, |eval, _, cell| {
-        eval.spend(50)?;
+    let vector = eval.map(vector, true, |_, _, cell| {
         let CellRef::Histogram(histogram) = cell else { return Ok(None) };
         Ok(Some(Cell::Float(f(&Work::from(histogram.as_ref())))))
     })?;
@@ -288,11 +288,12 @@ fn of_histograms(
 ) -> Result<Vector, PromqlError> {
     let mut result = Vec::new();
     let mut forced: BTreeMap<String, classic::Forced> = BTreeMap::new();
-    for classic in classic::collect(eval, vector, pos) {
+    let held = Held::new(eval.budget);
+    for classic in classic::collect(eval, &held, vector, pos)? {
         let mut column = eval.column(grid)?;
         let (mut raised, mut unsaid) = (classic::Forced::NONE, classic::Forced::NONE);
         for step in 0..grid.steps {
-            eval.spend(20 + classic.members.len())?;
+            eval.spend(20 + 10 * classic.members.len())?;
             let mut buckets = classic.buckets(vector, step);
             let native = classic.native(vector, step);
             let name = classic.labels.metric_name();
@@ -302,6 +303,7 @@ fn of_histograms(
             }
             let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
             let value = if let Some(histogram) = native {
+                eval.spend(histogram_cost(histogram))?;
                 let work = Work::from(histogram.as_ref());
                 of_native(eval, &work, ask, step, pos, name)
             } else if buckets.is_empty() {
@@ -328,12 +330,14 @@ fn of_histograms(
             forced.entry(classic.labels.metric_name().to_owned()).or_insert(classic::Forced::NONE).add(&raised);
         }
         let drop_name = classic.name_dropped || classic.labels.get(METRIC_NAME).is_some();
+        eval.budget.charge(classic.labels.bytes())?;
         result.push(Series { labels: classic.labels, drop_name, column });
     }
     for (name, forced) in &forced {
+        eval.spend(10)?;
         eval.info(pos, forced.says(name));
     }
-    Ok(eval.without_empty(result))
+    eval.without_empty(result)
 }
 
 fn of_native(eval: &mut Eval<'_>, work: &Work, ask: &Ask<'_>, step: usize, pos: Pos, name: &str) -> f64 {
@@ -362,18 +366,21 @@ fn of_native(eval: &mut Eval<'_>, work: &Work, ask: &Ask<'_>, step: usize, pos: 
     }
 }
 
-fn check_quantiles(eval: &mut Eval<'_>, quantiles: &[f64], pos: Pos) {
+fn check_quantiles(eval: &mut Eval<'_>, quantiles: &[f64], pos: Pos) -> Result<(), PromqlError> {
     for q in quantiles {
+        eval.spend(1)?;
         if !(0.0..=1.0).contains(q) {
+            eval.spend(100)?;
             eval.warn(pos, format!("quantile value should be between 0 and 1, got {}", stat::general(*q)));
         }
     }
+    Ok(())
 }
 
 fn histogram_quantile(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
     let (param, expr) = (arg(call, 0)?, arg(call, 1)?);
     let quantiles = eval.scalar(param, grid)?;
-    check_quantiles(eval, &quantiles, param.bare().pos);
+    check_quantiles(eval, &quantiles, param.bare().pos)?;
     let vector = eval.vector(expr, grid)?;
     let result = of_histograms(eval, &vector, grid, expr.bare().pos, &Ask::Quantile(&quantiles))?;
     eval.release(&vector);
@@ -387,13 +394,15 @@ fn histogram_quantiles(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) ->
     let mut result = Vec::new();
     for param in call.args.iter().skip(2) {
         let quantiles = eval.scalar(param, grid)?;
-        check_quantiles(eval, &quantiles, param.bare().pos);
+        check_quantiles(eval, &quantiles, param.bare().pos)?;
         let mut value = number(quantiles.first().copied().unwrap_or(f64::NAN));
         if value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             value.push_str(".0");
         }
         for mut series in of_histograms(eval, &vector, grid, expr.bare().pos, &Ask::Quantile(&quantiles))? {
             series.labels = series.labels.with(&label, &value);
+            eval.spend(10 + series.labels.bytes())?;
+            eval.budget.charge(series.labels.bytes())?;
             result.push(series);
         }
     }

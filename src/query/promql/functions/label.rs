@@ -30,10 +30,12 @@ fn check_name(name: &str, function: &str) -> Result<(), PromqlError> {
     Ok(())
 }
 
+fn too_long() -> PromqlError {
+    PromqlError::Execution(format!("a label value would be longer than {VALUE_BYTES_MAX} bytes; make it shorter"))
+}
+
 fn set(eval: &mut Eval<'_>, series: &mut Series, name: &str, value: &str) -> Result<(), PromqlError> {
-    if value.len() > VALUE_BYTES_MAX {
-        return Err(PromqlError::Execution(format!("a label value of {} bytes is too long", value.len())));
-    }
+    eval.spend(10 + series.labels.bytes() + value.len())?;
     let labels: Labels = series.labels.with(name, value);
     eval.budget.charge(labels.bytes())?;
     series.labels = labels;
@@ -61,11 +63,11 @@ fn label_replace(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Resul
     check_name(&to, call.function.name)?;
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     for series in &mut vector {
-        eval.spend(10)?;
         let value = series.labels.value(&from).to_owned();
+        // A pattern may look at each byte many times.
+        eval.spend(100 + 4 * value.len() + template.len())?;
         if let Some(captures) = regex.captures(&value) {
-            let mut text = String::new();
-            captures.expand(&template, &mut text);
+            let text = captures.expanded(&template, VALUE_BYTES_MAX).ok_or_else(too_long)?;
             set(eval, series, &to, &text)?;
         }
     }
@@ -79,12 +81,20 @@ fn label_join(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<V
     for name in call.args.iter().skip(3) {
         from.push(eval.string(name, grid)?);
     }
+    eval.budget.charge(from.iter().map(|name| size_of::<String>() + name.len()).sum())?;
     check_name(&to, call.function.name)?;
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     for series in &mut vector {
-        eval.spend(10)?;
-        let parts: Vec<&str> = from.iter().map(|name| series.labels.value(name)).collect();
-        let text = parts.join(&separator);
+        let mut text = String::new();
+        for (at, name) in from.iter().enumerate() {
+            eval.spend(10 + series.labels.bytes() / 4)?;
+            for part in [if at == 0 { "" } else { separator.as_str() }, series.labels.value(name)] {
+                if text.len() + part.len() > VALUE_BYTES_MAX {
+                    return Err(too_long());
+                }
+                text.push_str(part);
+            }
+        }
         set(eval, series, &to, &text)?;
     }
     finish(eval, vector)

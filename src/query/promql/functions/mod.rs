@@ -120,6 +120,11 @@ pub struct RangeContext<'e, 'a> {
 }
 
 impl RangeContext<'_, '_> {
+    /// Counts work within one window; whether it may go on. If not, the query says why.
+    pub(super) fn goes_on(&mut self, work: usize) -> bool {
+        self.eval.goes_on(work)
+    }
+
     /// Warns about the series.
     pub fn warn(&mut self, text: &str) {
         let text = format!("{text} {:?}", self.labels.metric_name());
@@ -179,9 +184,9 @@ fn of_float<'q>(
         let CellRef::Float(value) = cell else { return Ok(None) };
         Ok(Some(Cell::Float(of_float(value, step))))
     });
-    let stage = stage.of_floats(move |cells| {
+    let stage = stage.of_floats(move |at, cells| {
         for (step, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| !is_stale(**cell)) {
-            *cell = of_step(*cell, step);
+            *cell = of_step(*cell, at + step);
         }
     });
     eval.staged(vector, stage)

@@ -5,13 +5,22 @@ use super::sliding::{Floats, Sliding};
 use super::{OfWindow, RangeContext, is_range};
 use crate::model::labels::Labels;
 use crate::model::sample::Columns;
+use crate::query::pace::{Held, Pace};
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Edges, Pos};
 use crate::query::promql::eval::{Eval, Grid};
+use crate::query::promql::native::TOTAL_FACTOR;
 use crate::query::promql::range::{Matrix, Slide};
 use crate::query::promql::samples::drop_stale;
 use crate::query::promql::value::{Column, weight};
 use crate::query::promql::windows::{Known, Windows};
+
+/// What a function takes of memory for each sample of a window at most, histograms left out.
+const SAMPLE_BYTES: usize = 64;
+/// The same for each sample of a series, for those that slide.
+const SCRATCH_BYTES: usize = 24;
+/// Bytes of scratch memory that are not worth charging.
+const SMALL_BYTES: usize = 64 << 10;
 
 /// A call of a function over a range vector whose series are found but not yet read.
 pub(in crate::query::promql) struct OverRange<'q> {
@@ -122,8 +131,14 @@ impl<'q> OverRange<'q> {
         }));
         let Columns { times, values, .. } = columns;
         let floats = Floats { times, values, windows, range };
-        (sliding.fill)(&floats, column.overwrite());
-        Ok(())
+        let held = Held::new(eval.budget);
+        let bytes = SCRATCH_BYTES * values.len();
+        if bytes > SMALL_BYTES {
+            held.add(bytes)?;
+        }
+        let pace = Pace::new(eval.budget);
+        (sliding.fill)(&floats, column.overwrite(), &pace);
+        Ok(pace.result()?)
     }
 
     fn context<'e, 'a>(&self, eval: &'e mut Eval<'a>, labels: &'e Labels) -> RangeContext<'e, 'a> {
@@ -146,11 +161,17 @@ impl<'q> OverRange<'q> {
         let mut params = vec![0.0; self.scalars.len()];
         let mut slide = Slide::new(columns);
         let mut counted = Vec::new();
+        let held = Held::new(eval.budget);
         for (step, end) in self.ends.iter().copied().enumerate() {
             let start = end.saturating_sub(range);
             let mut window = slide.to(start.saturating_sub(before), end.saturating_add(after), self.grid.time(step));
             (window.start, window.end) = (start, end);
-            eval.spend(window.times.len() + 10 * window.histograms.len() + 1)?;
+            let bytes: usize = window.histograms.iter().map(|sample| sample.histogram.bytes()).sum();
+            eval.spend(window.times.len() + 10 * window.histograms.len() + bytes / 2 + 1)?;
+            let bytes = SAMPLE_BYTES * (window.times.len() + window.histograms.len()) + TOTAL_FACTOR * bytes;
+            if bytes > held.bytes().max(SMALL_BYTES) {
+                held.add(bytes - held.bytes())?;
+            }
             if eval.counted.is_some() {
                 let before = step.checked_sub(1).and_then(|step| self.ends.get(step)).copied();
                 let seen = before.map_or(i64::MIN, |end| end.saturating_add(after));
@@ -169,10 +190,7 @@ impl<'q> OverRange<'q> {
             if let Some(failure) = eval.failure.take() {
                 return Err(failure);
             }
-            if let Some(cell) = &cell {
-                eval.charge_cell(cell)?;
-            }
-            column.set(step, cell);
+            eval.set(column, step, cell)?;
         }
         eval.count(counted.into_iter());
         Ok(())

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::rate::{Either, IGNORED, MIXED, MIXED_SCHEMAS, in_order};
+use super::rate::{IGNORED, MIXED, MIXED_SCHEMAS};
 use super::{Function, Imp, RangeContext, row, slides, sliding};
 use crate::model::histogram::ResetHint;
+use crate::query::pace::Pace;
 use crate::query::promql::native;
 use crate::query::promql::native::Work;
 use crate::query::promql::range::Window;
@@ -132,13 +133,19 @@ fn seconds(t: i64) -> Cell {
 
 /// The first or last sample of either kind.
 fn edge(window: &Window<'_>, last: bool) -> Option<(i64, Cell)> {
-    let samples = in_order(window);
-    let (t, sample) = if last { samples.last()? } else { samples.first()? };
-    let cell = match sample {
-        Either::Float(value) => Cell::Float(*value),
-        Either::Histogram(sample) => Cell::Histogram(sample.histogram.clone()),
+    let (float, histogram) = if last {
+        (window.times.last().zip(window.values.last()), window.histograms.last())
+    } else {
+        (window.times.first().zip(window.values.first()), window.histograms.first())
     };
-    Some((*t, cell))
+    let float = float.map(|(t, value)| (*t, Cell::Float(*value)));
+    let histogram = histogram.map(|sample| (sample.t, Cell::Histogram(sample.histogram.clone())));
+    match (float, histogram) {
+        // Of two at one time the histogram comes second.
+        (Some(float), Some(histogram)) if last => Some(if float.0 > histogram.0 { float } else { histogram }),
+        (Some(float), Some(histogram)) => Some(if float.0 <= histogram.0 { float } else { histogram }),
+        (float, histogram) => float.or(histogram),
+    }
 }
 
 fn time_of(window: &Window<'_>, context: &mut RangeContext<'_, '_>, better: fn(f64, f64) -> bool) -> Option<Cell> {
@@ -162,7 +169,13 @@ fn total(window: &Window<'_>, context: &mut RangeContext<'_, '_>, average: bool)
         return Some(Cell::Float(if average { stat::mean(values) } else { stat::sum(values) }));
     }
     let works: Vec<Work> = window.histograms.iter().map(|sample| Work::from(sample.histogram.as_ref())).collect();
-    let Ok((total, reconciled)) = native::total(&works, average) else {
+    let pace = Pace::new(context.eval.budget);
+    let total = native::total(&works, average, &pace);
+    if let Err(limit) = pace.result() {
+        context.eval.failure.get_or_insert(limit.into());
+        return None;
+    }
+    let Ok((total, reconciled)) = total else {
         context.warn(MIXED_SCHEMAS);
         return None;
     };

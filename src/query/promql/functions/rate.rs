@@ -13,7 +13,7 @@ use crate::query::promql::ast::Edges;
 use crate::query::promql::native::Work;
 use crate::query::promql::range::Window;
 use crate::query::promql::stat::Sum;
-use crate::query::promql::value::Cell;
+use crate::query::promql::value::{Cell, histogram_cost};
 use crate::query::promql::windows::Gaps;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -261,6 +261,7 @@ pub(super) fn works_change(works: Vec<Work>, context: &mut RangeContext<'_, '_>,
     if counter {
         for pair in works.windows(2) {
             if let [before, now] = pair
+                && context.goes_on(8 * now.len())
                 && now.is_reset_after(before)
             {
                 added |= result.add(before, 1.0).ok()?.reconciled;
@@ -295,7 +296,7 @@ pub(super) fn in_order<'a>(window: &Window<'a>) -> Vec<(i64, Either<'a>)> {
 }
 
 fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: bool) -> Option<Cell> {
-    let samples = in_order(window);
+    let samples = in_order(&window.last(2));
     let [.., (t0, before), (t1, now)] = samples.as_slice() else { return None };
     let seconds = (t1 - t0) as f64 / 1000.0;
     match (before, now) {
@@ -383,6 +384,24 @@ fn predict(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, '
     Some(Cell::Float(slope * params.first()? + value))
 }
 
+/// How many pairs of neighbours are such.
+fn count<'a>(
+    samples: &[(i64, Either<'a>)],
+    context: &mut RangeContext<'_, '_>,
+    such: impl Fn(&&[(i64, Either<'a>)]) -> bool,
+) -> Option<Cell> {
+    let mut count = 0_u32;
+    for pair in samples.windows(2) {
+        if let [_, (_, Either::Histogram(now))] = pair
+            && !context.goes_on(histogram_cost(&now.histogram))
+        {
+            return None;
+        }
+        count += u32::from(such(&pair));
+    }
+    Some(Cell::Float(f64::from(count)))
+}
+
 fn resets(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
     let samples = super::edges::counted(window, context)?;
     let counted = |t: i64| {
@@ -397,7 +416,7 @@ fn resets(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) ->
         }
         _ => true,
     };
-    Some(Cell::Float(samples.windows(2).filter(reset).count() as f64))
+    count(&samples, context, reset)
 }
 
 fn changes(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
@@ -409,7 +428,7 @@ fn changes(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -
         }
         _ => true,
     };
-    Some(Cell::Float(samples.windows(2).filter(changed).count() as f64))
+    count(&samples, context, changed)
 }
 
 fn smoothing(window: &Window<'_>, params: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::over_time::{least, most};
+use crate::query::pace::Pace;
 use crate::query::promql::stat;
 use crate::query::promql::value::ABSENT;
 use crate::query::promql::windows::Windows;
@@ -29,67 +30,100 @@ pub(super) struct Floats<'w> {
 /// How a function slides.
 #[derive(Clone, Copy)]
 pub(super) struct Sliding {
-    /// Sets every cell; one of a window without a result to the stale marker.
-    pub fill: fn(&Floats<'_>, &mut [f64]),
+    /// Sets every cell; one of a window without a result to the stale marker. Those that are not set when
+    /// the pace stops stay as they are.
+    pub fill: fn(&Floats<'_>, &mut [f64], &Pace<'_>),
     /// Whether it needs to know the gaps at the edges of windows.
     pub gaps: bool,
     /// Whether it takes the series for a counter, which its name should then say.
     pub counter: bool,
 }
 
-const fn plain(fill: fn(&Floats<'_>, &mut [f64])) -> Sliding {
+const fn plain(fill: fn(&Floats<'_>, &mut [f64], &Pace<'_>)) -> Sliding {
     Sliding { fill, gaps: false, counter: false }
 }
 
 pub(super) const RATE: Sliding = Sliding {
-    fill: |floats, cells| {
+    fill: |floats, cells, pace| {
         let seconds = floats.range as f64 / 1000.0;
-        change(floats, cells, true, |change, factor| change * (factor / seconds));
+        change(floats, cells, pace, true, |change, factor| change * (factor / seconds));
     },
     gaps: true,
     counter: true,
 };
 pub(super) const INCREASE: Sliding = Sliding {
-    fill: |floats, cells| change(floats, cells, true, |change, factor| change * factor),
+    fill: |floats, cells, pace| change(floats, cells, pace, true, |change, factor| change * factor),
     gaps: true,
     counter: true,
 };
 pub(super) const DELTA: Sliding = Sliding {
-    fill: |floats, cells| change(floats, cells, false, |change, factor| change * factor),
+    fill: |floats, cells, pace| change(floats, cells, pace, false, |change, factor| change * factor),
     gaps: true,
     counter: false,
 };
-pub(super) const IRATE: Sliding = plain(|floats, cells| last_two(floats, cells, true));
-pub(super) const IDELTA: Sliding = plain(|floats, cells| last_two(floats, cells, false));
-pub(super) const RESETS: Sliding = plain(|floats, cells| pairs(floats, cells, |before, now| now < before));
-pub(super) const CHANGES: Sliding =
-    plain(|floats, cells| pairs(floats, cells, |before, now| now != before && !(now.is_nan() && before.is_nan())));
+pub(super) const IRATE: Sliding = plain(|floats, cells, pace| last_two(floats, cells, pace, true));
+pub(super) const IDELTA: Sliding = plain(|floats, cells, pace| last_two(floats, cells, pace, false));
+pub(super) const RESETS: Sliding = plain(|floats, cells, pace| pairs(floats, cells, pace, |before, now| now < before));
+pub(super) const CHANGES: Sliding = plain(|floats, cells, pace| {
+    pairs(floats, cells, pace, |before, now| now != before && !(now.is_nan() && before.is_nan()))
+});
 pub(super) const SUM: Sliding =
-    plain(|floats, cells| sums(floats, cells, |v| stat::sum(v.iter().copied()), |sum, _| sum));
-pub(super) const AVG: Sliding =
-    plain(|floats, cells| sums(floats, cells, |v| stat::mean(v.iter().copied()), |sum, count| sum / count as f64));
+    plain(|floats, cells, pace| sums(floats, cells, pace, |v| stat::sum(v.iter().copied()), |sum, _| sum));
+pub(super) const AVG: Sliding = plain(|floats, cells, pace| {
+    sums(floats, cells, pace, |v| stat::mean(v.iter().copied()), |sum, count| sum / count as f64)
+});
 pub(super) const STDDEV: Sliding =
-    plain(|floats, cells| each(floats, cells, |v| stat::variance(v.iter().copied()).sqrt()));
-pub(super) const STDVAR: Sliding = plain(|floats, cells| each(floats, cells, |v| stat::variance(v.iter().copied())));
-pub(super) const MIN: Sliding = plain(|floats, cells| extreme(floats, cells, least, |now, best| now < best));
-pub(super) const MAX: Sliding = plain(|floats, cells| extreme(floats, cells, most, |now, best| now > best));
-pub(super) const COUNT: Sliding = plain(|floats, cells| each(floats, cells, |v| v.len() as f64));
-pub(super) const PRESENT: Sliding = plain(|floats, cells| each(floats, cells, |_| 1.0));
-pub(super) const LAST: Sliding = plain(|floats, cells| each(floats, cells, |v| v.last().copied().unwrap_or(ABSENT)));
-pub(super) const FIRST: Sliding = plain(|floats, cells| each(floats, cells, |v| v.first().copied().unwrap_or(ABSENT)));
-pub(super) const TIME_OF_FIRST: Sliding = plain(|floats, cells| each_time(floats, cells, |times| times.first()));
-pub(super) const TIME_OF_LAST: Sliding = plain(|floats, cells| each_time(floats, cells, |times| times.last()));
+    plain(|floats, cells, pace| each(floats, cells, pace, |v| stat::variance(v.iter().copied()).sqrt()));
+pub(super) const STDVAR: Sliding =
+    plain(|floats, cells, pace| each(floats, cells, pace, |v| stat::variance(v.iter().copied())));
+pub(super) const MIN: Sliding =
+    plain(|floats, cells, pace| extreme(floats, cells, pace, least, |now, best| now < best));
+pub(super) const MAX: Sliding = plain(|floats, cells, pace| extreme(floats, cells, pace, most, |now, best| now > best));
+pub(super) const COUNT: Sliding = plain(|floats, cells, pace| each(floats, cells, pace, |v| v.len() as f64));
+pub(super) const PRESENT: Sliding = plain(|floats, cells, pace| each(floats, cells, pace, |_| 1.0));
+pub(super) const LAST: Sliding =
+    plain(|floats, cells, pace| each(floats, cells, pace, |v| v.last().copied().unwrap_or(ABSENT)));
+pub(super) const FIRST: Sliding =
+    plain(|floats, cells, pace| each(floats, cells, pace, |v| v.first().copied().unwrap_or(ABSENT)));
+pub(super) const TIME_OF_FIRST: Sliding =
+    plain(|floats, cells, pace| each_time(floats, cells, pace, |times| times.first()));
+pub(super) const TIME_OF_LAST: Sliding =
+    plain(|floats, cells, pace| each_time(floats, cells, pace, |times| times.last()));
 
-fn each(floats: &Floats<'_>, cells: &mut [f64], of: impl Fn(&[f64]) -> f64) {
-    for (cell, (from, to)) in cells.iter_mut().zip(floats.windows.bounds()) {
-        *cell = match floats.values.get(*from as usize..*to as usize) {
+/// Samples of windows between two looks at the pace.
+const AT_ONCE: u32 = 1 << 14;
+/// What a sample of a window costs at most, in what the pace counts.
+const SAMPLE_COST: usize = 8;
+
+/// The windows with their cells, as long as there is time to go through all samples of each.
+fn gone_through<'c>(
+    floats: &Floats<'c>,
+    cells: &'c mut [f64],
+    pace: &'c Pace<'_>,
+) -> impl Iterator<Item = (&'c mut f64, (usize, usize))> {
+    let mut work = 0_u32;
+    cells.iter_mut().zip(floats.windows.bounds()).map_while(move |(cell, (from, to))| {
+        work = work.saturating_add(to - from);
+        if work > AT_ONCE {
+            if !pace.spend(SAMPLE_COST * work as usize) {
+                return None;
+            }
+            work = 0;
+        }
+        Some((cell, (*from as usize, *to as usize)))
+    })
+}
+
+fn each(floats: &Floats<'_>, cells: &mut [f64], pace: &Pace<'_>, of: impl Fn(&[f64]) -> f64) {
+    for (cell, (from, to)) in gone_through(floats, cells, pace) {
+        *cell = match floats.values.get(from..to) {
             Some(window) if !window.is_empty() => of(window),
             _ => ABSENT,
         };
     }
 }
 
-fn each_time(floats: &Floats<'_>, cells: &mut [f64], of: impl Fn(&[i64]) -> Option<&i64>) {
+fn each_time(floats: &Floats<'_>, cells: &mut [f64], _: &Pace<'_>, of: impl Fn(&[i64]) -> Option<&i64>) {
     for (cell, (from, to)) in cells.iter_mut().zip(floats.windows.bounds()) {
         let window = floats.times.get(*from as usize..*to as usize).unwrap_or_default();
         *cell = of(window).map_or(ABSENT, |t| *t as f64 / 1000.0);
@@ -98,16 +132,23 @@ fn each_time(floats: &Floats<'_>, cells: &mut [f64], of: impl Fn(&[i64]) -> Opti
 
 /// What comes of the sum of each window. That of a long one is the difference of two sums from the
 /// beginning, each kept in two floats; `direct` goes through the window, where that is not so exact.
-fn sums(floats: &Floats<'_>, cells: &mut [f64], direct: fn(&[f64]) -> f64, of_sum: impl Fn(f64, usize) -> f64) {
+fn sums(
+    floats: &Floats<'_>,
+    cells: &mut [f64],
+    pace: &Pace<'_>,
+    direct: fn(&[f64]) -> f64,
+    of_sum: impl Fn(f64, usize) -> f64,
+) {
     let long = LONG * floats.windows.bounds().len() as u64;
     let Some(prefixes) = (floats.windows.total() > long).then(|| Prefixes::of(floats.values)).flatten() else {
-        return each(floats, cells, direct);
+        return each(floats, cells, pace, direct);
     };
     for (cell, (from, to)) in cells.iter_mut().zip(floats.windows.bounds()) {
         let (from, to) = (*from as usize, *to as usize);
         *cell = match floats.values.get(from..to) {
             Some(window) if !window.is_empty() => match prefixes.between(from, to) {
                 Some(sum) => of_sum(sum, window.len()),
+                None if !pace.spend(SAMPLE_COST * window.len()) => return,
                 None => direct(window),
             },
             _ => ABSENT,
@@ -154,7 +195,7 @@ impl Prefixes {
 }
 
 /// Last minus first, with what resets took away added back, extrapolated to the edges.
-fn change(floats: &Floats<'_>, cells: &mut [f64], counter: bool, finish: impl Fn(f64, f64) -> f64) {
+fn change(floats: &Floats<'_>, cells: &mut [f64], pace: &Pace<'_>, counter: bool, finish: impl Fn(f64, f64) -> f64) {
     let values = floats.values;
     // Where values fall; few do, so that a window mostly has nothing to add back.
     let falls: Vec<usize> = if counter {
@@ -176,7 +217,11 @@ fn change(floats: &Floats<'_>, cells: &mut [f64], counter: bool, finish: impl Fn
             while falls.get(next).is_some_and(|at| *at < from) {
                 next += 1;
             }
-            let inside = falls.get(next..).unwrap_or_default().iter().take_while(|at| **at + 1 < to);
+            let rest = falls.get(next..).unwrap_or_default();
+            let inside = rest.get(..rest.partition_point(|at| at + 1 < to)).unwrap_or_default().iter();
+            if !pace.spend(SAMPLE_COST * inside.len()) {
+                return;
+            }
             for before in inside.filter_map(|at| values.get(*at)) {
                 result += before;
             }
@@ -186,7 +231,7 @@ fn change(floats: &Floats<'_>, cells: &mut [f64], counter: bool, finish: impl Fn
     }
 }
 
-fn last_two(floats: &Floats<'_>, cells: &mut [f64], per_second: bool) {
+fn last_two(floats: &Floats<'_>, cells: &mut [f64], _: &Pace<'_>, per_second: bool) {
     for (cell, (from, to)) in cells.iter_mut().zip(floats.windows.bounds()) {
         let window = *from as usize..*to as usize;
         let two = (floats.times.get(window.clone()), floats.values.get(window));
@@ -201,7 +246,7 @@ fn last_two(floats: &Floats<'_>, cells: &mut [f64], per_second: bool) {
 }
 
 /// How many pairs of neighbours in each window are such.
-fn pairs(floats: &Floats<'_>, cells: &mut [f64], such: impl Fn(f64, f64) -> bool) {
+fn pairs(floats: &Floats<'_>, cells: &mut [f64], _: &Pace<'_>, such: impl Fn(f64, f64) -> bool) {
     // For each sample, how many pairs there are up to it.
     let mut sums = Vec::with_capacity(floats.values.len());
     let mut sum = 0_u32;
@@ -221,10 +266,16 @@ fn pairs(floats: &Floats<'_>, cells: &mut [f64], such: impl Fn(f64, f64) -> bool
 }
 
 /// The smallest or largest value of each window. NaN counts only where there is nothing else.
-fn extreme(floats: &Floats<'_>, cells: &mut [f64], of_short: fn(&[f64]) -> f64, better: impl Fn(f64, f64) -> bool) {
+fn extreme(
+    floats: &Floats<'_>,
+    cells: &mut [f64],
+    pace: &Pace<'_>,
+    of_short: fn(&[f64]) -> f64,
+    better: impl Fn(f64, f64) -> bool,
+) {
     let long = LONG * floats.windows.bounds().len() as u64;
     if floats.windows.total() <= long {
-        return each(floats, cells, of_short);
+        return each(floats, cells, pace, of_short);
     }
     // Candidates: each is better than all after it that are in the window; the first is the best.
     let mut candidates: VecDeque<usize> = VecDeque::new();
@@ -245,5 +296,30 @@ fn extreme(floats: &Floats<'_>, cells: &mut [f64], of_short: fn(&[f64]) -> f64, 
         }
         let best = candidates.front().and_then(|at| floats.values.get(*at)).copied();
         *cell = if from < to { best.unwrap_or(f64::NAN) } else { ABSENT };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::QueryBudget;
+
+    /// Long windows, many, over values that rise and fall.
+    #[test]
+    fn functions_that_go_through_every_window_end_when_the_query_does() {
+        let values: Vec<f64> = (0..50_000).map(|at| f64::from(at % 2)).collect();
+        let times: Vec<i64> = (0..50_000).collect();
+        let ends: Vec<i64> = (0..10_000).map(|step| 40_000 + step).collect();
+        for (name, sliding) in [("stddev", STDDEV), ("stdvar", STDVAR), ("rate", RATE), ("increase", INCREASE)] {
+            let windows = Windows::find(&times, &ends, 40_000, sliding.gaps);
+            let floats = Floats { times: &times, values: &values, windows: &windows, range: 40_000 };
+            let budget = QueryBudget::unlimited();
+            budget.cancel();
+            let (mut cells, pace) = (vec![7.5; ends.len()], Pace::new(&budget));
+            (sliding.fill)(&floats, &mut cells, &pace);
+            assert!(pace.result().is_err(), "{name}");
+            let done = cells.iter().filter(|cell| **cell != 7.5).count();
+            assert!(done < 10, "{name} has gone through {done} windows");
+        }
     }
 }

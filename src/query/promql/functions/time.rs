@@ -146,7 +146,8 @@ fn part(eval: &mut Eval<'_>, call: &Call, grid: &Grid, part: fn(Calendar) -> f64
         if value.is_nan() || value.abs() > 9e15 { f64::NAN } else { part(Calendar::of(value.trunc() as i64)) }
     };
     let Some(expr) = call.args.first() else {
-        let values = times(eval, grid)?.into_iter().map(of).collect();
+        let mut values = times(eval, grid)?;
+        eval.in_parts(&mut values, |_, part| part.iter_mut().for_each(|value| *value = of(*value)))?;
         let column = Column::of(values);
         return Ok(Value::Vector(vec![Series { labels: Labels::default(), drop_name: false, column }]));
     };

@@ -1,11 +1,13 @@
 //! Functions of whole vectors: making, sorting, and telling that there is nothing.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use super::{Function, Imp, arg, is_range, row};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::matcher::{MatchOp, Matcher};
 use crate::model::sample::is_stale;
+use crate::query::pace::Pace;
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Expr, Kind, Pos};
 use crate::query::promql::eval::{Eval, Grid};
@@ -64,23 +66,26 @@ fn fixed_labels(expr: &Expr) -> Labels {
         Kind::Vector(selector) | Kind::Matrix(selector, _) => &selector.matchers,
         _ => &[],
     };
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for matcher in matchers {
+        *counts.entry(matcher.name.as_str()).or_default() += 1;
+    }
     let fixed = |matcher: &&Matcher| {
-        matcher.name != METRIC_NAME
-            && matcher.op == MatchOp::Equal
-            && matchers.iter().filter(|other| other.name == matcher.name).count() == 1
+        matcher.name != METRIC_NAME && matcher.op == MatchOp::Equal && counts.get(matcher.name.as_str()) == Some(&1)
     };
     let pairs = matchers.iter().filter(fixed).map(|matcher| (matcher.name.as_str(), matcher.value.as_str()));
     Labels::from_pairs(pairs).unwrap_or_default()
 }
 
-fn ones(eval: &Eval<'_>, grid: &Grid, labels: Labels, present: &[bool]) -> Result<Value, PromqlError> {
+fn ones(eval: &mut Eval<'_>, grid: &Grid, labels: Labels, present: &[bool]) -> Result<Value, PromqlError> {
     let mut column = eval.column(grid)?;
+    eval.spend(grid.steps)?;
     for (step, present) in present.iter().enumerate() {
         if !present {
             column.set(step, Some(Cell::Float(1.0)));
         }
     }
-    Ok(Value::Vector(eval.without_empty(vec![Series { labels, drop_name: false, column }])))
+    Ok(Value::Vector(eval.without_empty(vec![Series { labels, drop_name: false, column }])?))
 }
 
 fn absent(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<Value, PromqlError> {
@@ -103,7 +108,7 @@ fn absent_over_time(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Re
     let mut present = vec![false; grid.steps];
     matrix.each(eval, &mut |eval, _, _, columns| {
         let mut slide = Slide::new(columns);
-        eval.spend(grid.steps)?;
+        eval.spend(grid.steps + columns.len())?;
         for (step, present) in present.iter_mut().enumerate() {
             let end = eval.looks_at(matrix.at, matrix.offset, grid, step);
             *present |= !slide.to(end.saturating_sub(matrix.range), end, end).is_empty();
@@ -123,27 +128,28 @@ fn sort(eval: &mut Eval<'_>, call: &Call, pos: Pos, grid: &Grid, descending: boo
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     // Histograms have no order and are left out.
     for series in &mut vector {
+        eval.spend(grid.steps)?;
         for step in 0..grid.steps {
             if matches!(series.column.get(step), CellRef::Histogram(_)) {
                 series.column.set(step, None);
             }
         }
     }
-    let mut vector = eval.without_empty(vector);
+    let mut vector = eval.without_empty(vector)?;
     if is_range_query(eval, grid) {
         eval.warn(pos, INEFFECTIVE);
         return Ok(Value::Vector(vector));
     }
     // NaN comes last either way.
     let value = |series: &Series| if let CellRef::Float(value) = series.column.get(0) { value } else { f64::NAN };
-    vector.sort_by(|a, b| {
+    Pace::new(eval.budget).sort(&mut vector, |a, b| {
         let (a, b) = (value(a), value(b));
         match (a.is_nan(), b.is_nan()) {
             (false, false) if descending => stat::nan_first(&b, &a),
             (false, false) => stat::nan_first(&a, &b),
             (a, b) => a.cmp(&b),
         }
-    });
+    })?;
     Ok(Value::Vector(vector))
 }
 
@@ -163,11 +169,20 @@ fn sort_by_label(
         eval.warn(pos, INEFFECTIVE);
         return Ok(Value::Vector(vector));
     }
-    vector.sort_by(|a, b| {
+    // A name that came before changes nothing, and neither does one that no series has.
+    let mut known: HashSet<&str> = HashSet::new();
+    for series in &vector {
+        eval.spend(10 + series.labels.bytes())?;
+        known.extend(series.labels.iter().map(|(name, _)| name));
+    }
+    let names: Vec<&String> = names.iter().filter(|name| known.remove(name.as_str())).collect();
+    drop(known);
+    let cost = |series: &Series| (1 + names.len()) * series.labels.bytes();
+    Pace::new(eval.budget).sort_dear(&mut vector, cost, |a, b| {
         let by_names = names.iter().map(|name| natural(a.labels.value(name), b.labels.value(name)));
         let order = by_names.fold(Ordering::Equal, Ordering::then).then_with(|| a.labels.cmp(&b.labels));
         if descending { order.reverse() } else { order }
-    });
+    })?;
     Ok(Value::Vector(vector))
 }
 

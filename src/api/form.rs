@@ -8,6 +8,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::in_flight::BodyError;
+use crate::base::percent;
 
 /// Names and values in the order they came, the URL's first.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -80,8 +81,9 @@ pub(super) fn decode(text: &[u8], pairs: &mut Pairs) -> Result<(), FormError> {
     for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
         let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
         let (name, value) = pair.split_at(end);
-        let name = unescape(name).map_err(|_| FormError::Text("a parameter's name".to_owned()))?;
-        match unescape(value.get(1..).unwrap_or_default()) {
+        let name = String::from_utf8(percent::decode_query(name))
+            .map_err(|_| FormError::Text("a parameter's name".to_owned()))?;
+        match String::from_utf8(percent::decode_query(value.get(1..).unwrap_or_default())) {
             Ok(value) => pairs.push((name, value)),
             Err(_) => {
                 return Err(FormError::Text(format!("parameter {:?}", name.chars().take(100).collect::<String>())));
@@ -89,30 +91,6 @@ pub(super) fn decode(text: &[u8], pairs: &mut Pairs) -> Result<(), FormError> {
         }
     }
     Ok(())
-}
-
-/// Percent escapes and `+`; a broken escape stays as it is.
-fn unescape(text: &[u8]) -> Result<String, std::string::FromUtf8Error> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        match (first, escaped(tail)) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            (b'+', _) => bytes.push(b' '),
-            (other, _) => bytes.push(*other),
-        }
-    }
-    String::from_utf8(bytes)
-}
-
-/// The byte that two hexadecimal digits stand for.
-fn escaped(text: &[u8]) -> Option<u8> {
-    let digits = text.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
-    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::base::float_text;
 use crate::model::labels::{Labels, METRIC_NAME};
 
 /// The type for clients that want plain names: other characters become underscores.
@@ -103,21 +104,8 @@ pub fn sample(out: &mut String, labels: &Labels, value: f64, t: i64, names: Name
 
 /// In the fewest digits that read back, with an exponent from a million on and below a ten-thousandth.
 fn number(out: &mut String, value: f64) {
-    let _ = match value {
-        _ if value.is_nan() => write!(out, "NaN"),
-        f64::INFINITY => write!(out, "+Inf"),
-        f64::NEG_INFINITY => write!(out, "-Inf"),
-        0.0 => write!(out, "0"),
-        _ => {
-            let text = format!("{value:e}");
-            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            match exponent.parse().unwrap_or_default() {
-                -4..=5 => write!(out, "{value}"),
-                exponent @ i32::MIN..0 => write!(out, "{digits}e-{:02}", exponent.unsigned_abs()),
-                exponent => write!(out, "{digits}e+{exponent:02}"),
-            }
-        }
-    };
+    // Zero has no sign here.
+    float_text::push(out, if value == 0.0 { 0.0 } else { value }, float_text::GENERAL);
 }
 
 #[cfg(test)]

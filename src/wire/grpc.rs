@@ -2,7 +2,6 @@
 //! copied, and no length that a client writes is believed before the bytes are there.
 //! Spec: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use super::decompress::Encoding;
 use super::otlp::{Format, response};
 use crate::base::error::{Classify, ErrorClass};
+use crate::base::percent;
 
 /// Names of headers and trailers.
 pub const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
@@ -212,25 +212,12 @@ pub fn put_frame(out: &mut Vec<u8>, message: &[u8]) {
 /// Headers that say that a call failed, and when to try again.
 pub fn refusal(code: Code, reason: &str, retry_after_seconds: Option<u32>) -> Vec<(&'static str, String)> {
     let reason: String = reason.chars().take(MESSAGE_CHARS_MAX).collect();
-    let mut headers = vec![(STATUS, code.number().to_string()), (MESSAGE, percent_encoded(&reason))];
+    let mut headers = vec![(STATUS, code.number().to_string()), (MESSAGE, percent::encode_header(&reason))];
     if retry_after_seconds.is_some() {
         let details = response::status(Format::Protobuf, code.number(), &reason, retry_after_seconds);
         headers.push((DETAILS, STANDARD_NO_PAD.encode(details)));
     }
     headers
-}
-
-/// What is not printable ASCII, and `%`, in hexadecimal.
-fn percent_encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        match byte {
-            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
-            _ => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-        out
-    })
 }
 
 /// What [`TIMEOUT`] says: at most eight digits and a unit; `None` for what is no timeout.

@@ -2,6 +2,7 @@
 //! for names.
 
 use super::label_check::Refusal;
+use crate::base::go_escape::{Escaped, escape};
 use std::borrow::Cow;
 
 type Pair<'a> = (&'a str, Cow<'a, str>);
@@ -113,7 +114,7 @@ impl<'a> Parser<'a> {
             match chars.next() {
                 None => return Err(self.fail("a string is not closed")),
                 Some('"') => break,
-                Some('\\') => escape(&mut chars, &mut bytes).ok_or_else(|| self.fail("an unknown escape"))?,
+                Some('\\') => unescape(&mut chars, &mut bytes).ok_or_else(|| self.fail("an unknown escape"))?,
                 Some(c) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
@@ -126,40 +127,14 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Go's escapes in double quotes.
-fn escape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Option<()> {
-    let c = chars.next()?;
-    let byte = match c {
-        'a' => 7,
-        'b' => 8,
-        'f' => 12,
-        'n' => b'\n',
-        'r' => b'\r',
-        't' => b'\t',
-        'v' => 11,
-        '\\' | '"' => c as u8,
-        'x' => u8::try_from(number(chars, 2, 16)?).ok()?,
-        '0'..='7' => {
-            let low = number(chars, 2, 8)?;
-            u8::try_from(c.to_digit(8)? * 64 + low).ok()?
-        }
-        'u' | 'U' => {
-            let code = number(chars, if c == 'u' { 4 } else { 8 }, 16)?;
-            bytes.extend_from_slice(char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes());
-            return Some(());
-        }
-        _ => return None,
-    };
-    bytes.push(byte);
-    Some(())
-}
-
-fn number(chars: &mut std::str::Chars<'_>, digits: usize, radix: u32) -> Option<u32> {
-    let mut value = 0u32;
-    for _ in 0..digits {
-        value = value.checked_mul(radix)?.checked_add(chars.next()?.to_digit(radix)?)?;
+/// Go's escapes in double quotes, where a single quote is none.
+fn unescape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Option<()> {
+    match escape(chars)? {
+        Escaped::Char('\'') => return None,
+        Escaped::Char(c) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        Escaped::Byte(byte) => bytes.push(byte),
     }
-    Some(value)
+    Some(())
 }
 
 #[cfg(test)]

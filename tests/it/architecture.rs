@@ -31,6 +31,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("regex", &["src/base/pattern/"]),
     ("regex_automata", &["src/base/pattern/"]),
     ("regex_syntax", &["src/base/pattern/"]),
+    ("zmij", &["src/base/float_text.rs"]),
+    ("percent_encoding", &["src/base/percent.rs"]),
     ("promql_parser", &["src/query/promql/parse.rs"]),
     ("rust_embed", &["src/ui.rs"]),
     ("axum", &["src/receive/", "src/api/", "src/ui.rs", "src/app/"]),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::api::json::list;
 pub(super) use crate::api::json::{object, string};
+use crate::base::float_text;
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::labels::Labels;
 use crate::query::logql::{Line, Series, Stats};
@@ -27,23 +28,12 @@ pub(super) fn push_seconds(out: &mut String, nanos: i64) {
     }
 }
 
-/// A value as samples write it.
-pub(super) fn number(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
-    } else {
-        value.to_string()
-    }
-}
-
 /// Adds `[seconds,"value"]`.
 pub(super) fn push_sample(out: &mut String, (t, value): (i64, f64)) {
     out.push('[');
     push_seconds(out, t);
     out.push_str(",\"");
-    out.push_str(&number(value));
+    float_text::push(out, value, float_text::FIXED);
     out.push_str("\"]");
 }
 

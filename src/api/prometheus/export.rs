@@ -22,6 +22,7 @@ use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::sample::{Columns, is_stale};
 use crate::model::time::RangeMs;
+use crate::query::pace::Pace;
 use crate::store::{SeriesSet, StoreError};
 use crate::wire::openmetrics::write;
 
@@ -81,7 +82,9 @@ fn find(context: &Context, asked: &Asked, budget: &QueryBudget) -> Result<Found,
             found.exemplars.extend(context.metrics.exemplars(selector, asked.range, budget)?);
         }
     }
-    found.places.sort_by(|a, b| (&a.family, &a.labels, a.set).cmp(&(&b.family, &b.labels, b.set)));
+    let bytes = |place: &Place| place.family.len() + place.labels.bytes();
+    let compare = |a: &Place, b: &Place| (&a.family, &a.labels, a.set).cmp(&(&b.family, &b.labels, b.set));
+    Pace::new(budget).sort_dear(&mut found.places, bytes, compare)?;
     found.places.dedup_by(|later, first| later.labels == first.labels);
     found.metadata = known;
     Ok(found)

@@ -65,7 +65,7 @@ fn newest(
         let (Some(labels), Some(newest)) = (labels.get(place), last(columns)) else { return Ok(()) };
         let name = labels.metric_name();
         if !name.is_empty() {
-            budget.charge(size_of::<(i64, f64)>() + name.len() + 64)?;
+            budget.charge(2 * size_of::<((String, Labels), (i64, f64))>() + name.len() + labels.bytes())?;
             all.insert((name.to_owned(), labels.clone()), newest);
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! What there is: names and values of labels, series, metadata.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +15,8 @@ use crate::model::batch::MetricMetadata;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
+use crate::query::pace::Pace;
+use crate::store::StoreError;
 
 /// What these endpoints share; without `match[]` one selector that matches all.
 struct Asked {
@@ -37,14 +38,32 @@ fn asked(params: &Params, budget: &QueryBudget) -> Result<Asked, ApiError> {
     Ok(Asked { selectors, range, limit })
 }
 
+/// What `find` finds for each selector, sorted, each once. It is sorted whenever there is twice as much, so
+/// that what many selectors find again is not kept as often.
+fn union<T: Ord>(
+    selectors: &[Vec<Matcher>],
+    budget: &QueryBudget,
+    bytes: impl Fn(&T) -> usize,
+    find: impl Fn(&Vec<Matcher>) -> Result<Vec<T>, StoreError>,
+) -> Result<Vec<T>, ApiError> {
+    let pace = Pace::new(budget);
+    let (mut all, mut known) = (Vec::new(), 0);
+    for (left, selector) in (0..selectors.len()).rev().zip(selectors) {
+        all.append(&mut find(selector)?);
+        if left == 0 || all.len() > 2 * known {
+            pace.sort_dear(&mut all, &bytes, T::cmp)?;
+            all.dedup();
+            known = all.len();
+        }
+    }
+    Ok(all)
+}
+
 pub(super) async fn labels(State(context): State<Context>, params: Params) -> Response {
     answer(&context, None, params.coding, move |context, budget, sink| {
         let asked = asked(&params, budget)?;
-        let mut names = BTreeSet::new();
-        for selector in &asked.selectors {
-            names.extend(context.metrics.label_names(selector, asked.range, budget)?);
-        }
-        let names: Vec<String> = names.into_iter().collect();
+        let find = |selector: &Vec<Matcher>| context.metrics.label_names(selector, asked.range, budget);
+        let names = union(&asked.selectors, budget, String::len, find)?;
         Ok(json::limited(sink, names, asked.limit, |out, name| json::string(out, &name))?)
     })
     .await
@@ -62,11 +81,8 @@ pub(super) async fn label_values(
     answer(&context, None, params.coding, move |context, budget, sink| {
         let asked = asked(&params, budget)?;
         let name = label_name(&escaped);
-        let mut values = BTreeSet::new();
-        for selector in &asked.selectors {
-            values.extend(context.metrics.label_values(&name, selector, asked.range, budget)?);
-        }
-        let values: Vec<String> = values.into_iter().collect();
+        let find = |selector: &Vec<Matcher>| context.metrics.label_values(&name, selector, asked.range, budget);
+        let values = union(&asked.selectors, budget, String::len, find)?;
         Ok(json::limited(sink, values, asked.limit, |out, value| json::string(out, &value))?)
     })
     .await
@@ -78,12 +94,8 @@ pub(super) async fn series(State(context): State<Context>, params: Params) -> Re
         if params.all("match[]").next().is_none() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
-        let mut all: Vec<Labels> = Vec::new();
-        for selector in &asked.selectors {
-            all.extend(context.metrics.series(selector, asked.range, budget)?);
-        }
-        all.sort();
-        all.dedup();
+        let find = |selector: &Vec<Matcher>| context.metrics.series(selector, asked.range, budget);
+        let all = union(&asked.selectors, budget, Labels::bytes, find)?;
         Ok(json::limited(sink, all, asked.limit, |out, labels| json::labels(out, &labels))?)
     })
     .await

@@ -18,6 +18,7 @@ use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::sample::Columns;
+use crate::query::pace::Pace;
 use crate::wire::compress::Coding;
 use crate::wire::decompress::{Encoding, compress_snappy, decompress};
 use crate::wire::prometheus_chunk::chunks;
@@ -83,8 +84,11 @@ fn each(
 ) -> Result<(), ApiError> {
     let matchers = matchers(query, budget)?;
     if query.labels_only {
-        let all = context.metrics.series(&matchers, query.range, budget)?;
-        return all.iter().try_for_each(|labels| write(labels, &Columns::default()));
+        let (all, pace) = (context.metrics.series(&matchers, query.range, budget)?, Pace::new(budget));
+        return all.iter().try_for_each(|labels| {
+            pace.go(4 * labels.bytes())?;
+            write(labels, &Columns::default())
+        });
     }
     let set = context.metrics.select(&matchers, query.range, budget)?;
     let labels = set.labels();

@@ -8,10 +8,10 @@ use crate::api::traces::error::TraceError;
 use crate::api::traces::json::Written;
 use crate::api::traces::params::Params;
 use crate::api::traces::run::run;
+use crate::base::duration;
 use crate::base::limits::QueryBudget;
 use crate::model::span::AttrValue;
 use crate::query::traceql::QueryError;
-use crate::query::traceql::lexer::duration;
 use crate::query::traceql::metric::{Grid, MetricExemplar, MetricResult, MetricSeries, metric};
 use crate::query::traceql::parse_within;
 use crate::wire::tempo::{
@@ -71,7 +71,7 @@ fn asked(context: &Context, params: &Params) -> Result<Asked, TraceError> {
 }
 
 fn step_of(text: &str) -> Option<i64> {
-    let ns = match (text.parse::<f64>(), duration(text)) {
+    let ns = match (text.parse::<f64>(), duration::nanoseconds(text)) {
         (Ok(seconds), _) => (seconds * 1e9).round() as i64,
         (Err(_), ns) => ns?,
     };

@@ -4,7 +4,7 @@ use axum::extract::Request;
 
 use super::error::TraceError;
 use crate::api::form::{self, Pairs};
-use crate::query::traceql::lexer::duration;
+use crate::base::duration;
 
 /// Largest form in a body, in bytes.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -45,7 +45,7 @@ impl Params {
     /// # Errors
     /// [`TraceError::Bad`] that names it.
     pub(in crate::api) fn duration_ns(&self, name: &str) -> Result<Option<i64>, TraceError> {
-        self.get(name).map(|text| duration(text).ok_or_else(|| bad(name, text, "a duration"))).transpose()
+        self.get(name).map(|text| duration::nanoseconds(text).ok_or_else(|| bad(name, text, "a duration"))).transpose()
     }
 
     /// A time in seconds since the Unix epoch as nanoseconds; 0 counts as absent.

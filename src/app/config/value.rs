@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::base::duration;
 use crate::base::limits::QueryBudget;
 use crate::query::promql;
 use crate::store::metrics::keep::Rule;
@@ -25,16 +26,6 @@ impl Amount {
         }
     }
 }
-
-const UNITS: &[(&str, u64)] = &[
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-    ("w", 604_800_000),
-    ("y", 31_536_000_000),
-];
 
 /// Reads `30d`, `12h`, `1h30m`; `None` for `forever`.
 pub(super) fn retention(text: &str) -> Result<Option<Duration>, String> {
@@ -113,19 +104,8 @@ pub(super) fn number<T: std::str::FromStr + Default + PartialEq>(text: &str) -> 
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total_ms = 0u64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, next) = tail.split_at(unit_end);
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-        total_ms = total_ms.checked_add(number.parse::<u64>().ok()?.checked_mul(*factor)?)?;
-        rest = next;
-    }
     // A duration that does not fit the clock of nanoseconds reaches before every time there is.
-    (!text.is_empty()).then(|| Duration::from_millis(total_ms))
+    duration::milliseconds(text).map(Duration::from_millis)
 }
 
 const SIZES: &[(&str, u64)] = &[

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs 
 use std::time::Duration;
 
 use super::order::TransferError;
+use crate::base::percent;
 
 /// How long the server may neither take nor send anything.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -224,19 +225,9 @@ pub(super) fn form(pairs: &[(&str, &str)]) -> String {
         if !form.is_empty() {
             form.push('&');
         }
-        escape(&mut form, name);
+        form.push_str(&percent::encode(name));
         form.push('=');
-        escape(&mut form, value);
+        form.push_str(&percent::encode(value));
     }
     form
-}
-
-fn escape(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
 }

@@ -2,6 +2,8 @@
 //! Durations may be compound (`1m30s`); bytes have units of ten or of two (`1KB`, `1KiB`).
 
 use super::ParseError;
+use crate::base::duration;
+use crate::base::go_escape::{Escaped, escape};
 
 /// Longest query, in bytes: Loki's bound.
 pub const QUERY_BYTES_MAX: usize = 128 << 10;
@@ -217,86 +219,36 @@ fn parse_number(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
-/// Removes Go's escapes from what stands between double quotes; `None` when one is malformed.
+/// Removes Go's escapes from what stands between double quotes; `None` when one is malformed. A byte is
+/// taken for the character with its number.
 pub fn unescape(raw: &str) -> Option<String> {
     let mut text = String::with_capacity(raw.len());
     let mut chars = raw.chars();
     while let Some(c) = chars.next() {
-        if c != '\\' {
-            text.push(c);
-            continue;
-        }
-        let escape = chars.next()?;
-        let (digits, radix) = match escape {
-            'x' => (2, 16),
-            'u' => (4, 16),
-            'U' => (8, 16),
-            '0'..='7' => (3, 8),
-            _ => {
-                text.push(match escape {
-                    'n' => '\n',
-                    't' => '\t',
-                    'r' => '\r',
-                    'a' => '\u{7}',
-                    'b' => '\u{8}',
-                    'f' => '\u{c}',
-                    'v' => '\u{b}',
-                    '\\' | '"' | '\'' => escape,
-                    _ => return None,
-                });
-                continue;
-            }
-        };
-        let mut code = if radix == 8 { escape.to_digit(8)? } else { 0 };
-        for _ in 0..(if radix == 8 { digits - 1 } else { digits }) {
-            code = code.checked_mul(radix)?.checked_add(chars.next()?.to_digit(radix)?)?;
-        }
-        text.push(char::from_u32(code)?);
+        text.push(match c {
+            '\\' => match escape(&mut chars)? {
+                Escaped::Char(c) => c,
+                Escaped::Byte(byte) => char::from(byte),
+            },
+            c => c,
+        });
     }
     Some(text)
 }
 
-/// Units of durations in nanoseconds, those that start like another one first.
-const DURATION_UNITS: &[(&str, f64)] = &[
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("μs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
-    ("d", 86_400e9),
-    ("w", 7.0 * 86_400e9),
-    ("y", 365.0 * 86_400e9),
-];
+/// Durations of more nanoseconds than these are too long.
+const DURATION_NS_MAX: i64 = 9_200_000_000_000_000_000;
 
 /// A duration such as `1m30s`, `1.5h` or `-2d`, in nanoseconds; `None` when it is none or too long.
 pub fn parse_duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
+    let (negative, rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     if rest == "0" {
         return Some(0);
     }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut nanos = 0.0_f64;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).filter(|end| *end > 0)?;
-        let (number, tail) = rest.split_at_checked(end)?;
-        let number: f64 = number.parse().ok()?;
-        let (unit, scale) = DURATION_UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
-        nanos += number * scale;
-        rest = tail.get(unit.len()..)?;
-    }
-    if nanos >= 9.2e18 {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
-    let nanos = nanos.round() as i64;
+    let nanos = duration::nanoseconds(rest).filter(|nanos| *nanos < DURATION_NS_MAX)?;
     Some(if negative { -nanos } else { nanos })
 }
 

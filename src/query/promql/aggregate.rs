@@ -218,17 +218,6 @@ impl Eval<'_> {
     }
 }
 
-/// A float as PromQL writes it in labels and messages.
-pub(super) fn number(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
-    } else {
-        format!("{value}")
-    }
-}
-
 fn float(op: AggregateOp, floats: &mut [f64], q: f64) -> f64 {
     let values = floats.iter().copied();
     match op {

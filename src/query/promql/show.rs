@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 
 use super::PromqlError;
-use super::aggregate::number;
 use super::ast::{Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Kind, Matching, Selector, Subquery, Written};
+use crate::base::duration;
+use crate::base::float_text;
 use crate::base::limits::QueryBudget;
 use crate::model::matcher::{MatchOp, Matcher};
 
@@ -110,7 +111,7 @@ fn line(out: &mut String, expr: &Expr, most: usize) -> bool {
         return false;
     }
     match &expr.kind {
-        Kind::Number(value) => out.push_str(&number(*value)),
+        Kind::Number(value) => float_text::push(out, *value, float_text::FIXED),
         Kind::String(text) => quoted(out, text),
         Kind::Vector(selector) => {
             selector_begin(out, selector);
@@ -262,19 +263,19 @@ fn modifiers(out: &mut String, at: Option<At>, offset: i64, own: &Written) {
         }
         (None, 0) => {}
         (None, ms) => {
-            let _ = write!(out, " offset {}{}", if ms < 0 { "-" } else { "" }, duration(ms.unsigned_abs()));
+            let _ = write!(out, " offset {}{}", if ms < 0 { "-" } else { "" }, duration::prometheus(ms.unsigned_abs()));
         }
     }
 }
 
 fn written(ms: i64, text: Option<&String>) -> String {
-    text.cloned().unwrap_or_else(|| duration(ms.unsigned_abs()))
+    text.cloned().unwrap_or_else(|| duration::prometheus(ms.unsigned_abs()))
 }
 
 fn subquery_end(out: &mut String, subquery: &Subquery) {
     let step = match (&subquery.written.step, subquery.step) {
         (Some(text), _) => text.clone(),
-        (None, Some(ms)) => duration(ms.unsigned_abs()),
+        (None, Some(ms)) => duration::prometheus(ms.unsigned_abs()),
         (None, None) => String::new(),
     };
     let _ = write!(out, "[{}:{step}]", written(subquery.range, subquery.written.range.as_ref()));
@@ -288,6 +289,10 @@ fn aggregate_begin(out: &mut String, aggregate: &Aggregate) {
         labels(out, &aggregate.labels);
         out.push(' ');
     }
+}
+
+fn number(value: f64) -> String {
+    float_text::text(value, float_text::FIXED)
 }
 
 fn operator(out: &mut String, binary: &Binary) {
@@ -318,27 +323,6 @@ fn operator(out: &mut String, binary: &Binary) {
             }
         }
     }
-}
-
-/// A duration as PromQL writes it; years, weeks and days only where nothing is left over.
-pub(super) fn duration(ms: u64) -> String {
-    const UNITS: [(u64, &str, bool); 7] = [
-        (31_536_000_000, "y", true),
-        (604_800_000, "w", true),
-        (86_400_000, "d", false),
-        (3_600_000, "h", false),
-        (60_000, "m", false),
-        (1_000, "s", false),
-        (1, "ms", false),
-    ];
-    let (mut out, mut rest) = (String::new(), ms);
-    for (length, unit, exact) in UNITS {
-        if rest >= length && (!exact || rest.is_multiple_of(length)) {
-            let _ = write!(out, "{}{unit}", rest / length);
-            rest %= length;
-        }
-    }
-    if out.is_empty() { "0s".to_owned() } else { out }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Sums and moments of many floats that keep their digits (Neumaier's compensated summation).
 
+use crate::base::float_text;
+
 /// A compensated sum.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sum {
@@ -136,31 +138,9 @@ pub(super) fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
     }
 }
 
-/// A float as Go's `%g` writes it, which messages do: large and small ones with an exponent.
+/// A float as messages show it.
 pub(super) fn general(value: f64) -> String {
-    written(value, format!("{value:e}"), 6)
-}
-
-/// The same with at most so many significant digits.
-pub(super) fn general_to(value: f64, digits: usize) -> String {
-    let text = format!("{value:.*e}", digits.saturating_sub(1));
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let short = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
-    written(value, format!("{short}e{exponent}"), i32::try_from(digits).unwrap_or(i32::MAX))
-}
-
-/// `digits` in scientific notation, or plainly where its exponent is from -4 up to `limit`.
-fn written(value: f64, digits: String, limit: i32) -> String {
-    if !value.is_finite() {
-        return if value.is_nan() { "NaN".to_owned() } else { format!("{value:+}").replace("inf", "Inf") };
-    }
-    let Some((mantissa, exponent)) = digits.split_once('e') else { return digits };
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    if (-4..limit).contains(&exponent) {
-        return digits.parse::<f64>().map_or(digits, |value| value.to_string());
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
+    float_text::text(value, float_text::GENERAL)
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use ahash::AHashMap;
 
 use super::PromqlError;
-use super::aggregate::number;
 use super::ast::{Aggregate, Expr};
 use super::eval::{Eval, Grid};
 use super::functions::histogram;
 use super::group::Groups;
 use super::stream::{One, Open};
 use super::value::{ABSENT, CellRef, Column, Series, Value, Vector, histogram_cost};
+use crate::base::float_text;
 use crate::base::limits::QueryBudget;
 use crate::model::histogram::Histogram;
 use crate::model::labels::{Labels, METRIC_NAME};
@@ -50,7 +50,7 @@ impl<'q> Tally<'q> {
         if let Some(place) = self.floats.get(&(group, bits)) {
             return Ok(*place);
         }
-        let place = self.value(budget, group, number(f64::from_bits(bits)))?;
+        let place = self.value(budget, group, float_text::text(f64::from_bits(bits), float_text::FIXED))?;
         self.floats.insert((group, bits), place);
         Ok(place)
     }

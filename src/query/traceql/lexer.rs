@@ -4,6 +4,8 @@
 use super::ast::{Field, FieldKind, INTRINSICS};
 use super::error::QueryError;
 use super::scope::SCOPES;
+use crate::base::duration;
+use crate::base::go_escape::{Escaped, escape};
 use crate::store::AttrScope;
 
 /// A token.
@@ -186,7 +188,7 @@ impl<'a> Lexer<'a> {
                     self.at += at + 1;
                     return String::from_utf8(bytes).or_else(|_| self.fail("string is not valid UTF-8"));
                 }
-                '\\' => match escape(&mut chars) {
+                '\\' => match escape(&mut chars.by_ref().map(|(_, c)| c)) {
                     Some(Escaped::Char(c)) => bytes.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
                     Some(Escaped::Byte(byte)) => bytes.push(byte),
                     None => return self.fail("unknown escape in a string"),
@@ -210,7 +212,7 @@ impl<'a> Lexer<'a> {
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Token::Int).or_else(|_| self.fail(format!("integer {text} is too large")));
         }
-        if let Some(ns) = duration(text) {
+        if let Some(ns) = duration::nanoseconds(text) {
             return Ok(Token::Duration(ns));
         }
         let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
@@ -221,76 +223,10 @@ impl<'a> Lexer<'a> {
     }
 }
 
-enum Escaped {
-    Char(char),
-    Byte(u8),
-}
-
-fn escape(chars: &mut impl Iterator<Item = (usize, char)>) -> Option<Escaped> {
-    let (_, c) = chars.next()?;
-    let mut digits = |count: usize, radix: u32, first: u32| {
-        (0..count).try_fold(first, |sum, _| Some(sum * radix + chars.next()?.1.to_digit(radix)?))
-    };
-    Some(Escaped::Char(match c {
-        'n' => '\n',
-        't' => '\t',
-        'r' => '\r',
-        'a' => '\x07',
-        'b' => '\x08',
-        'f' => '\x0c',
-        'v' => '\x0b',
-        '\\' | '"' | '\'' => c,
-        'x' => return u8::try_from(digits(2, 16, 0)?).ok().map(Escaped::Byte),
-        '0'..='7' => return u8::try_from(digits(2, 8, c.to_digit(8)?)?).ok().map(Escaped::Byte),
-        'u' => char::from_u32(digits(4, 16, 0)?)?,
-        'U' => char::from_u32(digits(8, 16, 0)?)?,
-        _ => return None,
-    }))
-}
-
 /// The intrinsic with this spelling.
 pub fn intrinsic(text: &str) -> Option<Field> {
     let (_, own) = INTRINSICS.iter().find(|(name, _)| *name == text)?;
     Some(Field { kind: FieldKind::Intrinsic(*own), text: text.to_owned() })
-}
-
-/// A duration such as `1.5s`, `1h30m`, `2d`, in nanoseconds; `None` when it is none or too long.
-pub fn duration(text: &str) -> Option<i64> {
-    let mut rest = text;
-    let mut total = 0.0_f64;
-    let mut exact = 0_i64;
-    let mut whole = true;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, tail) = rest.split_at_checked(digits)?;
-        let letters = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(letters)?;
-        let unit: i64 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            "d" => 86_400_000_000_000,
-            "w" => 604_800_000_000_000,
-            "y" => 31_536_000_000_000_000,
-            _ => return None,
-        };
-        match number.parse::<i64>() {
-            Ok(number) => exact = exact.checked_add(number.checked_mul(unit)?)?,
-            Err(_) => whole = false,
-        }
-        total += number.parse::<f64>().ok()? * unit as f64;
-        rest = tail;
-    }
-    if whole {
-        return Some(exact);
-    }
-    (total.is_finite() && total < i64::MAX as f64).then(|| total.round() as i64)
 }
 
 #[cfg(test)]

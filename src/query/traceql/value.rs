@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::op::{CompareOp, MathOp};
+use crate::base::duration;
 use crate::model::span::{AttrValue, SpanKind, StatusCode};
 
 /// Something known of a span, or a literal.
@@ -80,7 +81,7 @@ impl<'a> Value<'a> {
             Self::Float(float) => AttrValue::Double(*float),
             Self::Str(text) => AttrValue::Str(text.to_string()),
             Self::Bool(bool) => AttrValue::Bool(*bool),
-            Self::Duration(ns) => AttrValue::Str(go_duration(*ns)),
+            Self::Duration(ns) => AttrValue::Str(duration::go(*ns)),
             Self::Status(status) => AttrValue::Str(status.name().to_owned()),
             Self::Kind(kind) => AttrValue::Str(kind.name().to_owned()),
             Self::List(list) => AttrValue::Array(list.to_vec()),
@@ -111,7 +112,7 @@ impl<'a> Value<'a> {
             Self::Int(int) => Cow::Owned(int.to_string()),
             Self::Float(float) => Cow::Owned(float.to_string()),
             Self::Bool(bool) => Cow::Borrowed(if *bool { "true" } else { "false" }),
-            Self::Duration(ns) => Cow::Owned(go_duration(*ns)),
+            Self::Duration(ns) => Cow::Owned(duration::go(*ns)),
             Self::Status(status) => Cow::Borrowed(status.name()),
             Self::Kind(kind) => Cow::Borrowed(kind.name()),
             Self::Nil | Self::Unknown | Self::List(_) | Self::Many(_) => return None,
@@ -243,34 +244,6 @@ fn math_float(op: MathOp, a: f64, b: f64) -> f64 {
     }
 }
 
-/// A duration the way Go prints it: `1.5ms`, `1m0.5s`, `2h0m0s`.
-pub fn go_duration(ns: i64) -> String {
-    let sign = if ns < 0 { "-" } else { "" };
-    let abs = ns.unsigned_abs();
-    let text = match abs {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{abs}ns"),
-        1_000..1_000_000 => format!("{}µs", decimal(abs, 1_000)),
-        1_000_000..1_000_000_000 => format!("{}ms", decimal(abs, 1_000_000)),
-        _ => {
-            let minutes = abs / 60_000_000_000;
-            let seconds = format!("{}s", decimal(abs % 60_000_000_000, 1_000_000_000));
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => seconds,
-                (0, minutes) => format!("{minutes}m{seconds}"),
-                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
-            }
-        }
-    };
-    format!("{sign}{text}")
-}
-
-fn decimal(value: u64, unit: u64) -> String {
-    let digits = unit.ilog10() as usize;
-    let text = format!("{}.{:0digits$}", value / unit, value % unit);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,18 +295,5 @@ mod tests {
         assert_eq!(math(MathOp::Div, &Value::Int(7), &Value::Int(0)), Value::Nil);
         assert_eq!(math(MathOp::Div, &Value::Float(7.0), &Value::Int(0)), Value::Nil);
         assert_eq!(math(MathOp::Mul, &Value::Int(i64::MAX), &Value::Int(2)), Value::Nil);
-    }
-
-    #[test]
-    fn durations_print_as_go_prints_them() {
-        for (ns, text) in [
-            (0, "0s"),
-            (12_000_000, "12ms"),
-            (1_500, "1.5µs"),
-            (60_500_000_000, "1m0.5s"),
-            (7_200_000_000_000, "2h0m0s"),
-        ] {
-            assert_eq!(go_duration(ns), text);
-        }
     }
 }

@@ -7,6 +7,7 @@ use super::exec::Scope;
 use super::printf::{print, printf};
 use super::{OUTPUT_BYTES_MAX, Regexes, Value, date};
 use crate::base::pattern::Regex;
+use crate::base::percent;
 use crate::query::logql::lexer::{parse_bytes, parse_duration};
 
 /// A function.
@@ -98,8 +99,8 @@ const FUNCTIONS: &[Function] = &[
     f("printf", 1, ANY, |c| printf(&c.text(0), c.args.get(1..).unwrap_or_default())),
     f("html", 1, 1, |c| Ok(c.map(0, html))),
     f("js", 1, 1, |c| Ok(c.map(0, |text| text.escape_default().to_string()))),
-    f("urlquery", 1, 1, |c| Ok(c.map(0, url_encode))),
-    f("urlencode", 1, 1, |c| Ok(c.map(0, url_encode))),
+    f("urlquery", 1, 1, |c| Ok(c.map(0, percent::encode_query))),
+    f("urlencode", 1, 1, |c| Ok(c.map(0, percent::encode_query))),
     f("urldecode", 1, 1, |c| Ok(c.map(0, url_decode))),
     f("call", 1, ANY, |_| Err("the first argument is no function".to_owned())),
     f("add", 1, ANY, |c| Ok(c.fold_int(i64::wrapping_add))),
@@ -356,35 +357,8 @@ fn html(text: &str) -> String {
     escaped.replace('"', "&#34;").replace('\'', "&#39;")
 }
 
-fn url_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
-            b' ' => encoded.push('+'),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
 fn url_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let hex = rest.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match (c, hex) {
-            ('%', Some(byte)) => {
-                bytes.push(byte);
-                rest = rest.get(3..).unwrap_or_default();
-                continue;
-            }
-            ('+', _) => bytes.push(b' '),
-            _ => bytes.extend_from_slice(c.to_string().as_bytes()),
-        }
-        rest = rest.get(c.len_utf8()..).unwrap_or_default();
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&percent::decode_query(text.as_bytes())).into_owned()
 }
 
 fn base64_decode(text: &str) -> String {

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use crate::base::float_text;
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
@@ -99,18 +101,5 @@ impl Value {
 
 /// The shortest text, with an exponent where Go writes one.
 pub(super) fn print_float(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
-        let text = format!("{value:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
-        return format!("{digits}e{sign}{exponent:0>2}");
-    }
-    value.to_string()
+    float_text::text(value, float_text::PRINTED)
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::base::float_text;
 use crate::model::histogram::Histogram;
 use crate::model::labels::Labels;
 use crate::query::pace::Held;
@@ -158,7 +159,7 @@ impl Forced {
             of_metric(name),
             stat::general(self.bounds.0),
             stat::general(self.bounds.1),
-            stat::general_to(self.most, 2),
+            float_text::text_to(self.most, 2),
             self.samples,
             second(self.times.0),
             second(self.times.1)

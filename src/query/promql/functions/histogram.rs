@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::classic;
 use super::{Function, Imp, arg, row};
+use crate::base::float_text;
 use crate::model::histogram::Histogram;
 use crate::model::labels::METRIC_NAME;
 use crate::query::pace::Held;
 use crate::query::promql::PromqlError;
-use crate::query::promql::aggregate::number;
 use crate::query::promql::ast::{Call, Pos};
 use crate::query::promql::eval::{Eval, Grid};
 use crate::query::promql::native::{Bucket, Work};
@@ -395,7 +395,7 @@ fn histogram_quantiles(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) ->
     for param in call.args.iter().skip(2) {
         let quantiles = eval.scalar(param, grid)?;
         check_quantiles(eval, &quantiles, param.bare().pos)?;
-        let mut value = number(quantiles.first().copied().unwrap_or(f64::NAN));
+        let mut value = float_text::text(quantiles.first().copied().unwrap_or(f64::NAN), float_text::FIXED);
         if value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             value.push_str(".0");
         }

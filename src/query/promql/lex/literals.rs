@@ -1,6 +1,7 @@
 //! Strings, numbers and durations as a query writes them.
 
 use super::{SyntaxError, Word, error};
+use crate::base::duration;
 use crate::query::promql::ast::Pos;
 
 /// How long the string is that `rest` begins with, quotes included.
@@ -56,7 +57,7 @@ pub(super) fn number(rest: &str) -> (Word, usize) {
     let digits = |from: usize| bytes.iter().skip(from).take_while(|b| b.is_ascii_digit() || **b == b'_').count();
     let mut at = digits(0);
     if at > 0 {
-        let length = duration_length(rest);
+        let length = duration::length(rest);
         if length > 0 {
             return (Word::Duration, length);
         }
@@ -75,46 +76,12 @@ pub(super) fn number(rest: &str) -> (Word, usize) {
     (Word::Number, at)
 }
 
-/// How long the duration is that `rest` begins with; 0 when it begins with none.
-fn duration_length(rest: &str) -> usize {
-    let bytes = rest.as_bytes();
-    let mut at = 0;
-    loop {
-        let digits = bytes.iter().skip(at).take_while(|b| b.is_ascii_digit()).count();
-        let unit = &rest[at + digits..];
-        let length =
-            if unit.starts_with("ms") { 2 } else { usize::from(unit.starts_with(['s', 'm', 'h', 'd', 'w', 'y'])) };
-        if digits == 0 || length == 0 {
-            return at;
-        }
-        at += digits + length;
-    }
-}
-
 /// Milliseconds of a duration such as `1h30m`, or of a number of seconds.
 pub fn duration_ms(text: &str) -> Option<i64> {
-    if duration_length(text) != text.len() || text.is_empty() {
-        let seconds: f64 = text.parse().ok()?;
-        let ms = (seconds * 1000.0).round();
-        return (ms.abs() < 9e15).then_some(ms as i64);
+    if let Some(ms) = duration::milliseconds(text) {
+        return i64::try_from(ms).ok();
     }
-    let mut total: i64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (value, unit) = rest.split_at(digits);
-        let (factor, length) = match unit.as_bytes() {
-            [b'm', b's', ..] => (1, 2),
-            [b's', ..] => (1_000, 1),
-            [b'm', ..] => (60_000, 1),
-            [b'h', ..] => (3_600_000, 1),
-            [b'd', ..] => (86_400_000, 1),
-            [b'w', ..] => (604_800_000, 1),
-            [b'y', ..] => (31_536_000_000, 1),
-            _ => return None,
-        };
-        total = total.checked_add(value.parse::<i64>().ok()?.checked_mul(factor)?)?;
-        rest = &unit[length..];
-    }
-    Some(total)
+    let seconds: f64 = text.parse().ok()?;
+    let ms = (seconds * 1000.0).round();
+    (ms.abs() < 9e15).then_some(ms as i64)
 }

@@ -417,7 +417,8 @@ impl fmt::Display for MetricExpr {
 
 impl fmt::Display for Matching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.on || !self.names.is_empty() {
+        // What groups stands behind one of the two only, even where that names nothing.
+        if self.on || !self.names.is_empty() || self.cardinality != Cardinality::OneToOne {
             write!(f, " {} ({})", if self.on { "on" } else { "ignoring" }, self.names.join(", "))?;
         }
         match self.cardinality {

@@ -216,7 +216,8 @@ fn parse_number(text: &str) -> Option<f64> {
     if !text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    text.parse().ok()
+    // What is too large for a number would be written as `inf`, which is none.
+    text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 /// Removes Go's escapes from what stands between double quotes; `None` when one is malformed. A byte is

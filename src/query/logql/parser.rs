@@ -235,31 +235,31 @@ impl Parser<'_> {
         let start = self.position();
         let mut left = self.nested(Self::primary)?;
         while let Some((op, binding)) = self.binary_op().filter(|(_, binding)| *binding >= least) {
-            let at = self.position();
-            self.operators += 1;
-            if self.operators > OPERATORS_MAX {
-                return Err(ParseError::new(at, format!("more than {OPERATORS_MAX} operators")));
-            }
-            self.advance();
-            let (bool_result, matching) = self.modifiers(op)?;
-            let right_at = self.position();
-            let right_least = if op == BinaryOp::Power { binding } else { binding + 1 };
-            let right = self.nested(|parser| parser.expr(right_least))?;
-            let left_side = only_metric(left, start, "left leg of binary operation")?;
-            let right_side = only_metric(right, right_at, "right leg of binary operation")?;
-            let number = |side: &MetricExpr| matches!(side, MetricExpr::Number(_));
-            if op.is_set() && (number(&left_side) || number(&right_side)) {
-                return Err(ParseError::new(at, "unexpected literal for a logical or set binary operation"));
-            }
-            left = Expr::Metric(MetricExpr::Binary {
-                op,
-                bool_result,
-                matching,
-                left: Box::new(left_side),
-                right: Box::new(right_side),
-            });
+            left = self.operation(left, start, op, binding)?;
         }
         Ok(left)
+    }
+
+    /// An operator, its modifiers and its right side. Apart from [`Self::expr`], whose frame lies on the stack once
+    /// for each level of nesting.
+    fn operation(&mut self, left: Expr, start: Position, op: BinaryOp, binding: u8) -> Parsed<Expr> {
+        let at = self.position();
+        self.operators += 1;
+        if self.operators > OPERATORS_MAX {
+            return Err(ParseError::new(at, format!("more than {OPERATORS_MAX} operators")));
+        }
+        self.advance();
+        let (bool_result, matching) = self.modifiers(op)?;
+        let right_at = self.position();
+        let right_least = if op == BinaryOp::Power { binding } else { binding + 1 };
+        let right = self.nested(|parser| parser.expr(right_least))?;
+        let left = Box::new(only_metric(left, start, "left leg of binary operation")?);
+        let right = Box::new(only_metric(right, right_at, "right leg of binary operation")?);
+        let number = |side: &MetricExpr| matches!(side, MetricExpr::Number(_));
+        if op.is_set() && (number(&left) || number(&right)) {
+            return Err(ParseError::new(at, "unexpected literal for a logical or set binary operation"));
+        }
+        Ok(Expr::Metric(MetricExpr::Binary { op, bool_result, matching, left, right }))
     }
 
     fn modifiers(&mut self, op: BinaryOp) -> Parsed<(bool, Matching)> {
@@ -383,6 +383,15 @@ mod tests {
             "(vector(1) == bool on (a) group_left (b) vector(2))"
         );
         assert_eq!(ok("{a=\"b\"} | x=\"1\" or (y>2 and z<3kb)"), "{a=\"b\"} | x=\"1\" or (y>2 and z<3kb)");
+        for text in [
+            "{a=\"b\"} | (json!=\"x\")",
+            "{a=\"b\"} | (logfmt>1 or unpack<2)",
+            "{a=\"b\"} | drop=~\"x\" | unwrap!~\"y\"",
+            "(vector(1) / ignoring () group_left () vector(2))",
+        ] {
+            assert_eq!(ok(text), text);
+        }
+        assert!(error("vector(1e999)").contains("is no number"));
     }
 
     #[test]

@@ -190,8 +190,12 @@ fn is_word(name: &str, colons: bool) -> bool {
     !name.is_empty() && name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// Words that are read as something else where the names of labels stand in brackets.
+const KEYWORDS: [&str; 5] = ["anchored", "inf", "nan", "smoothed", "without"];
+
 fn label(out: &mut String, name: &str) {
-    if is_word(name, false) { out.push_str(name) } else { quoted(out, name) }
+    let plain = is_word(name, false) && !KEYWORDS.iter().any(|word| word.eq_ignore_ascii_case(name));
+    if plain { out.push_str(name) } else { quoted(out, name) }
 }
 
 fn labels(out: &mut String, names: &[String]) {
@@ -348,6 +352,7 @@ mod tests {
             "max_over_time(a[max_of(1h, range()):step() / 2] @ start())",
             "max_over_time((a + b)[1h:])",
             "sum by (a, \"b.c\") (x)",
+            "sum by (\"Inf\", \"anchored\", bool, \"without\") (x)",
             "count without () (x)",
             "topk by (a) (3, x)",
             "quantile(0.5, -x)",

@@ -9,7 +9,7 @@ use crate::query::logql::ast::LogExpr;
 use crate::query::logql::filter::{FilterKind, FilterValue, LineFilter};
 use crate::query::logql::ip::IpPattern;
 use crate::query::logql::lexer::TokenKind;
-use crate::query::logql::stages::label_filter::{Comparison, LabelFilter, Unit};
+use crate::query::logql::stages::label_filter::{Comparison, LabelFilter, Unit, WORDLESS};
 use crate::query::logql::stages::{STAGES, Stage};
 
 /// Most stages behind one selector.
@@ -114,8 +114,9 @@ impl Parser<'_> {
     }
 
     fn stage(&mut self) -> Parsed<Box<dyn Stage>> {
-        let compared = matches!(self.peek_after(), TokenKind::Sign("=" | "==" | "!=" | ">" | ">=" | "<" | "<="))
-            && !matches!(self.peek(), TokenKind::Word(word) if matches!(word.as_str(), "logfmt" | "json" | "unpack" | "decolorize"));
+        let compared =
+            matches!(self.peek_after(), TokenKind::Sign("=" | "==" | "!=" | "=~" | "!~" | ">" | ">=" | "<" | "<="))
+                && !matches!(self.peek(), TokenKind::Word(word) if WORDLESS.contains(&word.as_str()));
         if let TokenKind::Word(word) = self.peek()
             && !compared
             && let Some(row) = STAGES.iter().find(|row| row.name.eq_ignore_ascii_case(word))

@@ -68,26 +68,23 @@ impl Parser<'_> {
         Ok(None)
     }
 
+    /// How many series are kept, and the comma behind it.
+    fn count(&mut self) -> Parsed<usize> {
+        let at = self.position();
+        let value = self.number()?;
+        if !(1.0..=1e9).contains(&value) || value.fract() != 0.0 {
+            return Err(ParseError::new(at, format!("invalid parameter {value}: a whole number over zero is needed")));
+        }
+        self.expect(",")?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
+        Ok(value as usize)
+    }
+
     fn vector_call(&mut self, op: VectorOp) -> Parsed<MetricExpr> {
         let at = self.position();
         let before = self.grouping()?;
         self.expect("(")?;
-        let takes_parameter = matches!(op, VectorOp::Topk | VectorOp::Bottomk);
-        let mut parameter = None;
-        if takes_parameter {
-            let at = self.position();
-            let value = self.number()?;
-            if !(1.0..=1e9).contains(&value) || value.fract() != 0.0 {
-                return Err(ParseError::new(
-                    at,
-                    format!("invalid parameter {value}: a whole number over zero is needed"),
-                ));
-            }
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-            let value = value as usize;
-            parameter = Some(value);
-            self.expect(",")?;
-        }
+        let parameter = if matches!(op, VectorOp::Topk | VectorOp::Bottomk) { Some(self.count()?) } else { None };
         let inner_at = self.position();
         let inner = self.expr(0)?;
         let inner = Box::new(only_metric(inner, inner_at, "argument of a vector aggregation")?);

@@ -9,6 +9,10 @@ use crate::query::logql::ast::quote;
 use crate::query::logql::ip::IpPattern;
 use crate::query::logql::lexer::{parse_bytes, parse_duration};
 
+/// Stages that may stand without another word: `!=` behind one begins a line filter, so that a filter on a
+/// label of its name stands in brackets.
+pub const WORDLESS: [&str; 4] = ["decolorize", "json", "logfmt", "unpack"];
+
 /// How amounts compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
@@ -156,6 +160,18 @@ impl LabelFilter {
         }
     }
 
+    /// The label that its text begins with, unless that is a bracket.
+    fn first_label(&self) -> Option<&str> {
+        match self {
+            Self::Text(matcher) => Some(&matcher.name),
+            Self::Amount { label, .. } | Self::Ip { label, .. } => Some(label),
+            Self::And(filters) | Self::Or(filters) => match filters.first()? {
+                Self::And(_) | Self::Or(_) => None,
+                first => first.first_label(),
+            },
+        }
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, inner: bool) -> fmt::Result {
         let (filters, word) = match self {
             Self::Text(matcher) => {
@@ -195,6 +211,11 @@ impl Stage for LabelFilter {
 
 impl fmt::Display for LabelFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first_label().is_some_and(|label| WORDLESS.contains(&label)) {
+            f.write_str("| (")?;
+            self.write(f, false)?;
+            return f.write_str(")");
+        }
         f.write_str("| ")?;
         self.write(f, false)
     }

@@ -10,12 +10,16 @@ targets=("$@")
 seeds=$(mktemp -d)
 trap 'rm -rf "$seeds"' EXIT
 ./seeds.sh "$seeds"
+# The versions that the server has.
+[ -f Cargo.lock ] || cp ../../Cargo.lock .
 cargo +nightly fuzz build --fuzz-dir . -s none || exit 1
 failed=()
 for target in "${targets[@]}"; do
     printf '\n== %s for %s s\n' "$target" "$seconds"
     dict=()
-    case $target in promql*) dict=(-dict=promql.dict) ;; esac
+    for own in "$target.dict" "${target%%_*}.dict"; do
+        if [ -f "$own" ]; then dict=("-dict=$own") && break; fi
+    done
     mkdir -p "corpus/$target"
     cargo +nightly fuzz run --fuzz-dir . -s none "$target" "corpus/$target" "$seeds/$target" -- \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "${dict[@]}" 2>&1 |

@@ -32,13 +32,25 @@ for language in logql traceql; do
         done
 done
 payloads=$here/../payloads
-for signal in logs metrics traces; do cp "$payloads/otlp_$signal/python_sdk_http.body" "$out/otlp_protobuf/$signal"; done
+for signal in logs metrics traces; do
+    gzip -dc "$payloads/otlp_$signal/python_sdk_http.body" >"$out/otlp_protobuf/$signal.captured"
+done
 cp "$payloads"/otlp_traces/json*.body "$out/otlp_json/"
 cp "$payloads"/loki_push/json_bad*.body "$out/loki_json/"
 cp "$payloads"/loki_push/promtail*.body "$out/loki_protobuf/"
-cp "$payloads"/loki_push/*.body "$payloads"/remote_write/v2.body "$out/decompress/"
-cp "$payloads"/import_text/*.body "$out/openmetrics/"
-printf 'data-dir: x\nretention-logs: 30d\nmetrics-retention-rules:\n  - a\n' >"$out/config_file/some"
-for target in chunk_codecs wal_replay parts text_index remote_read grpc_frames; do
-    head -c 200 /dev/urandom >"$out/$target/random"
+cp "$payloads"/loki_push/*.body "$payloads"/remote_write/v2.body "$payloads"/otlp_logs/python*.body "$out/decompress/"
+for body in "$payloads"/import_text/*.body; do
+    { printf '\7'; cat "$body"; } >"$out/openmetrics/$(basename "$body")"
 done
+# A segment of the log, and its one record without what the log puts before it.
+for version in 1 2; do
+    log=$here/../fixtures/store-v$version/wal/metrics/0000000000000002.wal
+    cp "$log" "$out/wal_replay/segment.v$version"
+    tail -c +21 "$log" >"$out/wal_replay/record.v$version"
+done
+# Which part or log, and no change.
+for which in 0 1 2 3 4 5; do printf '%b' "\\x0$which" >"$out/parts/$which"; done
+printf '\0\0\1\2\7' >"$out/text_index/one"
+head -c 200 /dev/zero | tr '\0' '\17' >"$out/chunk_codecs/some"
+# What was written for a target.
+for folder in "$here"/seeds/*; do cp "$folder"/* "$out/$(basename "$folder")/"; done

@@ -38,6 +38,14 @@ macro_rules! payload {
     };
 }
 
+fn changed_protobuf(good: &[u8], seed: u64) -> Vec<u8> {
+    mutations::protobuf(good, seed).expect("a valid message")
+}
+
+fn changed_json(good: &str, seed: u64) -> Vec<u8> {
+    mutations::json(good, seed).expect("valid JSON")
+}
+
 /// The result unless it is an error, which must be of a class that tells the sender not to send it again.
 fn taken<T>(result: Result<T, WireError>, seed: u64) -> Option<T> {
     let class = result.as_ref().map_or_else(Classify::class, |_| ErrorClass::BadData);
@@ -156,8 +164,8 @@ fn damaged_remote_write_is_the_same_when_written_again_or_refused() {
     let v2 = payload!("remote_write/v2", Encoding::Snappy);
     let mut kept = 0;
     for seed in 0..SEEDS {
-        let first = mutations::protobuf(&v1[(seed % 2) as usize], seed);
-        let second = mutations::protobuf(&v2, seed);
+        let first = changed_protobuf(&v1[(seed % 2) as usize], seed);
+        let second = changed_protobuf(&v2, seed);
         let raw = prometheus::decode_v1_raw(&first, &DEFAULT);
         for (options, is_tight) in [(DEFAULT, false), (TIGHT, true)] {
             let results = [prometheus::decode_v1(&first, &options), prometheus::decode_v2(&second, &options)];
@@ -200,7 +208,7 @@ fn damaged_loki_pushes_are_the_same_when_written_again_or_refused() {
     let json = std::str::from_utf8(&json).unwrap();
     let mut kept = 0;
     for seed in 0..SEEDS {
-        let (protobuf, json) = (mutations::protobuf(&protobuf, seed), mutations::json(json, seed));
+        let (protobuf, json) = (changed_protobuf(&protobuf, seed), changed_json(json, seed));
         let tight = [loki::decode_protobuf(&protobuf, &TIGHT), loki::decode_json(&json, &TIGHT)];
         for decoded in tight.into_iter().filter_map(|result| taken(result, seed)) {
             assert_within(logs_bytes(&decoded.batch), &TIGHT, seed);
@@ -232,7 +240,7 @@ fn damaged_otlp_is_the_same_when_written_again_or_refused() {
     let metrics = payload!("otlp_metrics/python_sdk_http", gzip);
     let mut kept = [0; 3];
     for seed in 0..SEEDS {
-        let body = mutations::protobuf(&traces, seed);
+        let body = changed_protobuf(&traces, seed);
         let decode = |body: &[u8], options: &Options| taken(otlp::decode_traces(body, Format::Protobuf, options), seed);
         if let Some(tight) = decode(&body, &TIGHT) {
             assert_within(spans_bytes(&tight.batch), &TIGHT, seed);
@@ -242,7 +250,7 @@ fn damaged_otlp_is_the_same_when_written_again_or_refused() {
             let again = decode(&again, &DEFAULT).unwrap();
             assert_eq!(format!("{:?}", again), format!("{:?}", own), "traces, seed {seed}");
         }
-        let body = mutations::protobuf(&logs, seed);
+        let body = changed_protobuf(&logs, seed);
         let decode = |body: &[u8], options: &Options| taken(otlp::decode_logs(body, Format::Protobuf, options), seed);
         if let Some(tight) = decode(&body, &TIGHT) {
             assert_within(logs_bytes(&tight.batch), &TIGHT, seed);
@@ -252,7 +260,7 @@ fn damaged_otlp_is_the_same_when_written_again_or_refused() {
             let again = decode(&again, &DEFAULT).unwrap();
             assert_eq!(format!("{:?}", again), format!("{:?}", own), "logs, seed {seed}");
         }
-        let body = mutations::protobuf(&metrics, seed);
+        let body = changed_protobuf(&metrics, seed);
         let decode =
             |body: &[u8], options: &Options| taken(otlp::decode_metrics(body, Format::Protobuf, options), seed);
         if let Some(tight) = decode(&body, &TIGHT) {
@@ -283,9 +291,9 @@ fn damaged_otlp_json_is_decoded_within_its_allowance_or_refused() {
     let mut kept = 0;
     for seed in 0..SEEDS {
         for options in [TIGHT, DEFAULT] {
-            let spans = taken(otlp::decode_traces(&mutations::json(traces, seed), Format::Json, &options), seed);
-            let lines = taken(otlp::decode_logs(&mutations::json(logs, seed), Format::Json, &options), seed);
-            let series = taken(otlp::decode_metrics(&mutations::json(metrics, seed), Format::Json, &options), seed);
+            let spans = taken(otlp::decode_traces(&changed_json(traces, seed), Format::Json, &options), seed);
+            let lines = taken(otlp::decode_logs(&changed_json(logs, seed), Format::Json, &options), seed);
+            let series = taken(otlp::decode_metrics(&changed_json(metrics, seed), Format::Json, &options), seed);
             kept += spans.iter().filter(|own| !own.batch.spans.is_empty()).count();
             kept += lines.iter().filter(|own| !own.batch.streams.is_empty()).count();
             kept += series.iter().filter(|own| !own.batch.batch.series.is_empty()).count();
@@ -317,7 +325,7 @@ fn damaged_remote_reads_ask_for_a_bounded_number_of_things_or_are_refused() {
     put_uint(&mut good, 2, 1);
     let mut kept = 0;
     for seed in 0..SEEDS {
-        let Some(request) = taken(remote_read::decode(&mutations::protobuf(&good, seed)), seed) else { continue };
+        let Some(request) = taken(remote_read::decode(&changed_protobuf(&good, seed)), seed) else { continue };
         kept += 1;
         assert!(request.queries.len() <= 100 && request.queries.iter().all(|query| query.matchers.len() <= 100));
     }

@@ -112,10 +112,10 @@ fn change(own: &mut Message, other: &Field, mutator: &mut Mutator) {
     }
 }
 
-/// A protobuf message with one or two changes.
-pub(super) fn protobuf(good: &[u8], seed: u64) -> Vec<u8> {
+/// A protobuf message with one or two changes; nothing when it is none.
+pub(super) fn protobuf(good: &[u8], seed: u64) -> Option<Vec<u8>> {
     let mut mutator = Mutator::new(seed);
-    let mut message = read(good, 40).expect("a valid message");
+    let mut message = read(good, 40)?;
     for _ in 0..=mutator.below(2) {
         let count = messages(&mut message);
         let (mut from, mut to) = (mutator.below(count), mutator.below(count));
@@ -127,7 +127,7 @@ pub(super) fn protobuf(good: &[u8], seed: u64) -> Vec<u8> {
     }
     let mut out = Vec::new();
     write(&message, &mut out);
-    if mutator.below(8) == 0 { mutator.bytes(&out) } else { out }
+    Some(if mutator.below(8) == 0 { mutator.bytes(&out) } else { out })
 }
 
 fn values(value: &mut Json) -> usize {
@@ -169,10 +169,10 @@ fn change_json(own: &mut Json, other: Json, mutator: &mut Mutator) {
     }
 }
 
-/// JSON with one or two changes; now and then its bytes are changed besides.
-pub(super) fn json(good: &str, seed: u64) -> Vec<u8> {
+/// JSON with one or two changes, and now and then its bytes are changed besides; nothing when it is none.
+pub(super) fn json(good: &str, seed: u64) -> Option<Vec<u8>> {
     let mut mutator = Mutator::new(seed);
-    let mut value: Json = serde_json::from_str(good).expect("valid JSON");
+    let mut value: Json = serde_json::from_str(good).ok()?;
     for _ in 0..=mutator.below(2) {
         let count = values(&mut value);
         let (mut from, mut to) = (mutator.below(count), mutator.below(count));
@@ -182,5 +182,5 @@ pub(super) fn json(good: &str, seed: u64) -> Vec<u8> {
         }
     }
     let text = value.to_string().into_bytes();
-    if mutator.below(4) == 0 { mutator.bytes(&text) } else { text }
+    Some(if mutator.below(4) == 0 { mutator.bytes(&text) } else { text })
 }

@@ -1,7 +1,11 @@
 //! Chunks: bytes that are none decode to an error, and what is encoded comes back bit for bit.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use std::sync::Arc;
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use trilith::model::histogram::{BucketSpan, Histogram, ResetHint};
+use trilith::model::sample::HistogramSample;
 use trilith::store::codec::Reader;
 use trilith::store::metrics::chunk::gorilla::Appender;
 use trilith::store::metrics::chunk::{floats, gorilla, histogram, histograms, pack};
@@ -31,6 +35,53 @@ fn samples(bytes: &[u8]) -> (Vec<i64>, Vec<f64>) {
     }
     (times, values)
 }
+
+/// Histograms that the bytes mean: most with the layout of the one before.
+fn histograms_of(bytes: &[u8]) -> Vec<HistogramSample> {
+    let (times, values) = samples(bytes);
+    let sample = |(at, t): (usize, &i64)| {
+        let number = |of: usize| values.get((at + of) % values.len().max(1)).copied().unwrap_or_default();
+        let buckets = 1 + at / 16 % 3;
+        let histogram = Histogram {
+            reset_hint: [ResetHint::Unknown, ResetHint::Gauge, ResetHint::Reset][at / 8 % 3],
+            schema: 3,
+            zero_threshold: 1e-128,
+            zero_count: 1.0,
+            count: number(1),
+            sum: number(2),
+            positive_spans: vec![BucketSpan { offset: -4, length: buckets as u32 }],
+            positive: (0..buckets).map(number).collect(),
+            negative_spans: vec![BucketSpan { offset: 7, length: 1 }],
+            negative: vec![number(3)],
+            custom_bounds: if at / 32 % 2 == 1 { vec![number(4)] } else { Vec::new() },
+        };
+        HistogramSample { t: *t, start: 0, histogram: Arc::new(histogram) }
+    };
+    times.iter().enumerate().map(sample).take(histograms::SAMPLES_MAX).collect()
+}
+
+/// An input whose chunk is one, of a codec that the seed chooses.
+fn valid(bytes: &[u8], seed: u32) -> Vec<u8> {
+    let ((times, values), histograms) = (samples(bytes), histograms_of(bytes));
+    let mut out = Vec::new();
+    match seed % 5 {
+        0 => pack::encode(&mut out, &times, &mut pack::Work::default()),
+        1 => floats::encode(&mut out, &values, &mut floats::Work::default()),
+        2 => histogram::encode(&mut out, &histograms),
+        3 => histograms::encode(&mut out, &histograms, &mut floats::Work::default()),
+        _ => {
+            let mut appender = Appender::default();
+            times.iter().zip(&values).for_each(|(t, value)| appender.push(*t, *value));
+            out = appender.seal().bits.into_vec();
+        }
+    }
+    let count = if matches!(seed % 5, 2 | 3) { histograms.len() } else { times.len() };
+    [&u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes()[..], &out].concat()
+}
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    trilith_fuzz::change_or_valid(data, size, max_size, seed, valid)
+});
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((count, rest)) = bytes.split_first_chunk::<2>() else { return };

@@ -1,5 +1,5 @@
-//! Parts of all signals whose frames are changed behind their checksums: a store opens with them, answers or says
-//! what is damaged, and merges.
+//! Parts and logs of all signals whose frames and records are changed behind their checksums: a store opens with
+//! them, answers or says what is damaged, flushes and merges.
 #![no_main]
 
 use std::fs;
@@ -17,8 +17,9 @@ use trilith::store::env::Progress;
 use trilith::store::part::fuzzed;
 use trilith::store::series_set;
 use trilith::store::stores::{Retention, Store, StoreOptions};
-use trilith::store::wal::WalOptions;
+use trilith::store::wal::{self, WalOptions};
 use trilith::store::{LineHints, LogColumns, SelectLogs as _, SelectTraces as _};
+use trilith_fuzz::EDIT_BYTES;
 
 const PARTS: [(&str, &[u8]); 3] = [
     ("metrics", include_bytes!("../../fixtures/store-v2/metrics/0000000000000001-0000.part")),
@@ -26,11 +27,52 @@ const PARTS: [(&str, &[u8]); 3] = [
     ("traces", include_bytes!("../../fixtures/store-v2/traces/0000000000000001-0000.part")),
 ];
 
+const LOGS: [(&str, &[u8]); 3] = [
+    ("metrics", include_bytes!("../../fixtures/store-v2/wal/metrics/0000000000000002.wal")),
+    ("logs", include_bytes!("../../fixtures/store-v2/wal/logs/0000000000000002.wal")),
+    ("traces", include_bytes!("../../fixtures/store-v2/wal/traces/0000000000000002.wal")),
+];
+
 /// In memory where the machine has such a place: a run makes some twenty files.
 fn folder() -> PathBuf {
     let shm = Path::new("/dev/shm");
     let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
     base.join(format!("trilith-fuzz-parts-{}", std::process::id()))
+}
+
+/// A segment with records changed as `edits` say, each a record and a change, and their checksums mended.
+fn segment(good: &[u8], edits: &[u8]) -> Vec<u8> {
+    let mut records = Vec::new();
+    wal::replay(good, |record| records.push(record.to_vec()));
+    for [which, edit @ ..] in edits.as_chunks::<{ 1 + EDIT_BYTES }>().0 {
+        let at = usize::from(*which) % records.len();
+        trilith_fuzz::edit(&mut records[at], *edit);
+    }
+    let mut out = b"TRILWAL\x01".to_vec();
+    for record in records {
+        let length = u32::try_from(record.len()).expect("a short record").to_le_bytes();
+        out.extend_from_slice(b"\xF7TLW");
+        out.extend_from_slice(&length);
+        out.extend_from_slice(&crc32c::crc32c_append(crc32c::crc32c(&length), &record).to_le_bytes());
+        out.extend_from_slice(&record);
+    }
+    out
+}
+
+fn fill(dir: &Path, which: usize, edits: &[u8]) {
+    let put = |folder: PathBuf, name: &str, bytes: &[u8]| {
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join(name), bytes).expect("a file");
+    };
+    put(dir.to_owned(), "FORMAT", include_bytes!("../../fixtures/store-v2/FORMAT"));
+    if let Some((signal, part)) = PARTS.get(which) {
+        put(dir.join(signal), "0000000000000001-0000.part", part);
+        put(dir.join(signal), "0000000000000002-0000.part", part);
+        fuzzed::set(edits);
+    } else {
+        let (signal, log) = LOGS[which % LOGS.len()];
+        put(dir.join("wal").join(signal), "0000000000000002.wal", &segment(log, edits));
+    }
 }
 
 fn read_all(store: &Store) {
@@ -55,13 +97,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((which, edits)) = bytes.split_first() else { return };
     let dir = folder();
     let _ = fs::remove_dir_all(&dir);
-    let (signal, part) = PARTS[usize::from(*which) % PARTS.len()];
-    fs::create_dir_all(dir.join(signal)).expect("a folder");
-    fs::write(dir.join("FORMAT"), include_bytes!("../../fixtures/store-v2/FORMAT")).expect("a format");
-    for name in ["0000000000000001-0000.part", "0000000000000002-0000.part"] {
-        fs::write(dir.join(signal).join(name), part).expect("a part");
-    }
-    fuzzed::set(edits);
+    fill(&dir, usize::from(*which) % (PARTS.len() + LOGS.len()), edits);
     let options = StoreOptions {
         dir: dir.clone(),
         disk: Arc::new(RealDisk),
@@ -80,6 +116,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     if let Ok(store) = Store::open(options) {
         read_all(&store);
+        let _ = store.flush();
         let _ = store.merge();
         read_all(&store);
     }

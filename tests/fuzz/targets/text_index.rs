@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use trilith::store::text::{TextBuilder, TextIndex};
+use trilith_fuzz::EDIT_BYTES;
 
 type Files = Vec<(PathBuf, Vec<u8>)>;
 
@@ -36,7 +37,7 @@ fn files() -> &'static Files {
         std::panic::set_hook(Box::new(|_| {}));
         let dir = folder();
         let _ = fs::remove_dir_all(&dir);
-        let mut builder = TextBuilder::create(&dir).expect("a builder");
+        let mut builder = TextBuilder::create(&dir, 48 << 20).expect("a builder");
         for block in 0..40u32 {
             let text = format!("level=info user=alice{block} id=7f3a9c{block:08x} grüße took={block}ms");
             builder.add_texts(block, [text.as_str(), "payment timeout"]).expect("a text");
@@ -54,16 +55,11 @@ fuzz_target!(|bytes: &[u8]| {
     for (path, content) in all {
         fs::write(path, content).expect("a file");
     }
-    for edit in bytes.chunks_exact(5).take(8) {
-        let (path, _) = &all[usize::from(edit[0]) % all.len()];
+    for (bytes, _) in bytes.as_chunks::<{ 1 + EDIT_BYTES }>().0.iter().zip(0..8) {
+        let [which, edit @ ..] = *bytes;
+        let (path, _) = &all[usize::from(which) % all.len()];
         let mut content = fs::read(path).expect("a file");
-        let place = usize::from(u16::from_be_bytes([edit[1], edit[2]])) % content.len().max(1);
-        match edit[3] % 4 {
-            0 => content.truncate(place),
-            1 => content.insert(place.min(content.len()), edit[4]),
-            2 => content.iter_mut().skip(place).take(1).for_each(|byte| *byte = edit[4]),
-            _ => content.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << (edit[4] % 8)),
-        }
+        trilith_fuzz::edit(&mut content, edit);
         fs::write(path, content).expect("a file");
     }
     let Ok(index) = TextIndex::open(&folder()) else { return };

@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use trilith::base::limits::QueryBudget;
 use trilith::query::traceql::metric::{Grid, metric};
 use trilith::query::traceql::search::{SearchRequest, search};
-use trilith::query::traceql::{self, tags};
+use trilith::model::time::RangeNs;
+use trilith::query::traceql::{self, QueryError, tags};
 use trilith::wire::limits::DEFAULT;
 use trilith::wire::otlp::{Format, decode_traces};
 
@@ -37,25 +38,36 @@ fn store() -> &'static VecTraces {
     })
 }
 
-fuzz_target!(|bytes: &[u8]| {
-    let Some((way, text)) = bytes.split_first() else { return };
-    let Ok(text) = std::str::from_utf8(text) else { return };
-    let _ = tags::filter_of(text);
-    let Ok(query) = traceql::parse(text) else { return };
-    let budget = QueryBudget::new(Duration::from_secs(2), 64 << 20, 1_000_000);
-    let answered = if query.metric.is_some() {
+/// What an editor asks for while the query is typed.
+fn complete(text: &str, budget: &QueryBudget) -> Result<(), QueryError> {
+    let Some(filter) = tags::filter_of(text, budget) else { return Ok(()) };
+    let range = RangeNs { start: 0, end: 4_000_000_000 };
+    tags::names(store(), range, Some(filter.clone()), budget)?;
+    tags::values(store(), &tags::tag_field(text), range, Some(filter), 10, budget).map(drop)
+}
+
+fn answer(way: u8, text: &str, budget: &QueryBudget) -> Result<(), QueryError> {
+    let query = traceql::parse_within(text, budget)?;
+    if query.metric.is_some() {
         let grid = match way % 3 {
             0 => Grid::instant(0, 4_000_000_000),
             1 => Grid::range(0, 4_000_000_000, 500_000_000),
             _ => Grid::range(i64::MAX - 4_000_000_000, i64::MAX - 1, 1_000_000_000),
         };
-        grid.and_then(|grid| metric(store(), &query, grid, 2, 1_000, &budget).map(drop))
-    } else {
-        let range = (way % 2 == 0).then_some((0, 4_000_000_000));
-        let request = SearchRequest { query, range, duration: (None, None), limit: 20, spans_per_set: 3 };
-        search(store(), &request, &budget).map(drop)
-    };
-    if let Err(error) = answered {
-        let _ = error.to_string();
+        return metric(store(), &query, grid?, 2, budget).map(drop);
+    }
+    let range = (way % 2 == 0).then_some((0, 4_000_000_000));
+    let request = SearchRequest { query, range, duration: (None, None), limit: 20, spans_per_set: 3 };
+    search(store(), &request, budget).map(drop)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((way, text)) = bytes.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let budget = || QueryBudget::new(Duration::from_secs(2), 64 << 20, 1_000_000);
+    for answered in [complete(text, &budget()), answer(*way, text, &budget())] {
+        if let Err(error) = answered {
+            assert!(!error.to_string().is_empty());
+        }
     }
 });

@@ -36,10 +36,26 @@ fn store() -> &'static MemoryLogs {
     })
 }
 
+/// A query written from its tree is the same query; only its brackets may be too many.
+fn written(expression: &Expr) {
+    let text = expression.to_string();
+    match logql::parse(&text) {
+        Ok(again) => assert_eq!(again.to_string(), text),
+        Err(error) => assert!(error.message.contains("nested more than"), "{text}: {error}"),
+    }
+}
+
 /// Answers a query within a budget, over times that `way` chooses.
 pub fn answer(way: u8, text: &str) {
-    let Ok(expression) = logql::parse(text) else { return };
     let budget = QueryBudget::new(Duration::from_secs(2), 64 << 20, 1_000_000);
+    let expression = match logql::parse_within(text, &budget) {
+        Ok(expression) => expression,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    written(&expression);
+    // What the store notes for tests, or it would grow for ever.
+    store().reads.lock().clear();
+    store().hints.lock().clear();
     let answered = match expression {
         Expr::Log(log) => {
             let direction = if way % 2 == 0 { Direction::Backward } else { Direction::Forward };

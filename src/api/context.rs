@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::flows::Flows;
+use super::places::{Asker, Place, Places};
 use super::server_info::ServerInfo;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
@@ -32,13 +32,27 @@ pub struct Context {
     /// The server's own numbers.
     pub counters: Counters,
     /// Places for running queries.
-    pub places: Arc<Semaphore>,
-    /// Places for answers that clients are reading.
-    pub streams: Arc<Semaphore>,
+    pub places: Arc<Places>,
+    /// Answers that clients are reading.
+    pub flows: Arc<Flows>,
     /// The server itself.
     pub server_info: ServerInfo,
     /// How long each signal is kept, for the endpoints that say so; `None` is forever.
     pub retention_logs: Option<Duration>,
+}
+
+tokio::task_local! {
+    static ASKER: Asker;
+}
+
+/// Answers a request on behalf of who has sent it, of whom the line of queries and answers that flow take note.
+pub async fn on_behalf_of<T>(asker: Asker, answer: impl Future<Output = T>) -> T {
+    ASKER.scope(asker, answer).await
+}
+
+/// Who has sent the request that is being answered.
+pub(super) fn asker() -> Asker {
+    ASKER.try_with(|asker| *asker).unwrap_or_default()
 }
 
 /// Cancels a query when the future that waits for it is dropped, as when the client hangs up.
@@ -54,7 +68,7 @@ impl Drop for CancelOnDrop {
 pub(super) struct Admitted {
     pub(super) budget: Arc<QueryBudget>,
     pub(super) guard: CancelOnDrop,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Place,
 }
 
 impl Context {
@@ -67,19 +81,12 @@ impl Context {
     /// Waits for a place among the running queries, no longer than `wait`.
     pub(super) async fn admit_to(&self, budget: Arc<QueryBudget>, wait: Duration) -> Result<Admitted, LimitError> {
         let guard = CancelOnDrop(budget.clone());
-        let place = match self.places.clone().try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
-                let _waiting = self.engine.wait()?;
-                match tokio::time::timeout(wait, self.places.clone().acquire_owned()).await {
-                    Ok(Ok(place)) => place,
-                    Ok(Err(_)) | Err(_) => {
-                        let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                        return Err(LimitError::Deadline { after_ms });
-                    }
-                }
-            }
+        let place = self.places.place(asker(), self.engine.options.queue_max);
+        let Ok(place) = tokio::time::timeout(wait, place).await else {
+            let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            return Err(LimitError::Deadline { after_ms });
         };
+        let place = place?;
         // Its time may be over before it begins.
         budget.check()?;
         Ok(Admitted { budget, guard, place })

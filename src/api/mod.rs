@@ -4,6 +4,9 @@
 // In order: a file imports only from files above it. `traces` is what Tempo's and Jaeger's dialects share.
 pub mod server_info;
 
+mod flows;
+mod places;
+
 mod context;
 mod endpoint;
 mod error;
@@ -17,5 +20,7 @@ pub mod loki;
 pub mod prometheus;
 pub mod tempo;
 
-pub use context::Context;
+pub use context::{Context, on_behalf_of};
 pub use endpoint::{Endpoint, routes};
+pub use flows::Flows;
+pub use places::{Asker, Places};

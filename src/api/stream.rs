@@ -3,7 +3,8 @@
 //! as a whole, with its length. What does not goes piece by piece through a bounded channel, so that
 //! an answer of any length takes the memory of a few pieces; a slow reader holds its writer back.
 //! Invariants: an answer is whole or its connection breaks; a client that hangs up, or takes nothing
-//! for too long, ends the writing. Once an answer flows, its query's place is free for the next.
+//! for too long, ends the writing. Once an answer flows, its query's place is free for the next, and it has one
+//! among the answers that clients are reading (`flows.rs`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,12 +17,15 @@ use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http_body::Frame;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::context::{Admitted, CancelOnDrop, Context};
+use super::context::{Admitted, CancelOnDrop, Context, asker};
+use super::flows::{Buffer, FlowPlace, Flows, Piece, Reading};
+use super::places::Place;
 use crate::base::counters::Cell;
 use crate::base::error::{Classify, ErrorClass};
-use crate::base::limits::{LimitError, QueryBudget};
+use crate::base::in_flight::Sender;
+use crate::base::limits::{Hold, LimitError, MemoryBudget, QueryBudget};
 use crate::wire::compress::{Coding, Packer};
 
 /// Text that makes a piece; the last item of a piece may reach beyond it.
@@ -30,6 +34,8 @@ pub(super) const PIECE_BYTES: usize = 64 << 10;
 pub(super) const PIECES_MAX: usize = 4;
 /// Answers below this size are sent as they are: packing would not make them smaller by a packet.
 const PACK_BYTES_MIN: usize = 1_024;
+/// What an answer that flows is charged for: pieces that wait, one on its way in, one on its way out.
+const FLOW_BYTES: usize = (PIECES_MAX + 2) * PIECE_BYTES;
 
 /// Why an answer was not written to its end.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +49,12 @@ pub(super) enum StreamError {
     /// The client reads too slowly.
     #[error("the client did not read the answer within {0:?}")]
     Slow(Duration),
+    /// The client took nothing, and others wait to be answered.
+    #[error("the client took nothing of the answer while others waited for a place")]
+    Displaced,
+    /// There is no room for an answer of this length.
+    #[error(transparent)]
+    NoRoom(#[from] LimitError),
     /// The encoder failed.
     #[error("compress the answer")]
     Pack(#[source] std::io::Error),
@@ -51,23 +63,17 @@ pub(super) enum StreamError {
 impl Classify for StreamError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::HungUp | Self::Stalled(_) | Self::Slow(_) => ErrorClass::Canceled,
+            Self::HungUp | Self::Stalled(_) | Self::Slow(_) | Self::Displaced => ErrorClass::Canceled,
+            Self::NoRoom(limit) => limit.class(),
             Self::Pack(_) => ErrorClass::Internal,
         }
     }
 }
 
-/// What comes through the channel.
-enum Piece {
-    Bytes(Bytes),
-    /// All has been sent: what ends without it has broken off.
-    End,
-}
-
-/// The first piece of an answer, and where the others come from.
+/// An answer that begins to flow.
 struct Flow {
-    first: Bytes,
-    rest: mpsc::Receiver<Piece>,
+    reading: Arc<Reading>,
+    place: FlowPlace,
 }
 
 /// An answer of one piece.
@@ -107,8 +113,10 @@ pub(super) struct Sink {
     patience: Patience,
     way: Way,
     /// The place among the running queries, until the answer flows.
-    place: Option<OwnedSemaphorePermit>,
-    streams: Arc<Semaphore>,
+    place: Option<Place>,
+    flows: Arc<Flows>,
+    sender: Option<Sender>,
+    memory: Option<Arc<MemoryBudget>>,
     buffered: Cell,
 }
 
@@ -116,7 +124,7 @@ enum Way {
     /// Nothing was sent yet.
     Waiting(Option<oneshot::Sender<Flow>>),
     /// Pieces flow.
-    Flowing { pieces: mpsc::Sender<Piece>, packer: Packer, since: Instant, _place: OwnedSemaphorePermit },
+    Flowing { pieces: mpsc::Sender<Piece>, packer: Packer, since: Instant, reading: Arc<Reading>, place: FlowPlace },
 }
 
 impl Sink {
@@ -142,32 +150,59 @@ impl Sink {
     fn flush(&mut self) -> Result<(), StreamError> {
         let piece = self.take();
         match &mut self.way {
-            Way::Flowing { pieces, packer, since, .. } => {
+            Way::Flowing { pieces, packer, since, reading, .. } => {
                 let packed = packer.pack(piece).map_err(StreamError::Pack)?;
-                send(pieces, packed, self.patience.wait(*since), &self.buffered)
+                send(pieces, packed, self.patience.wait(*since), reading, &self.buffered)
             }
-            Way::Waiting(tell) => {
-                let mut packer = Packer::new(self.coding).map_err(StreamError::Pack)?;
-                let first = packer.pack(piece).map_err(StreamError::Pack)?;
-                let (pieces, rest) = mpsc::channel(PIECES_MAX);
-                self.buffered.add(first.len() as u64);
-                let flow = Flow { first: first.into(), rest };
-                if tell.take().is_none_or(|tell| tell.send(flow).is_err()) {
-                    return Err(StreamError::HungUp);
-                }
-                // Without a free place among the flowing answers it keeps the one it has.
-                let own = self.place.take();
-                let Some(_place) = self.streams.clone().try_acquire_owned().ok().or(own) else {
-                    return Err(StreamError::HungUp);
-                };
-                self.way = Way::Flowing { pieces, packer, since: Instant::now(), _place };
-                Ok(())
-            }
+            Way::Waiting(_) => self.begin(piece),
         }
     }
 
+    /// The answer begins to flow. It waits for its place without one among the running queries.
+    fn begin(&mut self, piece: Vec<u8>) -> Result<(), StreamError> {
+        let Way::Waiting(Some(tell)) = std::mem::replace(&mut self.way, Way::Waiting(None)) else {
+            return Err(StreamError::HungUp);
+        };
+        let mut packer = Packer::new(self.coding).map_err(StreamError::Pack)?;
+        let first = packer.pack(piece).map_err(StreamError::Pack)?;
+        let memory = self.memory.as_ref().map(|memory| self.charge(memory)).transpose()?;
+        let (pieces, rest) = mpsc::channel(PIECES_MAX);
+        self.buffered.add(first.len() as u64);
+        let buffer = Buffer { first: Some(first.into()), rest, buffered: self.buffered.clone(), memory };
+        let reading = Reading::new(self.sender, buffer);
+        drop(self.place.take());
+        let place = self.flows.enter(&reading, self.patience.stall, || tell.is_closed())?;
+        if let Err(flow) = tell.send(Flow { reading: reading.clone(), place: place.clone() }) {
+            flow.place.leave();
+            return Err(StreamError::HungUp);
+        }
+        self.way = Way::Flowing { pieces, packer, since: Instant::now(), reading, place };
+        Ok(())
+    }
+
+    fn charge(&self, memory: &Arc<MemoryBudget>) -> Result<Hold, LimitError> {
+        memory.try_hold(FLOW_BYTES).map_err(|full| LimitError::AllQueriesMemory { limit: full.limit })
+    }
+
+    /// What was written will not be followed by more.
+    fn break_off(&self, error: &dyn std::fmt::Display) {
+        if let Way::Flowing { place, .. } = &self.way {
+            tracing::debug!(%error, "an answer broke off");
+            place.leave();
+        }
+    }
+
+    fn end(&mut self) -> Result<(), StreamError> {
+        let way = std::mem::replace(&mut self.way, Way::Waiting(None));
+        let Way::Flowing { pieces, packer, since, reading, place } = way else { return Ok(()) };
+        let last = packer.finish().map_err(StreamError::Pack);
+        let sent = last.and_then(|last| send(&pieces, last, self.patience.wait(since), &reading, &self.buffered));
+        let ended = sent.and_then(|()| hand_over(&pieces, Piece::End, self.patience.wait(since), &reading));
+        ended.inspect_err(|_| place.leave())
+    }
+
     /// Sends the end; an answer that did not flow comes back, packed.
-    fn finish(mut self) -> Result<Option<Whole>, StreamError> {
+    fn finish(&mut self) -> Result<Option<Whole>, StreamError> {
         if matches!(self.way, Way::Waiting(_)) {
             let (mut whole, text) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.text));
             if whole.is_empty() {
@@ -180,11 +215,7 @@ impl Sink {
             return Ok(Some(Whole { bytes, coding }));
         }
         self.flush()?;
-        if let Way::Flowing { pieces, packer, since, .. } = self.way {
-            let packed = packer.finish().map_err(StreamError::Pack)?;
-            send(&pieces, packed, self.patience.wait(since), &self.buffered)?;
-            hand_over(&pieces, Piece::End, self.patience.wait(since))?;
-        }
+        self.end()?;
         Ok(None)
     }
 }
@@ -193,6 +224,7 @@ fn send(
     pieces: &mpsc::Sender<Piece>,
     bytes: Vec<u8>,
     wait: (Duration, StreamError),
+    reading: &Reading,
     buffered: &Cell,
 ) -> Result<(), StreamError> {
     if bytes.is_empty() {
@@ -200,7 +232,7 @@ fn send(
     }
     let size = bytes.len() as u64;
     buffered.add(size);
-    let sent = hand_over(pieces, Piece::Bytes(bytes.into()), wait);
+    let sent = hand_over(pieces, Piece::Bytes(bytes.into()), wait, reading);
     if sent.is_err() {
         buffered.sub(size);
     }
@@ -211,6 +243,7 @@ fn hand_over(
     pieces: &mpsc::Sender<Piece>,
     piece: Piece,
     (wait, over): (Duration, StreamError),
+    reading: &Reading,
 ) -> Result<(), StreamError> {
     let piece = match pieces.try_send(piece) {
         Ok(()) => return Ok(()),
@@ -218,19 +251,23 @@ fn hand_over(
         Err(mpsc::error::TrySendError::Full(piece)) => piece,
     };
     // On a blocking thread, which may wait. The time-out is made where there is a timer.
-    match Handle::current().block_on(async { tokio::time::timeout(wait, pieces.send(piece)).await }) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(StreamError::HungUp),
-        Err(_) => Err(over),
-    }
+    Handle::current().block_on(async {
+        tokio::select! {
+            sent = tokio::time::timeout(wait, pieces.send(piece)) => match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(StreamError::HungUp),
+                Err(_) => Err(over),
+            },
+            () = reading.broken_off() => Err(StreamError::Displaced),
+        }
+    })
 }
 
 /// The body of an answer that flows.
 struct Pieces {
-    first: Option<Bytes>,
-    rest: mpsc::Receiver<Piece>,
+    reading: Arc<Reading>,
+    place: FlowPlace,
     ended: bool,
-    buffered: Cell,
     _guard: CancelOnDrop,
 }
 
@@ -242,36 +279,19 @@ impl http_body::Body for Pieces {
         if self.ended {
             return Poll::Ready(None);
         }
-        let bytes = match self.first.take() {
-            Some(first) => first,
-            None => match std::task::ready!(self.rest.poll_recv(cx)) {
-                Some(Piece::Bytes(bytes)) => bytes,
-                Some(Piece::End) => {
-                    self.ended = true;
-                    return Poll::Ready(None);
-                }
-                None => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(std::io::Error::other("the answer broke off"))));
-                }
-            },
-        };
-        self.buffered.sub(bytes.len() as u64);
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+        let piece = std::task::ready!(self.reading.poll(cx));
+        self.ended = !matches!(piece, Some(Piece::Bytes(_)));
+        Poll::Ready(match piece {
+            Some(Piece::Bytes(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Piece::End) => None,
+            None => Some(Err(std::io::Error::other("the answer broke off"))),
+        })
     }
 }
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        // What nobody will take any more is not buffered either.
-        self.rest.close();
-        let mut left = self.first.take().map_or(0, |first| first.len());
-        while let Ok(piece) = self.rest.try_recv() {
-            if let Piece::Bytes(bytes) = piece {
-                left += bytes.len();
-            }
-        }
-        self.buffered.sub(left as u64);
+        self.place.leave();
     }
 }
 
@@ -342,22 +362,21 @@ impl Context {
             patience,
             way: Way::Waiting(Some(tell)),
             place: Some(admitted.place),
-            streams: self.streams.clone(),
-            buffered: buffered.clone(),
+            flows: self.flows.clone(),
+            sender: asker().sender,
+            memory: self.engine.memory.clone(),
+            buffered,
         };
         let (context, budget) = (self.clone(), admitted.budget);
-        let worker = tokio::task::spawn_blocking(move || match work(&context, &budget, &mut sink) {
-            Ok(()) => sink.finish().map_err(E::from),
-            Err(error) => {
-                if matches!(sink.way, Way::Flowing { .. }) {
-                    tracing::debug!(%error, "an answer broke off");
-                }
-                Err(error)
+        let worker = tokio::task::spawn_blocking(move || {
+            let written = work(&context, &budget, &mut sink).and_then(|()| sink.finish().map_err(E::from));
+            if let Err(error) = &written {
+                sink.break_off(error);
             }
+            written
         });
-        if let Ok(flow) = told.await {
-            let body =
-                Pieces { first: Some(flow.first), rest: flow.rest, ended: false, buffered, _guard: admitted.guard };
+        if let Ok(Flow { reading, place }) = told.await {
+            let body = Pieces { reading, place, ended: false, _guard: admitted.guard };
             return Ok(response(Body::new(body), coding, content_type));
         }
         match worker.await {

@@ -7,6 +7,7 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::api::context::Context;
+use crate::api::places::Places;
 use crate::base::counters::Counters;
 use crate::base::support::ManualClock;
 use crate::query::Engine;
@@ -21,8 +22,8 @@ fn context() -> Context {
         engine: Engine::default(),
         clock: Arc::new(ManualClock::at_ns(0)),
         counters: Counters::default(),
-        places: Arc::new(Semaphore::new(1)),
-        streams: Arc::new(Semaphore::new(1)),
+        places: Places::new(1),
+        flows: Flows::new(1),
         server_info: Default::default(),
         retention_logs: None,
     }
@@ -155,15 +156,39 @@ async fn an_answer_that_flows_leaves_its_place_to_the_next_query() {
     let context = context();
     let first = lines(&context, Coding::Identity, 2_000).await;
     assert_eq!(context.run(None, |_, _| 7).await, Ok(7), "there is one place, and it is free");
-    // No place is left among the flowing answers: the second keeps the query's.
-    let second = lines(&context, Coding::Identity, 2_000).await;
-    assert_eq!(context.places.available_permits(), 0);
-    for response in [first, second] {
-        assert!(response.into_body().collect().await.unwrap().to_bytes() == expected(2_000).as_bytes());
+    // No place is left among the flowing answers, and nobody reads the first: it makes room for the second,
+    // which keeps no query waiting meanwhile.
+    let second = tokio::spawn({
+        let context = context.clone();
+        async move { lines(&context, Coding::Identity, 2_000).await }
+    });
+    while !second.is_finished() {
+        assert_eq!(context.run(None, |_, _| 7).await, Ok(7));
     }
-    while context.places.available_permits() + context.streams.available_permits() < 2 {
+    assert!(first.into_body().collect().await.is_err());
+    let second = second.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert!(second == expected(2_000).as_bytes());
+    assert_eq!((context.places.free(), context.flows.free(), buffered(&context)), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn an_answer_that_flows_is_charged_until_it_is_read_and_refused_where_there_is_no_room() {
+    let memory = crate::base::memory::MemoryBudget::new(FLOW_BYTES as u64 + 1_000);
+    let context =
+        Context { engine: Engine::new(Default::default(), Some(memory.clone())), flows: Flows::new(5), ..context() };
+    let first = lines(&context, Coding::Identity, 2_000).await;
+    assert!(memory.used() >= FLOW_BYTES as u64);
+    let work = |_: &Context, _: &QueryBudget, sink: &mut Sink| {
+        sink.text.push_str(&"x".repeat(2 * PIECE_BYTES));
+        sink.pass().map_err(Failed::from)
+    };
+    let refused = context.stream(None, Coding::Identity, "text/plain", work).await.unwrap_err();
+    assert!(refused.0.contains("memory"), "{}", refused.0);
+    assert!(first.into_body().collect().await.unwrap().to_bytes() == expected(2_000).as_bytes());
+    while memory.used() > 0 {
         tokio::task::yield_now().await;
     }
+    lines(&context, Coding::Identity, 2_000).await;
 }
 
 #[tokio::test]
@@ -186,10 +211,10 @@ async fn a_client_that_does_not_read_loses_its_place() {
         let response = context.stream(None, Coding::Identity, "text/plain", work).await.unwrap();
         let ended = tokio::task::spawn_blocking(move || told.recv().unwrap()).await.unwrap();
         assert!(ended.contains(why), "{ended}");
-        while context.streams.available_permits() == 0 {
+        while context.flows.free() == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(context.places.available_permits(), 1);
+        assert_eq!(context.places.free(), 1);
         assert!(response.into_body().collect().await.is_err(), "what came is no whole answer");
         assert_eq!(buffered(&context), 0);
     }

@@ -11,7 +11,6 @@ use axum::body::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connections::Active;
 use crate::base::in_flight::{self, BodyError, Room};
 
 /// What a handler gets instead of a body that was not received.
@@ -166,39 +165,6 @@ where
 
     fn is_end_stream(&self) -> bool {
         self.held.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The body of an answer; while it flows, its request is being answered.
-pub(super) struct Answered<B> {
-    body: B,
-    _active: Active,
-}
-
-impl<B> Answered<B> {
-    /// The body of the answer to a request.
-    pub(super) fn new(body: B, active: Active) -> Self {
-        Self { body, _active: active }
-    }
-}
-
-impl<B: Body + Unpin> Body for Answered<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

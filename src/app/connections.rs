@@ -1,9 +1,10 @@
 //! Open connections of all listeners: how many there may be, and which has to go when there is no place for one that
-//! comes: the one that says nothing for longest, of the sender that has most. One that is being answered stays.
+//! comes: the one that says nothing for longest, of the sender that has most. One that is being answered stays, unless
+//! its client does not take the answer: then it goes after a while, sooner when others need the memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,6 +24,9 @@ const MEMORY_SHARE: u64 = 5;
 
 /// A connection may be silent for so long, whoever waits.
 const SILENT_MIN: Duration = Duration::from_secs(1);
+
+/// A client may take nothing of an answer for so long, whoever needs the memory.
+const STALL_MIN: Duration = Duration::from_secs(1);
 
 /// How often one that waits for a place asks for it again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -48,6 +52,8 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     /// Who is at the other end.
     pub(super) sender: Sender,
+    /// Its number.
+    pub(super) id: u64,
     /// Requests that are being answered.
     active: AtomicU64,
     quiet_since: Mutex<Instant>,
@@ -55,6 +61,11 @@ pub(super) struct Connection {
     head: AtomicU64,
     heads: Arc<AtomicU64>,
     heads_max: u64,
+    /// Answers of which there is something to take, by number, and since when.
+    offered: Mutex<HashMap<u64, Instant>>,
+    answers: AtomicU64,
+    /// It has to go though it is being answered.
+    must_go: AtomicBool,
     close: Notify,
 }
 
@@ -69,7 +80,11 @@ pub(super) struct Open<'a> {
 }
 
 /// A request that is being answered.
-pub(super) struct Active(Arc<Connection>);
+pub(super) struct Active {
+    connection: Arc<Connection>,
+    /// Its number within the connection.
+    number: u64,
+}
 
 impl Connections {
     /// Of this process, which may open `open_files` files, of which connections get half at most; heads of requests
@@ -107,35 +122,59 @@ impl Connections {
 
     /// Notes a connection of `sender` as open.
     pub(super) fn open(&self, sender: Sender, place: OwnedSemaphorePermit) -> Open<'_> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection {
             sender,
+            id,
             active: AtomicU64::new(0),
             quiet_since: Mutex::new(Instant::now()),
             head: AtomicU64::new(0),
             heads: self.heads.clone(),
             heads_max: self.heads_max,
+            offered: Mutex::default(),
+            answers: AtomicU64::new(0),
+            must_go: AtomicBool::new(false),
             close: Notify::new(),
         });
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open.lock().insert(id, connection.clone());
         self.gauge.add(1);
         Open { all: self, id, connection, _place: place, _memory: self.memory.hold_anyway(CONNECTION_BYTES) }
     }
 
     fn give_up_one(&self) {
+        if let Some(connection) = self.longest(SILENT_MIN, Connection::silent) {
+            connection.close.notify_one();
+            self.given_up.inc();
+        }
+    }
+
+    /// Has a connection go whose client takes nothing of an answer, so that what that holds comes free; says
+    /// whether there was one.
+    pub(super) fn give_up_stalled(&self) -> bool {
+        let Some(connection) = self.longest(STALL_MIN, Connection::stalled) else { return false };
+        connection.must_go.store(true, Ordering::Release);
+        connection.close.notify_one();
+        self.given_up.inc();
+        true
+    }
+
+    /// Whether there is one that is to go, and has not yet.
+    pub(super) fn is_giving_up(&self) -> bool {
+        self.open.lock().values().any(|connection| connection.must_go.load(Ordering::Acquire))
+    }
+
+    /// The one that `state` holds of for longest, and for `min`, of the sender that has most.
+    fn longest(&self, min: Duration, state: impl Fn(&Connection) -> Option<Duration>) -> Option<Arc<Connection>> {
         let open = self.open.lock();
         let mut senders: HashMap<Sender, u64> = HashMap::new();
         for connection in open.values() {
             *senders.entry(connection.sender).or_default() += 1;
         }
-        let silent = open.values().filter_map(|connection| {
-            let silent = connection.silent()?;
-            (silent >= SILENT_MIN).then_some((senders.get(&connection.sender), silent, connection))
+        let found = open.values().filter(|connection| !connection.must_go.load(Ordering::Acquire)).filter_map(|own| {
+            let since = state(own)?;
+            (since >= min).then_some((senders.get(&own.sender), since, own))
         });
-        if let Some((.., connection)) = silent.max_by_key(|(count, silent, _)| (*count, *silent)) {
-            connection.close.notify_one();
-            self.given_up.inc();
-        }
+        found.max_by_key(|(count, since, _)| (*count, *since)).map(|(.., connection)| connection.clone())
     }
 }
 
@@ -152,7 +191,12 @@ impl Connection {
     pub(super) fn begin(self: &Arc<Self>) -> Active {
         self.active.fetch_add(1, Ordering::AcqRel);
         self.heads.fetch_sub(self.head.swap(0, Ordering::AcqRel), Ordering::AcqRel);
-        Active(self.clone())
+        Active { connection: self.clone(), number: self.answers.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// How long its client has taken nothing of an answer; `None` while it takes all there is.
+    pub(super) fn stalled(&self) -> Option<Duration> {
+        self.offered.lock().values().min().map(Instant::elapsed)
     }
 
     /// How long nothing has been asked; `None` while something is answered.
@@ -164,7 +208,7 @@ impl Connection {
     pub(super) async fn given_up(&self) {
         loop {
             self.close.notified().await;
-            if self.silent().is_some() {
+            if self.silent().is_some() || self.must_go.load(Ordering::Acquire) {
                 return;
             }
         }
@@ -181,10 +225,23 @@ impl Connection {
     }
 }
 
+impl Active {
+    /// There is something of the answer for the client to take.
+    pub(super) fn offered(&self) {
+        self.connection.offered.lock().insert(self.number, Instant::now());
+    }
+
+    /// The client has taken what there was.
+    pub(super) fn taken(&self) {
+        self.connection.offered.lock().remove(&self.number);
+    }
+}
+
 impl Drop for Active {
     fn drop(&mut self) {
-        *self.0.quiet_since.lock() = Instant::now();
-        self.0.active.fetch_sub(1, Ordering::AcqRel);
+        self.taken();
+        *self.connection.quiet_since.lock() = Instant::now();
+        self.connection.active.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -235,6 +292,25 @@ mod tests {
         let _ = gone.await.expect("the longest silent one that is not busy goes, and the other sender's stays");
         drop(busy);
         assert_eq!(all.open.lock().len(), 15);
+    }
+
+    #[tokio::test]
+    async fn one_whose_client_takes_nothing_makes_room_though_it_is_being_answered() {
+        let all = Connections::new(&Counters::default(), 0, 0, &MemoryBudget::new(u64::MAX));
+        let place = || all.places.clone().try_acquire_owned().unwrap();
+        let open: Vec<_> = (1..=3).map(|last| all.open(sender(last), place())).collect();
+        let answers: Vec<_> = open.iter().map(|open| open.connection.begin()).collect();
+        answers.iter().for_each(Active::offered);
+        assert!(!all.give_up_stalled(), "all have just begun");
+        for (at, by) in [(0, 5), (1, 9), (2, 7)] {
+            let mut offered = open[at].connection.offered.lock();
+            let since = offered.values_mut().next().unwrap();
+            *since = since.checked_sub(Duration::from_secs(by)).unwrap();
+        }
+        answers[1].taken();
+        assert!(all.give_up_stalled());
+        tokio::time::timeout(Duration::from_secs(60), open[2].connection.given_up()).await.unwrap();
+        assert!(all.give_up_stalled() && !all.give_up_stalled(), "each goes once");
     }
 
     #[test]

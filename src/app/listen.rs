@@ -21,11 +21,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use crate::api::{self, Asker};
 use crate::base::counters::{Cell, Counters};
 use crate::base::in_flight::{self, BodyError, InFlight, Room, Sender};
-use crate::base::memory::MemoryBudget;
 
-use super::body::{Answered, Watched};
+use super::answers;
+use super::body::Watched;
 use super::connections::{Connection, Connections};
 use super::listener::ListenerKind;
 use super::readiness::Readiness;
@@ -65,7 +66,7 @@ pub(super) struct Front {
     readiness: Arc<Readiness>,
     counters: Counters,
     panics: Cell,
-    connections: Connections,
+    connections: Arc<Connections>,
     in_flight: Arc<InFlight>,
     http: auto::Builder<TokioExecutor>,
     /// How long a client may take nothing.
@@ -73,21 +74,18 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// `open_files` is how many files this process may open; connections get half of it at most, and their
-    /// share of `memory`. A
-    /// connection is closed when its client takes nothing for `patience`.
+    /// A connection is closed when its client takes nothing for `patience`.
     pub(super) fn new(
         readiness: Arc<Readiness>,
         counters: &Counters,
-        open_files: u64,
+        connections: Arc<Connections>,
         in_flight: Arc<InFlight>,
         patience: Duration,
-        memory: &Arc<MemoryBudget>,
     ) -> Self {
         Self {
             readiness,
             panics: counters.counter("trilith_panics_total", "Requests that met a defect of ours.", &[]),
-            connections: Connections::new(counters, open_files, in_flight.limit() / 4, memory),
+            connections,
             in_flight,
             counters: counters.clone(),
             http: protocol(),
@@ -247,10 +245,11 @@ async fn serve_connection(
     let service = service_fn(|request: Request<Incoming>| {
         spoke.store(true, Ordering::Relaxed);
         let (front, active, sender) = (front.clone(), connection.begin(), connection.sender);
+        let asker = Asker { sender: Some(sender), connection: connection.id };
         async move {
-            let response = front.answer(kind, request, sender).await;
+            let response = api::on_behalf_of(asker, front.answer(kind, request, sender)).await;
             // An answer that flows is being answered still.
-            Ok::<_, Infallible>(response.map(|body| Body::new(Answered::new(body, active))))
+            Ok::<_, Infallible>(answers::answered(response, active))
         }
     });
     let stream = Impatient::new(stream, front.patience, connection.clone());
@@ -276,11 +275,27 @@ async fn serve_connection(
                 listening = false;
             }
             () = connection.given_up() => return,
+            () = takes_nothing(connection, front.patience) => {
+                tracing::debug!("a client that takes nothing of an answer was cut off");
+                return;
+            }
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
                 served.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// Returns when the client has taken nothing of an answer for `patience`, though the connection itself may move: by
+/// HTTP/2 it can keep a stream without a window.
+async fn takes_nothing(connection: &Connection, patience: Duration) {
+    loop {
+        let left = patience.saturating_sub(connection.stalled().unwrap_or_default());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
     }
 }
 

@@ -28,10 +28,10 @@ pub(super) fn refresh(state: &ServerState) {
     counters.gauge("trilith_build_info", "The build; always 1.", &version).set(1);
     if let Some(services) = state.services.get() {
         let api = &services.api;
-        let running = api.engine.options.concurrency.saturating_sub(api.places.available_permits());
+        let running = api.engine.options.concurrency.saturating_sub(api.places.free());
         let memory = api.engine.memory.as_ref().map_or(0, |memory| memory.used());
         set("trilith_queries_running", "Queries that run now.", running as u64);
-        set("trilith_queries_waiting", "Queries that wait for a place.", api.engine.waiting() as u64);
+        set("trilith_queries_waiting", "Queries that wait for a place.", api.places.waiting() as u64);
         set("trilith_query_memory_bytes", "Memory charged to queries and to answers that flow.", memory);
     }
     let data_dir = state.config.lock().data_dir.clone();

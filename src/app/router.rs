@@ -109,10 +109,10 @@ pub(super) fn ready(state: &ServerState, services: &Services, kind: ListenerKind
         ListenerKind::Extra(Extra::Tempo) => queries(TEMPO),
     };
     // The server's own pages are answered also when there is no memory for anything else.
-    let answers = services.answers.clone();
+    let (answers, connections) = (services.answers.clone(), state.connections.clone());
     let held = map_response(move |response| {
-        let held = answers::hold(&answers, response);
-        async move { held }
+        let (answers, connections) = (answers.clone(), connections.clone());
+        async move { answers::hold(&answers, &connections, response).await }
     });
     finish(server_pages(state, kind).merge(router.layer(held)))
 }

@@ -28,6 +28,7 @@ use crate::store::stores::StoreOptions;
 use crate::store::wal::WalOptions;
 
 use super::config::{Config, Extra};
+use super::connections::Connections;
 use super::data_dir::{DataDir, DataDirError};
 use super::host;
 use super::listen::{self, Front};
@@ -142,8 +143,10 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
     let memory = memory::account(memory_limit);
     let room = config.bodies.bytes_max.min(memory.limit() / BODIES_SHARE);
     let in_flight = InFlight::new(config.bodies.clone(), memory.share("bodies_in_flight", room));
+    let connections = Arc::new(Connections::new(&counters, open_files, in_flight.limit() / 4, &memory));
     let state = ServerState {
         in_flight: in_flight.clone(),
+        connections: connections.clone(),
         readiness: readiness.clone(),
         services: services.clone(),
         counters: counters.clone(),
@@ -154,7 +157,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
         memory,
         config: Arc::new(Mutex::new(config)),
     };
-    let front = Arc::new(Front::new(readiness.clone(), &counters, open_files, in_flight, patience, &state.memory));
+    let front = Arc::new(Front::new(readiness.clone(), &counters, connections, in_flight, patience));
     let kinds: Vec<ListenerKind> = sockets.iter().map(|(kind, _)| *kind).collect();
     readiness.set_waiting(routers(&kinds, |kind| router::waiting(&state, kind)));
     let (stop, stopped) = watch::channel(false);

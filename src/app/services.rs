@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use crate::api;
 use crate::base::clock::Clock;
 use crate::base::counters::Counters;
@@ -36,7 +34,7 @@ const QUERIES_SHARE: u64 = 3;
 const ANSWERS_SHARE: u64 = 4;
 
 /// Answers that clients may be reading at the same time, for each query that may run.
-const STREAMS_PER_QUERY: usize = 4;
+const FLOWS_PER_QUERY: usize = 4;
 
 /// Bytes that all running queries may have together.
 pub(super) fn queries_bytes_max(memory: &MemoryBudget) -> u64 {
@@ -68,8 +66,8 @@ impl Services {
             metrics,
             logs,
             traces,
-            places: Arc::new(Semaphore::new(limits.concurrency)),
-            streams: Arc::new(Semaphore::new(STREAMS_PER_QUERY * limits.concurrency)),
+            places: api::Places::new(limits.concurrency),
+            flows: api::Flows::new(FLOWS_PER_QUERY * limits.concurrency),
             engine: Engine::new(limits, Some(memory.share("queries", queries_bytes_max(memory)))),
             clock,
             counters: counters.clone(),

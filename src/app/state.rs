@@ -10,6 +10,7 @@ use crate::base::in_flight::InFlight;
 use crate::base::memory::MemoryBudget;
 
 use super::config::Config;
+use super::connections::Connections;
 use super::readiness::Readiness;
 use super::services::Services;
 use super::telemetry::Telemetry;
@@ -30,6 +31,8 @@ pub(super) struct ServerState {
     pub(super) started_at: u64,
     /// Bodies that are being received.
     pub(super) in_flight: Arc<InFlight>,
+    /// Open connections of all listeners.
+    pub(super) connections: Arc<Connections>,
     /// Bytes that `--memory-limit` comes to.
     pub(super) memory_limit: u64,
     /// The account of them.

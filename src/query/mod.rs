@@ -8,10 +8,9 @@ pub mod promql;
 pub mod traceql;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::base::limits::{LimitError, MemoryBudget, QueryBudget};
+use crate::base::limits::{MemoryBudget, QueryBudget};
 
 /// Limits of one query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,43 +64,12 @@ pub struct Engine {
     pub options: Options,
     /// Memory that all running queries share; none for no bound but each query's own.
     pub memory: Option<Arc<MemoryBudget>>,
-    /// How many queries wait in line.
-    line: Arc<AtomicUsize>,
-}
-
-/// A place in the line of queries that wait, until it is dropped.
-#[derive(Debug)]
-pub struct Waiting(Arc<AtomicUsize>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Engine {
     /// An engine with these limits, whose queries share `memory`.
     pub fn new(options: Options, memory: Option<Arc<MemoryBudget>>) -> Self {
-        Self { options, memory, line: Arc::default() }
-    }
-
-    /// A place in the line of queries that wait for others to end.
-    ///
-    /// # Errors
-    /// [`LimitError::QueueFull`] when the line is as long as it may be.
-    pub fn wait(&self) -> Result<Waiting, LimitError> {
-        let limit = self.options.queue_max;
-        let place = Waiting(self.line.clone());
-        if self.line.fetch_add(1, Ordering::Relaxed) >= limit {
-            Err(LimitError::QueueFull { limit })
-        } else {
-            Ok(place)
-        }
-    }
-
-    /// How many queries wait.
-    pub fn waiting(&self) -> usize {
-        self.line.load(Ordering::Relaxed)
+        Self { options, memory }
     }
 
     /// A budget for one query that starts now; `timeout` can only shorten the configured one.
@@ -113,20 +81,5 @@ impl Engine {
     /// A budget for a copy of data, which may take as long as `whole` and touch any number of rows.
     pub fn copy_budget(&self, whole: Duration) -> Arc<QueryBudget> {
         QueryBudget::sharing(whole, self.options.memory_max, u64::MAX, self.memory.clone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_has_an_end_and_who_leaves_makes_room() {
-        let engine = Engine::new(Options { queue_max: 2, ..Options::default() }, None);
-        let (first, _second) = (engine.wait().unwrap(), engine.wait().unwrap());
-        assert_eq!(engine.clone().wait().unwrap_err(), LimitError::QueueFull { limit: 2 });
-        assert_eq!(engine.waiting(), 2, "who was refused does not wait");
-        drop(first);
-        assert!(engine.wait().is_ok());
     }
 }

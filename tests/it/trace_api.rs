@@ -11,7 +11,6 @@ use http_body_util::BodyExt as _;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message as _;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use trilith::api::{Context, jaeger, routes, tempo};
@@ -34,8 +33,8 @@ fn context(store: VecTraces) -> Context {
         engine: Engine::default(),
         clock: Arc::new(ManualClock::at_ns(200_000_000_000)),
         counters: Counters::default(),
-        places: Arc::new(Semaphore::new(4)),
-        streams: Arc::new(Semaphore::new(4)),
+        places: trilith::api::Places::new(4),
+        flows: trilith::api::Flows::new(4),
         server_info: Default::default(),
         retention_logs: None,
     }

@@ -38,8 +38,8 @@ fn context(logs: MemoryLogs, options: Options) -> Context {
         engine: Engine::new(options, None),
         clock: Arc::new(ManualClock::at_ns(NOW * SECOND)),
         counters: Counters::default(),
-        places: Arc::new(tokio::sync::Semaphore::new(2)),
-        streams: Arc::new(tokio::sync::Semaphore::new(2)),
+        places: crate::api::Places::new(2),
+        flows: crate::api::Flows::new(2),
         server_info: Default::default(),
         retention_logs: Some(Duration::from_secs(14 * 86_400)),
     }

@@ -48,7 +48,7 @@ pub(super) async fn runtimeinfo(State(context): State<Context>) -> Response {
         "GOGC": "",
         "GODEBUG": "",
         "storageRetention": setting(&context, "retention-metrics"),
-        "freeQueryPlaces": context.places.available_permits(),
+        "freeQueryPlaces": context.places.free(),
     });
     success(&data.to_string())
 }

@@ -34,8 +34,8 @@ fn context(memory: Memory, options: Options) -> Context {
         engine: Engine::new(options, None),
         clock: Arc::new(ManualClock::at_ns(100_000_000_000)),
         counters: Counters::default(),
-        places: Arc::new(tokio::sync::Semaphore::new(2)),
-        streams: Arc::new(tokio::sync::Semaphore::new(2)),
+        places: crate::api::Places::new(2),
+        flows: crate::api::Flows::new(2),
         server_info: Default::default(),
         retention_logs: None,
     }
@@ -289,7 +289,7 @@ async fn the_server_says_how_it_is_set_up() {
 async fn a_query_is_listed_while_it_runs() {
     let context = context(example(), Options::default());
     // Both places are taken, so that it waits.
-    let taken = context.places.clone().acquire_many_owned(2).await.unwrap();
+    let taken = [context.admit(None).await.unwrap(), context.admit(None).await.unwrap()];
     let router = routes("", ENDPOINTS).with_state(context.clone());
     let query = Request::get("/api/v1/query_range?query=up&start=1&end=2&step=1").header("x-panel-id", "4");
     let waiting = tokio::spawn(router.clone().oneshot(query.body(Body::empty()).unwrap()));
@@ -394,7 +394,7 @@ async fn a_client_that_stalls_loses_its_place_whatever_it_asked_for() {
         let response = router.clone().oneshot(Request::get(&path).body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         // Nobody reads it.
-        while context.streams.available_permits() + context.places.available_permits() < 4 {
+        while context.flows.free() + context.places.free() < 4 {
             tokio::task::yield_now().await;
         }
         assert!(response.into_body().collect().await.is_err(), "{path} was answered in whole");

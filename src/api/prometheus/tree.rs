@@ -169,7 +169,7 @@ fn call(out: &mut String, own: &Call) -> bool {
         Some(own) => (own.takes.as_slice(), own.variadic, own.gives),
         None => (&[][..], 0, "none"),
     };
-    let _ = write!(out, ",\"func\":{{\"name\":\"{}\"", own.function.name);
+    let _ = write!(out, ",\"func\":{{\"name\":\"{}\"", own.function);
     strings(out, "argTypes", takes.iter().copied());
     value(out, "variadic", variadic);
     text(out, "returnType", gives);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
-use super::eval::{Eval, Grid};
-use super::functions;
 use super::group::{Group, Groups};
 use super::native;
 use super::native::Work;
+use super::notes::MIXED_SCHEMAS;
 use super::pick::picks;
+use super::run::{Eval, Grid};
 use super::stat;
 use super::stream::Open;
 use super::value::{Cell, CellRef, Column, Series, Value, Vector};
@@ -53,7 +53,7 @@ impl Eval<'_> {
     ///
     /// # Errors
     /// What its operands say, and parameters that are no counts or names.
-    pub fn aggregate(&mut self, aggregate: &Aggregate, own: Pos, grid: &Grid) -> Result<Value, PromqlError> {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, own: Pos, grid: &Grid) -> Result<Value, PromqlError> {
         let pos = aggregate.expr.bare().pos;
         if aggregate.op == AggregateOp::CountValues {
             return self.count_values(aggregate, grid);
@@ -205,7 +205,7 @@ impl Eval<'_> {
         let Ok((total, reconciled)) = total else {
             let first = works.first().is_some_and(Work::is_custom);
             let odd = works.iter().position(|work| work.is_custom() != first).unwrap_or_default();
-            self.warn(pos, format!("{} {:?}", functions::MIXED_SCHEMAS, name_of(odd)));
+            self.warn(pos, format!("{} {:?}", MIXED_SCHEMAS, name_of(odd)));
             return Ok(None);
         };
         if reconciled {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::eval::Grid;
+use super::run::Grid;
 use super::value::{CellRef, Series};
 use crate::base::limits::{LimitError, QueryBudget};
 use crate::model::histogram::Histogram;

@@ -1,7 +1,6 @@
 //! The tree of a PromQL query, as evaluation sees it: durations are numbers, times are known,
-//! functions are rows of the table. `parse` makes it; nothing here knows which parser did.
+//! functions are names of the table. `parse` makes it; nothing here knows which parser did.
 
-use super::functions::Function;
 use crate::model::matcher::Matcher;
 
 /// A place in the query, in bytes; annotations show it as line and column.
@@ -115,8 +114,8 @@ pub struct Subquery {
 /// A function and its arguments.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The row of the table.
-    pub function: &'static Function,
+    /// Its name, which the table of functions has.
+    pub function: &'static str,
     /// What it is called with.
     pub args: Vec<Expr>,
 }

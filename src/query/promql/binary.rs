@@ -10,8 +10,8 @@ use ahash::AHashMap;
 
 use super::PromqlError;
 use super::ast::{Binary, BinaryOp, Cardinality, Matching, Pos};
-use super::eval::{Eval, Grid};
 use super::operate;
+use super::run::{Eval, Grid};
 use super::stream::{Open, Stage};
 use super::value;
 use super::value::{Cell, CellRef, Column, Series, Vector, cost, series_bytes};

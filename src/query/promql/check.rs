@@ -25,7 +25,7 @@ pub(super) fn check(expr: &Expr) -> Result<(), String> {
         Kind::Call(call) => {
             for arg in &call.args {
                 if let Kind::Matrix(selector, _) = &arg.bare().kind {
-                    edges(selector.edges, call.function.name)?;
+                    edges(selector.edges, call.function)?;
                 }
                 check(arg)?;
             }

@@ -54,7 +54,7 @@ pub(super) fn mark(expr: &mut Expr, wanted: bool) {
             mark(&mut binary.right, false);
         }
         Kind::Call(call) => {
-            let wanted = TAKES.contains(&call.function.name) || (wanted && PASSES.contains(&call.function.name));
+            let wanted = TAKES.contains(&call.function) || (wanted && PASSES.contains(&call.function));
             call.args.iter_mut().for_each(|arg| mark(arg, wanted));
         }
     }

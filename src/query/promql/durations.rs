@@ -2,7 +2,8 @@
 //! Invariant: recursion is bounded, because `lex` has counted brackets and operators before.
 
 use super::ast::Pos;
-use super::lex::{Bracket, SyntaxError, Times, Token, Word, duration_ms, error, number_value};
+use super::lex::{duration_ms, number_value};
+use super::token::{Bracket, SyntaxError, Times, Token, Word, error};
 
 /// Reads duration arithmetic. All values are seconds until the end.
 pub(super) struct Durations<'t, 'a> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::PromqlError;
 use super::ast::{Call, Kind, Pos, Selector, Written};
-use super::eval::{Eval, Gives, Grid};
+use super::run::{Eval, Gives, Grid};
 use super::value::{CellRef, Column, Series, Value, Vector};
 use crate::base::pattern::escape;
 use crate::model::labels::{Labels, METRIC_NAME};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::PromqlError;
 use super::ast::{Edges, Pos, Selector};
-use super::eval::{Eval, Gives, Grid};
-use super::functions;
+use super::leaf::{Leaf, Picks, Scratch};
 use super::native;
 use super::native::Work;
+use super::notes::{MIXED, MIXED_SCHEMAS};
+use super::run::{Eval, Gives, Grid};
 use super::samples::{Samples, drop_stale};
-use super::stream::Stream;
-use super::value::{ABSENT, Cell, Column, Vector, histogram_cost};
+use super::value::{ABSENT, Cell, Column, histogram_cost};
 use super::windows::{Known, advance};
 use crate::model::histogram::ResetHint;
 use crate::model::labels::Labels;
@@ -20,10 +20,8 @@ use crate::model::time::RangeMs;
 
 /// A selector whose series are found but not yet read.
 pub(super) struct Instant {
-    /// The series.
-    pub samples: Samples,
-    /// Most milliseconds of samples that one series may have.
-    pub span: i64,
+    samples: Samples,
+    span: i64,
     /// The time that each step looks at.
     looks: Vec<i64>,
     lookback: i64,
@@ -31,10 +29,6 @@ pub(super) struct Instant {
     gives: Gives,
     pos: Pos,
 }
-
-/// For each step the number of samples up to the one that it takes, for series with the same times; 0
-/// is none.
-pub(super) type Picks = Vec<u32>;
 
 fn picks(times: &[i64], looks: &[i64], lookback: i64) -> Picks {
     let mut end = times.partition_point(|t| looks.first().is_some_and(|first| t <= first));
@@ -75,15 +69,11 @@ impl Instant {
     }
 
     /// Whether all steps look at one time.
-    pub(super) fn is_fixed(&self) -> bool {
+    fn is_fixed(&self) -> bool {
         self.looks.first() == self.looks.last()
     }
 
-    /// Computes the column of one series.
-    ///
-    /// # Errors
-    /// What the budget says.
-    pub(super) fn fill(
+    fn fill_column(
         &self,
         eval: &mut Eval<'_>,
         known: &mut Known<Picks>,
@@ -137,7 +127,7 @@ impl Instant {
                 continue;
             };
             if self.smoothed && self.is_mixed(series, until) {
-                eval.warn(self.pos, format!("{} {:?}", functions::MIXED, labels.metric_name()));
+                eval.warn(self.pos, format!("{} {:?}", MIXED, labels.metric_name()));
                 continue;
             }
             let between = self.smoothed && time != until;
@@ -201,27 +191,46 @@ impl Instant {
                 match value.towards(&next, share(sample.t), counter) {
                     Ok(between) => Some(Cell::Histogram(Arc::new(between.into()))),
                     Err(native::Incompatible) => {
-                        eval.warn(self.pos, format!("{} {name:?}", functions::MIXED_SCHEMAS));
+                        eval.warn(self.pos, format!("{} {name:?}", MIXED_SCHEMAS));
                         None
                     }
                 }
             }
             (cell, None, None) => Some(cell),
             _ => {
-                eval.warn(self.pos, format!("{} {name:?}", functions::MIXED));
+                eval.warn(self.pos, format!("{} {name:?}", MIXED));
                 None
             }
         }
     }
 }
 
-impl Eval<'_> {
-    /// The vector of a selector.
-    ///
-    /// # Errors
-    /// What the store or the budget says.
-    pub fn instant(&mut self, selector: &Selector, grid: &Grid, gives: Gives, pos: Pos) -> Result<Vector, PromqlError> {
-        Stream::instant(Instant::select(self, selector, grid, gives, pos)?, grid).collect(self)
+impl Leaf for Instant {
+    fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    fn span(&self) -> i64 {
+        self.span
+    }
+
+    fn drops_name(&self) -> bool {
+        false
+    }
+
+    fn fill(
+        &self,
+        eval: &mut Eval<'_>,
+        scratch: &mut Scratch,
+        labels: &Labels,
+        series: &mut Columns,
+        column: &mut Column,
+    ) -> Result<(), PromqlError> {
+        self.fill_column(eval, &mut scratch.picks, labels, series, column)?;
+        // At a fixed time all steps take the one sample that the first has read.
+        let new = |step: usize, samples| if step > 0 && self.is_fixed() { 0 } else { samples };
+        eval.count(column.samples().enumerate().map(|(step, samples)| (samples, new(step, samples))));
+        Ok(())
     }
 }
 

@@ -10,9 +10,10 @@ use std::collections::HashMap;
 use super::ast::Edges;
 use super::ast::Pos;
 use super::durations::Durations;
-use crate::base::limits::LimitError;
+use super::token::error;
 
-pub use literals::duration_ms;
+pub use super::token::{Bracket, SyntaxError, SyntaxKind, Times, Token, Word};
+pub use literals::{duration_ms, number_value};
 
 use literals::{is_broken, number, string_length};
 
@@ -31,95 +32,6 @@ pub(super) const PATTERN_LABEL: &str = "__trilith_pattern__";
 /// A label that stands in selectors of the plain query that may match anything.
 pub(super) const ANY_LABEL: &str = "__any__";
 
-/// The times of the query, for `step()` and `range()` in durations.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
-    /// First step, milliseconds.
-    pub start: i64,
-    /// Last step, milliseconds.
-    pub end: i64,
-    /// Between steps, milliseconds; 0 for an instant query.
-    pub step: i64,
-}
-
-impl Times {
-    /// An hour by minutes, for a query that is read and not run.
-    pub const NOMINAL: Self = Self { start: 0, end: 3_600_000, step: 60_000 };
-}
-
-/// An error in the text of a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// Where.
-    pub pos: Pos,
-    /// What.
-    pub message: String,
-    /// Of which kind the mistake is.
-    pub kind: SyntaxKind,
-}
-
-/// What a client can do about a query that is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SyntaxKind {
-    /// Write it otherwise.
-    Grammar,
-    /// Call a label otherwise; for Prometheus a mistake that shows only when the query runs.
-    LabelName,
-    /// Ask for less.
-    Limit(LimitError),
-}
-
-impl SyntaxError {
-    /// A mistake in the grammar.
-    pub fn new(pos: Pos, message: impl Into<String>) -> Self {
-        Self { pos, message: message.into(), kind: SyntaxKind::Grammar }
-    }
-
-    /// A limit that was met while reading the query.
-    pub fn of_limit(pos: Pos, limit: LimitError) -> Self {
-        Self { pos, message: limit.to_string(), kind: SyntaxKind::Limit(limit) }
-    }
-}
-
-/// Kinds of words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// A name or keyword.
-    Name,
-    /// A number.
-    Number,
-    /// A duration such as `1h30m`.
-    Duration,
-    /// A quoted string.
-    String,
-    /// An operator or bracket.
-    Sign,
-}
-
-/// A word and its place.
-#[derive(Clone, Copy, Debug)]
-pub struct Token<'a> {
-    /// Its kind.
-    pub word: Word,
-    /// Its text.
-    pub text: &'a str,
-    /// Where it begins.
-    pub pos: Pos,
-}
-
-/// What is between square brackets.
-#[derive(Clone, Copy, Debug)]
-pub struct Bracket {
-    /// The range, milliseconds.
-    pub range: i64,
-    /// For a subquery, its step, milliseconds.
-    pub step: Option<i64>,
-    /// Index of the token after `]`.
-    pub after: usize,
-    /// Index of the `:` of a subquery, else of the `]`.
-    pub divided: usize,
-}
-
 /// A query in words.
 pub struct Source<'a> {
     /// The words.
@@ -136,10 +48,6 @@ pub struct Source<'a> {
     pub plain: String,
     /// Nesting and operators together: how deep the tree can be.
     pub depth: usize,
-}
-
-pub(super) fn error<T>(pos: Pos, message: impl Into<String>) -> Result<T, SyntaxError> {
-    Err(SyntaxError::new(pos, message))
 }
 
 /// Line and column of a place, both from one, as messages show them.
@@ -426,15 +334,6 @@ pub(super) fn arithmetic(tokens: &[Token<'_>], from: usize, to: usize) -> Option
         operand = token.word != Word::Sign || token.text == ")";
     }
     (!words.is_empty()).then_some(out)
-}
-
-/// The value of a number as PromQL writes it.
-pub fn number_value(text: &str) -> Option<f64> {
-    let text = text.replace('_', "");
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) => i64::from_str_radix(hex, 16).ok().map(|value| value as f64),
-        None => text.parse().ok(),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
 //! PromQL: text → `lex` (with `durations`) and `parse` → tree (`ast`) → `eval` over a grid of steps → answer.
+//! Floors, each of which names only those before it: words and trees; samples (`value`, `native`,
+//! `histograms`); the running query (`run`); series one by one (`samples`, `range`, `leaf`, `instant`,
+//! `stream`); `functions`, aggregations and operators; `eval`, the only one that goes through trees.
 //! An instant query is a range query of one step. Names that functions drop stay until the end, so
 //! that `label_replace` can still see them.
 //! Language: https://prometheus.io/docs/prometheus/latest/querying/basics/
@@ -13,15 +16,18 @@ mod counts;
 mod durations;
 #[cfg(test)]
 mod endings;
+mod error;
 mod eval;
 mod explain;
 mod fold;
 pub mod functions;
 mod group;
+mod histograms;
 #[cfg(test)]
 mod hostile;
 mod info;
 mod instant;
+mod leaf;
 pub mod lex;
 mod native;
 mod notes;
@@ -29,6 +35,7 @@ mod operate;
 mod parse;
 mod pick;
 mod range;
+mod run;
 mod samples;
 #[cfg(test)]
 mod scripts;
@@ -41,81 +48,30 @@ mod stack_tests;
 mod stat;
 mod stream;
 mod tally;
+mod token;
 mod trim;
 pub mod value;
 #[cfg(test)]
 mod ways;
 mod windows;
 
-use crate::base::error::{Classify, ErrorClass};
-use crate::base::limits::{LimitError, QueryBudget};
-use crate::base::pattern::PatternError;
+use crate::base::limits::QueryBudget;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
-use crate::store::{SelectMetrics, StoreError};
+use crate::store::SelectMetrics;
 
 use ast::{Expr, Kind};
-use eval::{Eval, Grid};
-use lex::{SyntaxError, SyntaxKind, Times};
+use lex::Times;
+use run::{Eval, Grid, SAME_LABELS};
 use value::Value;
 
 pub use answer::{AnswerSeries, Matrix};
+pub use error::PromqlError;
 pub use native::{Bucket, Work};
 pub use parse::{Signature, signature};
 
 /// How far back an instant selector looks unless a request says otherwise, in milliseconds.
 pub const LOOKBACK_MS: i64 = 300_000;
-
-/// Why a query has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum PromqlError {
-    /// The text is no query.
-    #[error("{line}:{column}: parse error: {message}")]
-    Parse {
-        /// Line, from one.
-        line: usize,
-        /// Column in bytes, from one.
-        column: usize,
-        /// What is wrong.
-        message: String,
-    },
-    /// The request's times or steps make no sense.
-    #[error("{0}")]
-    Request(String),
-    /// The query cannot be computed.
-    #[error("{0}")]
-    Execution(String),
-    /// The budget is used up.
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    /// The store could not read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The system has no thread left for a query that nests deep.
-    #[error("start a thread for a query that nests deep; try again, or nest less")]
-    Thread(#[source] std::io::Error),
-}
-
-impl From<PatternError> for PromqlError {
-    fn from(error: PatternError) -> Self {
-        match error {
-            PatternError::Limit(limit) => Self::Limit(limit),
-            error @ (PatternError::Invalid { .. } | PatternError::TooMuch { .. }) => Self::Execution(error.to_string()),
-        }
-    }
-}
-
-impl Classify for PromqlError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Parse { .. } | Self::Request(_) => ErrorClass::BadData,
-            Self::Execution(_) => ErrorClass::Execution,
-            Self::Limit(limit) => limit.class(),
-            Self::Store(store) => store.class(),
-            Self::Thread(_) => ErrorClass::Unavailable,
-        }
-    }
-}
 
 /// What a request may set besides its times.
 #[derive(Clone, Copy, Debug)]
@@ -177,19 +133,6 @@ pub struct Answer {
     pub per_step: Option<Vec<StepSamples>>,
     /// The most memory held at once, bytes.
     pub memory_peak: u64,
-}
-
-impl PromqlError {
-    /// What is wrong with the text of a query.
-    fn of_text(query: &str, error: SyntaxError) -> Self {
-        match error.kind {
-            SyntaxKind::Grammar => {}
-            SyntaxKind::LabelName => return Self::Execution(error.message),
-            SyntaxKind::Limit(limit) => return Self::Limit(limit),
-        }
-        let (line, column) = lex::line_and_column(query, error.pos);
-        Self::Parse { line, column, message: error.message }
-    }
 }
 
 /// The matchers of a `match[]` parameter.
@@ -404,8 +347,6 @@ fn range_value(eval: &mut Eval<'_>, expr: &Expr, times: Times) -> Result<AnswerV
         }
     }
 }
-
-const SAME_LABELS: &str = "vector cannot contain metrics with the same labelset";
 
 fn wrong_type(name: &str) -> PromqlError {
     let wants = "must be Scalar or instant Vector";

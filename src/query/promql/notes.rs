@@ -5,6 +5,14 @@ use std::collections::BTreeSet;
 use super::ast::Pos;
 use super::lex;
 
+/// What is said of a series that has both kinds of samples.
+pub(super) const MIXED: &str = "encountered a mix of histograms and floats for metric name";
+/// What is said of one with both kinds of histograms.
+pub(super) const MIXED_SCHEMAS: &str =
+    "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
+/// What is said of one whose histograms do not count.
+pub(super) const IGNORED: &str = "ignored histograms in a range containing both floats and histograms for metric name";
+
 /// Most warnings, and most infos, that one answer carries.
 const SHOWN_MAX: usize = 10;
 /// Most that are kept at all.
@@ -12,19 +20,19 @@ const KEPT_MAX: usize = 1_000;
 
 /// What a query has to say besides its answer.
 #[derive(Clone, Debug, Default)]
-pub struct Notes {
+pub(super) struct Notes {
     warnings: BTreeSet<(Pos, String)>,
     infos: BTreeSet<(Pos, String)>,
 }
 
 impl Notes {
     /// Something is probably wrong with the answer.
-    pub fn warn(&mut self, pos: Pos, text: impl Into<String>) {
+    pub(super) fn warn(&mut self, pos: Pos, text: impl Into<String>) {
         keep(&mut self.warnings, (pos, text.into()));
     }
 
     /// Something is worth knowing.
-    pub fn info(&mut self, pos: Pos, text: impl Into<String>) {
+    pub(super) fn info(&mut self, pos: Pos, text: impl Into<String>) {
         keep(&mut self.infos, (pos, text.into()));
     }
 
@@ -35,12 +43,12 @@ impl Notes {
     }
 
     /// The warnings, as clients read them.
-    pub fn warnings(&self, query: &str) -> Vec<String> {
+    pub(super) fn warnings(&self, query: &str) -> Vec<String> {
         shown(&self.warnings, "warning", query)
     }
 
     /// The infos, as clients read them.
-    pub fn infos(&self, query: &str) -> Vec<String> {
+    pub(super) fn infos(&self, query: &str) -> Vec<String> {
         shown(&self.infos, "info", query)
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::ast::{BinaryOp, Pos};
-use super::eval::Eval;
-use super::functions::histogram as functions;
+use super::histograms::{divided, scaled};
 use super::native::Work;
+use super::run::Eval;
 use super::value::{ABSENT, Cell, CellRef};
 use crate::model::histogram::{Histogram, ResetHint};
 use crate::model::sample::is_stale;
@@ -115,8 +115,8 @@ pub(super) fn cells(eval: &mut Eval<'_>, op: BinaryOp, a: CellRef<'_>, b: CellRe
         }
         (CellRef::Histogram(a), CellRef::Histogram(b)) => histograms(eval, op, a, b, pos),
         (CellRef::Histogram(histogram), CellRef::Float(number)) => match op {
-            BinaryOp::Mul => Outcome { cell: Some(functions::scaled(histogram, number)), keep: true },
-            BinaryOp::Div => Outcome { cell: Some(functions::divided(histogram, number)), keep: true },
+            BinaryOp::Mul => Outcome { cell: Some(scaled(histogram, number)), keep: true },
+            BinaryOp::Div => Outcome { cell: Some(divided(histogram, number)), keep: true },
             BinaryOp::TrimUpper | BinaryOp::TrimLower => {
                 let upper = op == BinaryOp::TrimUpper;
                 Outcome { cell: Some(super::trim::trimmed(histogram, number, upper)), keep: true }
@@ -124,7 +124,7 @@ pub(super) fn cells(eval: &mut Eval<'_>, op: BinaryOp, a: CellRef<'_>, b: CellRe
             _ => incompatible(eval, op, "histogram", "float", pos),
         },
         (CellRef::Float(number), CellRef::Histogram(histogram)) => match op {
-            BinaryOp::Mul => Outcome { cell: Some(functions::scaled(histogram, number)), keep: true },
+            BinaryOp::Mul => Outcome { cell: Some(scaled(histogram, number)), keep: true },
             _ => incompatible(eval, op, "float", "histogram", pos),
         },
     }

@@ -64,7 +64,8 @@ pub(super) fn tree(query: &str) -> Result<Expr, PromqlError> {
 }
 
 /// What a function takes and gives.
-pub fn signature(function: &functions::Function) -> Option<Signature> {
+pub fn signature(function: &str) -> Option<Signature> {
+    let function = functions::find(function)?;
     // The crate tells what it knows of a function with a call of it only.
     let Ok(Parsed::Call(parser::Call { func: function, .. })) = parser::parse(function.example) else { return None };
     let takes = function.arg_types.iter().map(|own| type_of(*own)).collect();
@@ -277,7 +278,7 @@ impl Walk<'_, '_> {
             self.skip(",");
         }
         self.skip(")");
-        Ok(Kind::Call(Call { function, args }))
+        Ok(Kind::Call(Call { function: function.name, args }))
     }
 
     fn aggregate(&mut self, aggregate: &parser::AggregateExpr) -> Result<Kind, SyntaxError> {

@@ -6,8 +6,8 @@
 
 use super::PromqlError;
 use super::ast::{Aggregate, AggregateOp, Pos};
-use super::eval::{Eval, Grid};
 use super::group::Groups;
+use super::run::{Eval, Grid};
 use super::share::{in_ratio, share_of};
 use super::stream::{One, Open, Stream};
 use super::value::{CellRef, Column, Series, Vector, series_bytes};

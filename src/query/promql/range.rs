@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::PromqlError;
 use super::ast::{At, Edges, Selector, Subquery};
-use super::eval::{Eval, Grid};
+use super::run::{Eval, Grid};
 use super::samples::{Held, Samples, drop_stale};
 use super::value::{CellRef, Column, Value, histogram_cost};
 use crate::base::limits::LimitError;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::PromqlError;
 use super::ast::Selector;
 use super::counts;
-use super::eval::Eval;
+use super::run::Eval;
 use crate::base::limits::LimitError;
 use crate::model::labels::Labels;
 use crate::model::sample::{Columns, is_stale};

@@ -47,7 +47,7 @@ fn pretty(out: &mut String, expr: &Expr, depth: usize) {
         }
         Kind::Call(call) => {
             indent(out, depth);
-            out.push_str(call.function.name);
+            out.push_str(call.function);
             block(out, call.args.iter(), depth);
         }
         Kind::Aggregate(aggregate) => {
@@ -128,7 +128,7 @@ fn line(out: &mut String, expr: &Expr, most: usize) -> bool {
             return fits;
         }
         Kind::Call(Call { function, args }) => {
-            out.push_str(function.name);
+            out.push_str(function);
             return list(out, args.iter(), most);
         }
         Kind::Aggregate(aggregate) => {

@@ -12,7 +12,7 @@ use std::thread;
 use parking_lot::Mutex;
 
 use super::PromqlError;
-use super::eval::Eval;
+use super::run::Eval;
 
 /// Runs that each thread takes on average: more even out, fewer have less to put together.
 const RUNS_PER_THREAD: usize = 4;

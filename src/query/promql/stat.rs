@@ -46,6 +46,16 @@ pub(super) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
     sum.value()
 }
 
+/// The smallest of values; NaN only where there is nothing else.
+pub(super) fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, |best, value| if value < best || best.is_nan() { value } else { best })
+}
+
+/// The largest of values, likewise.
+pub(super) fn most(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, |best, value| if value > best || best.is_nan() { value } else { best })
+}
+
 /// The mean, also where the sum would overflow; NaN without values.
 pub(super) fn mean(values: impl IntoIterator<Item = f64> + Clone) -> f64 {
     let (mut total, mut count, mut finite) = (Sum::default(), 0.0, true);

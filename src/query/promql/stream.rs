@@ -5,13 +5,10 @@
 use std::ops::Range;
 
 use super::PromqlError;
-use super::eval::{Eval, Grid};
-use super::functions::OverRange;
-use super::instant::{Instant, Picks};
-use super::samples::Samples;
+use super::leaf::{Leaf, Scratch};
+use super::run::{Eval, Grid};
 use super::spread::spread;
 use super::value::{Cell, CellRef, Column, Series, Value, Vector, cost, series_bytes};
-use super::windows::{Known, Windows};
 use crate::model::labels::Labels;
 
 /// What a series costs before anything is computed, in nanoseconds; then a sample that is read, and
@@ -97,12 +94,6 @@ impl<'q> Stage<'q> {
     }
 }
 
-/// What reads the series.
-enum Leaf<'q> {
-    Instant(Instant),
-    Range(OverRange<'q>),
-}
-
 /// One series at a time on its way to whoever wants it.
 pub(super) struct One<'s> {
     /// Its labels.
@@ -115,30 +106,15 @@ pub(super) struct One<'s> {
 
 /// Series to be computed.
 pub(super) struct Stream<'q> {
-    leaf: Leaf<'q>,
+    leaf: Box<dyn Leaf + 'q>,
     stages: Vec<Stage<'q>>,
     steps: usize,
 }
 
-/// What a run of neighbours shares.
-#[derive(Default)]
-struct Scratch {
-    column: Column,
-    picks: Known<Picks>,
-    windows: Known<Windows>,
-    /// The metric name of which something was said last.
-    said: String,
-}
-
 impl<'q> Stream<'q> {
-    /// The series of a selector.
-    pub(super) fn instant(instant: Instant, grid: &Grid) -> Self {
-        Self { leaf: Leaf::Instant(instant), stages: Vec::new(), steps: grid.steps }
-    }
-
-    /// What a function makes of the series of a range vector.
-    pub(super) fn over_range(over: OverRange<'q>, grid: &Grid) -> Self {
-        Self { leaf: Leaf::Range(over), stages: Vec::new(), steps: grid.steps }
+    /// What a leaf reads.
+    pub(super) fn new(leaf: impl Leaf + 'q, grid: &Grid) -> Self {
+        Self { leaf: Box::new(leaf), stages: Vec::new(), steps: grid.steps }
     }
 
     /// The same, with a stage after it.
@@ -147,19 +123,8 @@ impl<'q> Stream<'q> {
         self
     }
 
-    fn samples(&self) -> &Samples {
-        match &self.leaf {
-            Leaf::Instant(instant) => &instant.samples,
-            Leaf::Range(over) => &over.matrix.samples,
-        }
-    }
-
     fn cost(&self) -> usize {
-        let span = match &self.leaf {
-            Leaf::Instant(instant) => instant.span,
-            Leaf::Range(over) => over.span(),
-        };
-        let samples = usize::try_from(span / SCRAPE_MS).unwrap_or(0).min(1_000_000);
+        let samples = usize::try_from(self.leaf.span() / SCRAPE_MS).unwrap_or(0).min(1_000_000);
         SERIES_NS + SAMPLE_NS * samples + STEP_NS * self.steps * (1 + self.stages.len())
     }
 
@@ -184,7 +149,7 @@ impl<'q> Stream<'q> {
             eval.budget.release(charged);
             Ok(made)
         };
-        spread(eval, self.samples().len(), self.cost(), &work, take)
+        spread(eval, self.leaf.samples().len(), self.cost(), &work, take)
     }
 
     fn run_places(
@@ -193,29 +158,18 @@ impl<'q> Stream<'q> {
         places: Range<usize>,
         visit: &mut dyn FnMut(&mut Eval<'_>, One<'_>) -> Result<bool, PromqlError>,
     ) -> Result<(), PromqlError> {
-        let mut scratch = Scratch::default();
-        let samples = self.samples();
+        let (mut scratch, mut column) = (Scratch::default(), Column::default());
+        let samples = self.leaf.samples();
         samples.read(eval, places, &mut |eval, place, columns| {
             let Some((labels, drop_name)) = samples.series(place).filter(|_| !columns.is_empty()) else {
                 return Ok(());
             };
-            let Scratch { column, picks, windows, said } = &mut scratch;
+            let column = &mut column;
             if column.steps() != self.steps {
                 *column = Column::new(self.steps);
             }
-            let mut drop_name = drop_name;
-            match &self.leaf {
-                Leaf::Instant(instant) => {
-                    instant.fill(eval, picks, labels, columns, column)?;
-                    // At a fixed time all steps take the one sample that the first has read.
-                    let new = |step: usize, samples| if step > 0 && instant.is_fixed() { 0 } else { samples };
-                    eval.count(column.samples().enumerate().map(|(step, samples)| (samples, new(step, samples))));
-                }
-                Leaf::Range(over) => {
-                    over.fill(eval, (windows, said), labels, columns, column)?;
-                    drop_name |= !over.keeps_name();
-                }
-            }
+            self.leaf.fill(eval, &mut scratch, labels, columns, column)?;
+            let mut drop_name = drop_name || self.leaf.drops_name();
             for stage in &self.stages {
                 stage.apply(eval, column)?;
                 drop_name |= stage.drops_name;

@@ -9,9 +9,9 @@ use ahash::AHashMap;
 
 use super::PromqlError;
 use super::ast::{Aggregate, Expr};
-use super::eval::{Eval, Grid};
-use super::functions::histogram;
 use super::group::Groups;
+use super::histograms;
+use super::run::{Eval, Grid};
 use super::stream::{One, Open};
 use super::value::{ABSENT, CellRef, Column, Series, Value, Vector, histogram_cost};
 use crate::base::float_text;
@@ -96,7 +96,7 @@ impl<'q> Tally<'q> {
                     None => {
                         // A number takes some hundred nanoseconds to write.
                         eval.spend(10 * histogram_cost(one))?;
-                        let place = self.of_histogram(eval.budget, group, histogram::text(one))?;
+                        let place = self.of_histogram(eval.budget, group, histograms::text(one))?;
                         histogram_before = Some((one, place));
                         place
                     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::functions::histogram::share_below;
+use super::histograms::share_below;
 use super::native::{Bucket, Work};
 use super::value::Cell;
 use crate::model::histogram::Histogram;

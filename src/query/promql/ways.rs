@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::eval::{Eval, Grid};
 use super::lex::Times;
 use super::native::Work;
+use super::run::{Eval, Grid};
 use super::value::{Cell, Value, Vector};
 use super::{functions, parse};
 use crate::base::limits::QueryBudget;

@@ -9,7 +9,7 @@ use crate::model::labels::Labels;
 use crate::query::pace::Held;
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::Pos;
-use crate::query::promql::eval::Eval;
+use crate::query::promql::run::Eval;
 use crate::query::promql::stat;
 use crate::query::promql::value::{CellRef, Vector};
 

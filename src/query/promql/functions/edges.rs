@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use super::RangeContext;
-use super::rate::{self, Either, MIXED, MIXED_SCHEMAS};
+use super::change::{self, Either};
+use super::row::RangeContext;
 use crate::model::histogram::ResetHint;
 use crate::query::promql::ast::Edges;
 use crate::query::promql::native::Work;
+use crate::query::promql::notes::{MIXED, MIXED_SCHEMAS};
 use crate::query::promql::range::Window;
 use crate::query::promql::value::Cell;
 
@@ -31,7 +32,7 @@ type Parts<'a> = (Option<(i64, Either<'a>)>, Vec<(i64, Either<'a>)>, Option<(i64
 
 /// What `rate` and its kin divide up, for ranges with values at their edges.
 pub(super) fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, counter: bool) -> Option<Cell> {
-    let samples = rate::in_order(window);
+    let samples = change::in_order(window);
     let (before, inside, after) = parts(&samples, |sample| sample.0, window.start, window.end);
     let after = if context.edges == Edges::Anchored { None } else { after };
     if inside.is_empty() && (before.is_none() || after.is_none()) {
@@ -41,7 +42,7 @@ pub(super) fn change(window: &Window<'_>, context: &mut RangeContext<'_, '_>, co
     let used = || before.iter().chain(inside).chain(&after);
     let floats = used().filter(|(_, sample)| matches!(sample, Either::Float(_))).count();
     if floats == used().count() {
-        rate::hint_non_counter(context, counter);
+        change::hint_non_counter(context, counter);
         return float_change(window, context, counter, &parts);
     }
     if floats > 0 {
@@ -82,7 +83,7 @@ fn float_change(
     match values.as_slice() {
         [] => None,
         [_] => Some(Cell::Float(0.0)),
-        values => rate::float_change(values, counter, |_| false).map(Cell::Float),
+        values => change::float_change(values, counter, |_| false).map(Cell::Float),
     }
 }
 
@@ -99,7 +100,7 @@ fn histogram_change(
     let mut inside: Vec<(i64, Work)> = inside.iter().filter_map(work).collect();
     let (before, after) = (before.as_ref().and_then(work), after.as_ref().and_then(work));
     let hints: Vec<ResetHint> = before.iter().chain(&inside).chain(&after).map(|(_, work)| work.hint).collect();
-    rate::warn_of_hints(&hints, context, counter);
+    change::warn_of_hints(&hints, context, counter);
     let share = |a: i64, b: i64, t: i64| (t - a) as f64 / (b - a) as f64;
     let last = inside.last().or(before.as_ref()).cloned();
     let empty_inside = inside.is_empty();
@@ -142,13 +143,13 @@ fn histogram_change(
         works.push(only.clone());
         works.iter_mut().for_each(|work| work.hint = ResetHint::Unknown);
     }
-    let result = rate::works_change(works, context, counter)?;
+    let result = change::works_change(works, context, counter)?;
     Some(Cell::Histogram(Arc::new(result.into())))
 }
 
 /// The samples that `changes` and `resets` compare.
 pub(super) fn counted<'a>(window: &Window<'a>, context: &RangeContext<'_, '_>) -> Option<Vec<(i64, Either<'a>)>> {
-    let samples = rate::in_order(window);
+    let samples = change::in_order(window);
     if context.edges == Edges::Plain {
         return (!samples.is_empty()).then_some(samples);
     }

@@ -1,12 +1,12 @@
 //! Functions that change labels, and `info`, which takes labels over from info metrics.
 
-use super::{Function, Imp, arg, row};
+use super::row::{Function, Imp, arg, row};
 use crate::base::pattern::{Dialect, PatternError, Regex};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Pos};
-use crate::query::promql::eval::{Eval, Grid};
 use crate::query::promql::info;
+use crate::query::promql::run::{Eval, Grid};
 use crate::query::promql::value::{Series, Value, Vector};
 
 /// Longest label value that a function makes.
@@ -60,7 +60,7 @@ fn label_replace(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Resul
         }
         error => error.into(),
     })?;
-    check_name(&to, call.function.name)?;
+    check_name(&to, call.function)?;
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     for series in &mut vector {
         let value = series.labels.value(&from).to_owned();
@@ -82,7 +82,7 @@ fn label_join(eval: &mut Eval<'_>, call: &Call, _: Pos, grid: &Grid) -> Result<V
         from.push(eval.string(name, grid)?);
     }
     eval.budget.charge(from.iter().map(|name| size_of::<String>() + name.len()).sum())?;
-    check_name(&to, call.function.name)?;
+    check_name(&to, call.function)?;
     let mut vector = eval.vector(arg(call, 0)?, grid)?;
     for series in &mut vector {
         let mut text = String::new();

@@ -1,9 +1,9 @@
 //! Functions of single floats: arithmetic, rounding, clamping, trigonometry.
 
-use super::{Function, Imp, arg, row};
+use super::row::{Function, Imp, arg, row};
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Pos};
-use crate::query::promql::eval::{Eval, Grid};
+use crate::query::promql::run::{Eval, Grid};
 use crate::query::promql::value::{Cell, CellRef, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[

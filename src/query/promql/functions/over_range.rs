@@ -1,19 +1,21 @@
 //! A function over the windows of a range vector, series by series.
 //! Whether a series takes the fast way or the one that works for all is decided in `fill`, nowhere else.
 
+use super::change::hint_non_counter;
+use super::row::{OfWindow, RangeContext, is_range};
 use super::sliding::{Floats, Sliding};
-use super::{OfWindow, RangeContext, is_range};
 use crate::model::labels::Labels;
 use crate::model::sample::Columns;
 use crate::query::pace::{Held, Pace};
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Edges, Pos};
-use crate::query::promql::eval::{Eval, Grid};
+use crate::query::promql::leaf::{Leaf, Scratch};
 use crate::query::promql::native::TOTAL_FACTOR;
 use crate::query::promql::range::{Matrix, Slide};
-use crate::query::promql::samples::drop_stale;
+use crate::query::promql::run::{Eval, Grid};
+use crate::query::promql::samples::{Samples, drop_stale};
 use crate::query::promql::value::{Column, weight};
-use crate::query::promql::windows::{Known, Windows};
+use crate::query::promql::windows::Windows;
 
 /// What a function takes of memory for each sample of a window at most, histograms left out.
 const SAMPLE_BYTES: usize = 64;
@@ -23,11 +25,10 @@ const SCRATCH_BYTES: usize = 24;
 const SMALL_BYTES: usize = 64 << 10;
 
 /// A call of a function over a range vector whose series are found but not yet read.
-pub(in crate::query::promql) struct OverRange<'q> {
-    /// The range vector.
-    pub matrix: Matrix,
-    call: &'q Call,
+pub(super) struct OverRange {
+    matrix: Matrix,
     of_window: OfWindow,
+    sliding: Option<Sliding>,
     keeps_name: bool,
     /// The scalar arguments.
     scalars: Vec<Vec<f64>>,
@@ -39,15 +40,15 @@ pub(in crate::query::promql) struct OverRange<'q> {
     ends: Vec<i64>,
 }
 
-impl<'q> OverRange<'q> {
+impl OverRange {
     /// Evaluates the scalars of a call and finds its series.
     ///
     /// # Errors
     /// What the arguments, the store or the budget say.
     pub(super) fn of(
         eval: &mut Eval<'_>,
-        call: &'q Call,
-        of_window: OfWindow,
+        call: &Call,
+        (of_window, sliding): (OfWindow, Option<Sliding>),
         keeps_name: bool,
         grid: &Grid,
     ) -> Result<Self, PromqlError> {
@@ -63,43 +64,12 @@ impl<'q> OverRange<'q> {
             }
         }
         let Some(arg) = range else {
-            return Err(PromqlError::Execution(format!("{} needs a range vector", call.function.name)));
+            return Err(PromqlError::Execution(format!("{} needs a range vector", call.function)));
         };
         let matrix = eval.matrix(arg, grid)?;
         eval.budget.charge(8 * grid.steps)?;
         let ends = (0..grid.steps).map(|step| eval.looks_at(matrix.at, matrix.offset, grid, step)).collect();
-        Ok(Self { matrix, call, of_window, keeps_name, scalars, pos: arg.bare().pos, scalar_pos, grid: *grid, ends })
-    }
-
-    /// Whether the names of series stay.
-    pub(in crate::query::promql) fn keeps_name(&self) -> bool {
-        self.keeps_name
-    }
-
-    /// Milliseconds of samples that one series may have.
-    pub(in crate::query::promql) fn span(&self) -> i64 {
-        let ends = self.ends.first().zip(self.ends.last());
-        ends.map_or(0, |(first, last)| last.saturating_sub(*first)).saturating_add(self.matrix.range)
-    }
-
-    /// Computes the column of one series.
-    ///
-    /// # Errors
-    /// What the function or the budget says.
-    pub(in crate::query::promql) fn fill(
-        &self,
-        eval: &mut Eval<'_>,
-        (known, said): (&mut Known<Windows>, &mut String),
-        labels: &Labels,
-        columns: &mut Columns,
-        column: &mut Column,
-    ) -> Result<(), PromqlError> {
-        drop_stale(columns);
-        let plain = columns.histograms.is_empty() && columns.starts.is_empty() && self.matrix.edges == Edges::Plain;
-        match self.call.function.sliding.filter(|_| plain && !eval.general) {
-            Some(sliding) => self.fill_floats(eval, sliding, (known, said), labels, columns, column),
-            None => self.fill_any(eval, labels, columns, column),
-        }
+        Ok(Self { matrix, of_window, sliding, keeps_name, scalars, pos: arg.bare().pos, scalar_pos, grid: *grid, ends })
     }
 
     /// Slides over a series of floats.
@@ -107,7 +77,7 @@ impl<'q> OverRange<'q> {
         &self,
         eval: &mut Eval<'_>,
         sliding: Sliding,
-        (known, said): (&mut Known<Windows>, &mut String),
+        Scratch { windows: known, said, .. }: &mut Scratch,
         labels: &Labels,
         columns: &Columns,
         column: &mut Column,
@@ -121,7 +91,7 @@ impl<'q> OverRange<'q> {
         if sliding.counter && !repeats() && windows.bounds().iter().any(|(from, to)| to - from > 1) {
             said.clear();
             said.push_str(labels.metric_name());
-            super::rate::hint_non_counter(&mut self.context(eval, labels), true);
+            hint_non_counter(&mut self.context(eval, labels), true);
         }
         let mut seen = 0;
         eval.count(windows.bounds().iter().map(|(from, to)| {
@@ -194,5 +164,36 @@ impl<'q> OverRange<'q> {
         }
         eval.count(counted.into_iter());
         Ok(())
+    }
+}
+
+impl Leaf for OverRange {
+    fn samples(&self) -> &Samples {
+        &self.matrix.samples
+    }
+
+    fn span(&self) -> i64 {
+        let ends = self.ends.first().zip(self.ends.last());
+        ends.map_or(0, |(first, last)| last.saturating_sub(*first)).saturating_add(self.matrix.range)
+    }
+
+    fn drops_name(&self) -> bool {
+        !self.keeps_name
+    }
+
+    fn fill(
+        &self,
+        eval: &mut Eval<'_>,
+        scratch: &mut Scratch,
+        labels: &Labels,
+        series: &mut Columns,
+        column: &mut Column,
+    ) -> Result<(), PromqlError> {
+        drop_stale(series);
+        let plain = series.histograms.is_empty() && series.starts.is_empty() && self.matrix.edges == Edges::Plain;
+        match self.sliding.filter(|_| plain && !eval.general) {
+            Some(sliding) => self.fill_floats(eval, sliding, scratch, labels, series, column),
+            None => self.fill_any(eval, labels, series, column),
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::rate::{IGNORED, MIXED, MIXED_SCHEMAS};
-use super::{Function, Imp, RangeContext, row, slides, sliding};
+use super::row::{Function, Imp, RangeContext, row, slides};
+use super::sliding;
 use crate::model::histogram::ResetHint;
 use crate::query::pace::Pace;
 use crate::query::promql::native;
 use crate::query::promql::native::Work;
+use crate::query::promql::notes::{IGNORED, MIXED, MIXED_SCHEMAS};
 use crate::query::promql::range::Window;
 use crate::query::promql::stat;
 use crate::query::promql::value::Cell;
@@ -16,11 +17,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     slides(row("sum_over_time", "sum", "sum_over_time(a[5m])", Imp::Range(|w, _, c| total(w, c, false))), sliding::SUM),
     slides(row("avg_over_time", "mean", "avg_over_time(a[5m])", Imp::Range(|w, _, c| total(w, c, true))), sliding::AVG),
     slides(
-        row("min_over_time", "smallest value", "min_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, least))),
+        row("min_over_time", "smallest value", "min_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, stat::least))),
         sliding::MIN,
     ),
     slides(
-        row("max_over_time", "largest value", "max_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, most))),
+        row("max_over_time", "largest value", "max_over_time(a[5m])", Imp::Range(|w, _, c| floats(w, c, stat::most))),
         sliding::MAX,
     ),
     slides(row("count_over_time", "number of samples", "count_over_time(a[5m])", Imp::Range(count)), sliding::COUNT),
@@ -113,14 +114,6 @@ pub(super) fn note_ignored(window: &Window<'_>, context: &mut RangeContext<'_, '
 fn floats(window: &Window<'_>, context: &mut RangeContext<'_, '_>, f: impl Fn(&[f64]) -> f64) -> Option<Cell> {
     note_ignored(window, context);
     (!window.values.is_empty()).then(|| Cell::Float(f(window.values)))
-}
-
-pub(super) fn least(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NAN, |best, value| if value < best || best.is_nan() { value } else { best })
-}
-
-pub(super) fn most(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NAN, |best, value| if value > best || best.is_nan() { value } else { best })
 }
 
 fn count(window: &Window<'_>, _: &[f64], _: &mut RangeContext<'_, '_>) -> Option<Cell> {

@@ -5,12 +5,18 @@
 
 use std::sync::Arc;
 
-use super::{Function, Imp, RangeContext, row, slides, sliding};
+use super::change::{
+    Either, NOT_A_COUNTER, NOT_A_GAUGE, float_change, hint_non_counter, in_order, warn_of_hints, works_change,
+};
+use super::row::{Function, Imp, RangeContext, row, slides};
+use super::sliding;
 use crate::model::histogram::ResetHint;
 use crate::model::sample::HistogramSample;
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::Edges;
+use crate::query::promql::histograms;
 use crate::query::promql::native::Work;
+use crate::query::promql::notes::{MIXED, MIXED_SCHEMAS};
 use crate::query::promql::range::Window;
 use crate::query::promql::stat::Sum;
 use crate::query::promql::value::{Cell, histogram_cost};
@@ -50,14 +56,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
-pub(in crate::query::promql) const MIXED: &str = "encountered a mix of histograms and floats for metric name";
-pub(in crate::query::promql) const MIXED_SCHEMAS: &str =
-    "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
-const NOT_A_COUNTER: &str = "this native histogram metric is not a counter:";
-const NOT_A_GAUGE: &str = "this native histogram metric is not a gauge:";
-const MAYBE_NO_COUNTER: &str = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
 const OVERLAPS: &str = "sample has start time that overlaps with previous sample timestamp for metric";
-pub(super) const IGNORED: &str = "ignored histograms in a range containing both floats and histograms for metric name";
 
 fn rate(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> Option<Cell> {
     let seconds = context.range as f64 / 1000.0;
@@ -66,7 +65,7 @@ fn rate(window: &Window<'_>, _: &[f64], context: &mut RangeContext<'_, '_>) -> O
     }
     Some(match change(window, context, true)? {
         Cell::Float(value) => Cell::Float(value / seconds),
-        Cell::Histogram(histogram) => super::histogram::divided(&histogram, seconds),
+        Cell::Histogram(histogram) => histograms::divided(&histogram, seconds),
     })
 }
 
@@ -163,31 +162,6 @@ fn warn_of_overlaps(samples: impl Iterator<Item = Counted>, context: &mut RangeC
     }
 }
 
-pub(super) fn hint_non_counter(context: &mut RangeContext<'_, '_>, counter: bool) {
-    let name = context.labels.metric_name();
-    let known = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
-    if counter && !name.is_empty() && !known {
-        context.info(MAYBE_NO_COUNTER);
-    }
-}
-
-/// Last minus first, with what resets took away added back. `anew` says of a place but the first
-/// whether counting began anew there though the value may not have fallen.
-pub(super) fn float_change(values: &[f64], counter: bool, anew: impl Fn(usize) -> bool) -> Option<f64> {
-    let [first, .., last] = values else { return None };
-    let mut result = last - first;
-    if counter {
-        for (at, pair) in values.windows(2).enumerate() {
-            if let [before, now] = pair
-                && (now < before || anew(at + 1))
-            {
-                result += before;
-            }
-        }
-    }
-    Some(result)
-}
-
 /// Last minus first of histograms, or minus zero if it is known that they `began` from there, with
 /// what resets took away added back.
 fn histogram_change(
@@ -222,17 +196,6 @@ fn histogram_change(
     works_change(works, context, counter)
 }
 
-/// Warns when a gauge is treated as a counter or the other way round.
-pub(super) fn warn_of_hints(hints: &[ResetHint], context: &mut RangeContext<'_, '_>, counter: bool) {
-    if counter && hints.contains(&ResetHint::Gauge) {
-        context.warn(NOT_A_COUNTER);
-    }
-    let edges = [hints.first(), hints.last()];
-    if !counter && edges.iter().any(|hint| *hint != Some(&ResetHint::Gauge)) {
-        context.warn(NOT_A_GAUGE);
-    }
-}
-
 /// When the counter begins anew with the second sample, the first says nothing about the change,
 /// and its buckets may be of any kind.
 fn forget_first_before_reset(works: &mut [Work], counter: bool) {
@@ -243,56 +206,6 @@ fn forget_first_before_reset(works: &mut [Work], counter: bool) {
         *first = second.nothing();
         second.hint = ResetHint::Unknown;
     }
-}
-
-/// Last minus first, with what resets took away added back.
-pub(super) fn works_change(works: Vec<Work>, context: &mut RangeContext<'_, '_>, counter: bool) -> Option<Work> {
-    if works.iter().any(Work::is_custom) && !works.iter().all(Work::is_custom) {
-        context.warn(MIXED_SCHEMAS);
-        return None;
-    }
-    let (first, last) = (works.first()?, works.last()?);
-    let mut result = last.clone();
-    // All samples must end up in the coarsest buckets that any of them has.
-    let schema = works.iter().map(|work| work.schema).min()?;
-    result.reduce(schema);
-    let reconciled = result.add(first, -1.0).ok()?.reconciled;
-    let mut added = false;
-    if counter {
-        for pair in works.windows(2) {
-            if let [before, now] = pair
-                && context.goes_on(8 * now.len())
-                && now.is_reset_after(before)
-            {
-                added |= result.add(before, 1.0).ok()?.reconciled;
-            }
-        }
-    }
-    for (reconciled, word) in [(reconciled, "subtraction"), (added, "addition")] {
-        if reconciled {
-            context.eval.info(context.pos, format!("mismatched custom buckets were reconciled during {word}"));
-        }
-    }
-    result.hint = ResetHint::Gauge;
-    Some(result)
-}
-
-/// A sample of either kind.
-#[derive(Clone, Copy)]
-pub(super) enum Either<'a> {
-    /// A float.
-    Float(f64),
-    /// A histogram.
-    Histogram(&'a HistogramSample),
-}
-
-/// All samples of a window in time order.
-pub(super) fn in_order<'a>(window: &Window<'a>) -> Vec<(i64, Either<'a>)> {
-    let floats = window.times.iter().zip(window.values).map(|(t, value)| (*t, Either::Float(*value)));
-    let histograms = window.histograms.iter().map(|sample| (sample.t, Either::Histogram(sample)));
-    let mut all: Vec<(i64, Either<'a>)> = floats.chain(histograms).collect();
-    all.sort_by_key(|(t, _)| *t);
-    all
 }
 
 fn instant(window: &Window<'_>, context: &mut RangeContext<'_, '_>, per_second: bool) -> Option<Cell> {

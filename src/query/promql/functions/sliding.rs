@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 
-use super::over_time::{least, most};
 use crate::query::pace::Pace;
 use crate::query::promql::stat;
 use crate::query::promql::value::ABSENT;
@@ -77,8 +76,9 @@ pub(super) const STDDEV: Sliding =
 pub(super) const STDVAR: Sliding =
     plain(|floats, cells, pace| each(floats, cells, pace, |v| stat::variance(v.iter().copied())));
 pub(super) const MIN: Sliding =
-    plain(|floats, cells, pace| extreme(floats, cells, pace, least, |now, best| now < best));
-pub(super) const MAX: Sliding = plain(|floats, cells, pace| extreme(floats, cells, pace, most, |now, best| now > best));
+    plain(|floats, cells, pace| extreme(floats, cells, pace, stat::least, |now, best| now < best));
+pub(super) const MAX: Sliding =
+    plain(|floats, cells, pace| extreme(floats, cells, pace, stat::most, |now, best| now > best));
 pub(super) const COUNT: Sliding = plain(|floats, cells, pace| each(floats, cells, pace, |v| v.len() as f64));
 pub(super) const PRESENT: Sliding = plain(|floats, cells, pace| each(floats, cells, pace, |_| 1.0));
 pub(super) const LAST: Sliding =

@@ -1,10 +1,10 @@
 //! Functions of time: of the query's own, and calendar parts of sample values (UTC).
 
-use super::{Function, Imp, arg, row};
+use super::row::{Function, Imp, arg, row};
 use crate::model::labels::Labels;
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Kind};
-use crate::query::promql::eval::{Eval, Gives, Grid};
+use crate::query::promql::run::{Eval, Gives, Grid};
 use crate::query::promql::value::{Cell, CellRef, Column, Series, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[

@@ -3,15 +3,15 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::{Function, Imp, arg, is_range, row};
+use super::row::{Function, Imp, arg, is_range, row};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::matcher::{MatchOp, Matcher};
 use crate::model::sample::is_stale;
 use crate::query::pace::Pace;
 use crate::query::promql::PromqlError;
 use crate::query::promql::ast::{Call, Expr, Kind, Pos};
-use crate::query::promql::eval::{Eval, Grid};
 use crate::query::promql::range::Slide;
+use crate::query::promql::run::{Eval, Grid};
 use crate::query::promql::stat;
 use crate::query::promql::value::{Cell, CellRef, Column, Series, Value, Vector};
 

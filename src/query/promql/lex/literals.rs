@@ -1,8 +1,8 @@
 //! Strings, numbers and durations as a query writes them.
 
-use super::{SyntaxError, Word, error};
 use crate::base::duration;
 use crate::query::promql::ast::Pos;
+use crate::query::promql::token::{SyntaxError, Word, error};
 
 /// How long the string is that `rest` begins with, quotes included.
 pub(super) fn string_length(rest: &str, quote: char, pos: Pos) -> Result<usize, SyntaxError> {
@@ -84,4 +84,13 @@ pub fn duration_ms(text: &str) -> Option<i64> {
     let seconds: f64 = text.parse().ok()?;
     let ms = (seconds * 1000.0).round();
     (ms.abs() < 9e15).then_some(ms as i64)
+}
+
+/// The value of a number as PromQL writes it.
+pub fn number_value(text: &str) -> Option<f64> {
+    let text = text.replace('_', "");
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => i64::from_str_radix(hex, 16).ok().map(|value| value as f64),
+        None => text.parse().ok(),
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use http_body::Frame;
@@ -11,6 +12,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
+use super::imports::Meter;
 use super::receiver::{self, Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
 use super::work::State;
 use crate::base::in_flight::{self, BodyError};
@@ -68,6 +70,8 @@ fn decode(headers: &Headers, body: &[u8], _limits: &limits::Options) -> Result<D
 struct Pieces {
     pieces: mpsc::Receiver<Result<Bytes, axum::Error>>,
     piece: Bytes,
+    /// How fast they come.
+    meter: Arc<Meter>,
     /// Where the bytes are charged until they have been read.
     account: Option<Arc<in_flight::Body>>,
 }
@@ -75,8 +79,12 @@ struct Pieces {
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
+            let began = Instant::now();
             match self.pieces.blocking_recv() {
-                Some(Ok(piece)) => self.piece = piece,
+                Some(Ok(piece)) => {
+                    self.meter.came(began.elapsed(), piece.len());
+                    self.piece = piece;
+                }
                 Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
                 None => return Ok(0),
             }
@@ -102,15 +110,16 @@ pub(super) async fn take(
     if let Some(account) = &account {
         account.set_open_ended();
     }
-    let place = state.import_place().await?;
+    let running = state.import_place().await?;
+    let meter = running.meter.clone();
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
-    let (own, source) = (state.clone(), Pieces { pieces, piece: Bytes::new(), account });
+    let (own, source) = (state.clone(), Pieces { pieces, piece: Bytes::new(), meter: meter.clone(), account });
     let work = tokio::task::spawn_blocking(move || {
         // A batch, as text and as samples, and what is on its way.
         let _memory = own.hold(IMPORT_BYTES)?;
         let mut import = Import { state: own, receiver, parser, total: Appended::default() };
         let outcome = import.run(encoding, source);
-        drop(place);
+        drop(running);
         let (stored, lines) = (import.total.accepted, import.parser.lines());
         match outcome {
             Ok(()) => Ok(import.total),
@@ -118,7 +127,12 @@ pub(super) async fn take(
             Err(cause) => Err(Failure::Partly { stored, lines, cause: Box::new(cause) }),
         }
     });
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = meter.given_up() => Some(Err(axum::Error::new(BodyError::GivenUp))),
+        };
+        let Some(frame) = frame else { break };
         let piece = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => Ok(data),
             Ok(Err(_)) => continue,

@@ -10,6 +10,7 @@ mod failure;
 mod grpc;
 mod http;
 mod import;
+mod imports;
 mod listener;
 mod loki_push;
 mod otlp;

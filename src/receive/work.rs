@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::Failure;
+use super::imports::{Imports, Running};
 use super::receiver::{self, Batch, DecodeError, Decoded, Headers, Receiver};
 use crate::base::counters::Counters;
 use crate::base::error::{Classify as _, ErrorClass};
@@ -84,7 +85,7 @@ struct Inner {
     decoding: Arc<MemoryBudget>,
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
-    imports: Arc<Semaphore>,
+    imports: Arc<Imports>,
     /// Buffers for inflated bodies that nobody uses now, and their charges.
     buffers: Mutex<Vec<(Vec<u8>, Hold)>>,
 }
@@ -108,7 +109,7 @@ impl State {
         let decoding = memory.share("bodies_decoded", memory.limit() / DECODING_SHARE.1 * DECODING_SHARE.0);
         let small = Arc::new(Semaphore::new(options.small_places.max(1)));
         let large = Arc::new(Semaphore::new(options.large_places.max(1)));
-        let imports = Arc::new(Semaphore::new(options.import_places.max(1)));
+        let imports = Imports::new(options.import_places);
         let (counters, buffers) = (counters.clone(), Mutex::default());
         Self(Arc::new(Inner { options, ingestor, counters, decoding, small, large, imports, buffers }))
     }
@@ -119,8 +120,8 @@ impl State {
     }
 
     /// A place among the bodies that are stored piece by piece.
-    pub(super) async fn import_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        self.place(&self.0.imports).await
+    pub(super) async fn import_place(&self) -> Result<Running, Failure> {
+        self.0.imports.enter(self.0.options.place_deadline).await.ok_or(Failure::Busy)
     }
 
     /// Reads a body within its cap. How fast it must come, and whether there is room, is the connection's work.

@@ -273,3 +273,24 @@ fn chunks_are_those_that_a_prometheus_streams() {
     let some = read_chunks(process.main, &chunks_request("a|b", end - 20 * STEP_MS, end));
     assert_eq!(some.len(), 3);
 }
+
+#[test]
+fn a_pattern_that_is_none_or_too_large_is_refused_in_words_whatever_form_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&folder.path().join("data"), &[]);
+    wait_for("the store", || try_ask(process.main, "GET", "/-/ready", "", b"").filter(|answer| answer.status == 200));
+    let headers = "Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n";
+    for (pattern, said) in [("a(", "unclosed"), ("(?<x", ""), (&r"\w{100}".repeat(300), "")] {
+        let chunks = chunks_request(pattern, 0, 1_000);
+        // Without the list of accepted forms samples are asked for.
+        let mut samples = snap::raw::Decoder::new().decompress_vec(&chunks).unwrap();
+        samples.truncate(samples.len() - 2);
+        for request in [chunks, snappy(&samples)] {
+            let answer = ask(process.main, "POST", "/api/v1/read", headers, &request);
+            let text = answer.text();
+            assert!(matches!(answer.status, 400 | 422), "{pattern:.20}: {} {text}", answer.status);
+            assert!(text.contains(said) && text.len() < 2_000 && !text.is_empty(), "{pattern:.20}: {text}");
+        }
+    }
+    assert_eq!(ask(process.main, "GET", "/-/healthy", "", b"").status, 200);
+}

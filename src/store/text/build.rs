@@ -129,6 +129,14 @@ impl TextBuilder {
         Ok(self.segment.insert(current))
     }
 
+    /// Gives the build up, and removes what it has written.
+    pub fn abandon(mut self) {
+        self.segment = None;
+        if let Err(error) = remove(&self.tmp) {
+            tracing::warn!(%error, "what a text index was being built of cannot be removed; the next start does it");
+        }
+    }
+
     pub(super) fn finish_segment(&mut self) -> Result<(), TextError> {
         if let Some((writer, blocks)) = self.segment.take() {
             guarded(&self.tmp, || writer.finalize())?;

@@ -260,7 +260,10 @@ impl Worker {
     fn build(&self, dir: &Path, part: &impl Indexed) -> Result<(), BuildError> {
         let _memory = self.memory(part)?;
         let mut builder = TextBuilder::create(dir, self.account.arena_bytes())?;
-        part.add_to(&mut builder, &|| self.stops(part))?;
+        if let Err(error) = part.add_to(&mut builder, &|| self.stops(part)) {
+            builder.abandon();
+            return Err(error);
+        }
         Ok(builder.finish()?)
     }
 }

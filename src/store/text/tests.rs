@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::sums::SUMS;
 use super::{TextBuilder, TextIndex};
+use crate::base::mutate::Mutator;
 
 fn index(dir: &Path, texts: &[&str]) -> TextIndex {
     let path = dir.join("index");
@@ -129,4 +130,36 @@ fn a_build_over_its_arena_goes_on_in_another_segment() {
     assert!(index.blocks_with_term(&"z".repeat(999)).unwrap().is_empty());
     assert_eq!(blocks(&index, "ly"), [9]);
     assert_eq!(blocks(&index, "late"), [] as [u32; 0]);
+}
+
+#[test]
+fn lists_of_checksums_that_are_wrong_behind_their_own_are_refused_or_hold_for_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(index(dir.path(), &["user=alice paid", "id=7f3a9c user1234", "x"]));
+    let path = dir.path().join("index");
+    let good = fs::read(path.join(SUMS)).unwrap();
+    let body = &good[..good.len() - 4];
+    let mut opened = 0;
+    for seed in 0..2_000 {
+        let mut bad = Mutator::new(seed).bytes(body);
+        bad.extend_from_slice(&crc32c::crc32c(&bad).to_le_bytes());
+        fs::write(path.join(SUMS), &bad).unwrap();
+        // One that opens has the files it names, as many documents as it lists blocks, and answers.
+        if let Ok(index) = TextIndex::open(&path) {
+            opened += 1;
+            assert!(index.blocks_with_substring_words("alice").unwrap().len() <= 3, "seed {seed}");
+        }
+    }
+    fs::write(path.join(SUMS), &good).unwrap();
+    assert_eq!(blocks(&TextIndex::open(&path).unwrap(), "alice"), [0]);
+    assert!(opened > 0 && opened < 1_000, "{opened}");
+}
+
+#[test]
+fn a_build_that_is_given_up_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut builder = TextBuilder::create(&dir.path().join("index"), 48 << 20).unwrap();
+    builder.add_texts(0, ["some words"]).unwrap();
+    builder.abandon();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -28,6 +28,9 @@ use crate::store::waist::{SelectTraces, ServiceOperations, SpanBlock};
 /// Chunks of a head are read together up to about so many spans.
 const HEAD_BLOCK_SPANS: usize = 4_000;
 
+/// Spans between two looks at the deadline.
+const SPANS_PER_CHECK: usize = 1_024;
+
 /// Memory, which has no path, holds what cannot be decoded.
 fn damaged_head(Malformed(what): Malformed) -> StoreError {
     StoreError::Damaged { path: Path::new("(head of traces)").to_owned(), what: what.to_owned() }
@@ -312,7 +315,7 @@ impl SelectTraces for TracesStore {
             take(decode_head(&chunk, &[], budget, |trace| trace == id)?);
         }
         budget.release(charged);
-        Ok(each_once(spans, self.lane.kind()))
+        each_once(spans, self.lane.kind(), budget)
     }
 
     fn blocks(
@@ -389,16 +392,22 @@ impl SelectTraces for TracesStore {
 
 /// Sorts by start and id and drops copies of a span that came too late to be known as such. Spans that share
 /// both are ordered by what they hold, for where they lie changes with flushes and restarts.
-fn each_once(spans: Vec<Span>, kind: &TracesKind) -> Vec<Span> {
+fn each_once(spans: Vec<Span>, kind: &TracesKind, budget: &QueryBudget) -> Result<Vec<Span>, StoreError> {
     let mut surveyor = Surveyor::new(&kind.hashes);
-    let mut keyed: Vec<_> =
-        spans.into_iter().map(|span| (surveyor.survey(&span).ok().map(|found| found.key), span)).collect();
+    let mut keyed = Vec::with_capacity(spans.len());
+    for (at, span) in spans.into_iter().enumerate() {
+        if at % SPANS_PER_CHECK == 0 {
+            budget.check()?;
+        }
+        keyed.push((surveyor.survey(&span).ok().map(|found| found.key), span));
+    }
     keyed.sort_by_key(|(key, span)| (span.start, span.span_id, *key));
     keyed.dedup_by(|later, first| later.0.is_some() && later.0 == first.0);
     for same in keyed.chunk_by_mut(|(_, a), (_, b)| (a.start, a.span_id) == (b.start, b.span_id)) {
         if same.len() > 1 {
+            budget.check()?;
             same.sort_by_cached_key(|(_, span)| spanset::encode(&[span]));
         }
     }
-    keyed.into_iter().map(|(_, span)| span).collect()
+    Ok(keyed.into_iter().map(|(_, span)| span).collect())
 }

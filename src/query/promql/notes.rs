@@ -1,9 +1,11 @@
-//! Warnings and infos that a query collects, each with its place, each once.
+//! Warnings and infos that a query collects, each with its place, each once. They are few and short, whatever
+//! labels they name: nobody charges them.
 
 use std::collections::BTreeSet;
 
 use super::ast::Pos;
 use super::lex;
+use crate::base::error::brief;
 
 /// What is said of a series that has both kinds of samples.
 pub(super) const MIXED: &str = "encountered a mix of histograms and floats for metric name";
@@ -28,12 +30,12 @@ pub(super) struct Notes {
 impl Notes {
     /// Something is probably wrong with the answer.
     pub(super) fn warn(&mut self, pos: Pos, text: impl Into<String>) {
-        keep(&mut self.warnings, (pos, text.into()));
+        keep(&mut self.warnings, (pos, brief(text.into())));
     }
 
     /// Something is worth knowing.
     pub(super) fn info(&mut self, pos: Pos, text: impl Into<String>) {
-        keep(&mut self.infos, (pos, text.into()));
+        keep(&mut self.infos, (pos, brief(text.into())));
     }
 
     /// Takes over what another thread noted.
@@ -71,4 +73,25 @@ fn shown(notes: &BTreeSet<(Pos, String)>, kind: &str, query: &str) -> Vec<String
         texts.push(format!("{more} more {kind} annotations omitted"));
     }
     texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_few_and_short_whatever_they_name() {
+        let mut notes = Notes::default();
+        for at in 0..2 * KEPT_MAX {
+            notes.warn(Pos(0), format!("{at:06} {}", "x".repeat(64 << 10)));
+        }
+        let bytes: usize = notes.warnings.iter().map(|(_, text)| text.len()).sum();
+        assert!(notes.warnings.len() == KEPT_MAX && bytes < 8 << 20, "{bytes}");
+        let shown = notes.warnings("a");
+        assert!(
+            shown[0].starts_with("PromQL warning: 000000 xxx") && shown[SHOWN_MAX].contains("990 more"),
+            "{}",
+            shown[SHOWN_MAX]
+        );
+    }
 }

@@ -3,7 +3,9 @@
 //! label pairs. Whoever has series and samples, a flush or a merge, makes a part with it:
 //! [`PartBuilder::new`], [`series`](PartBuilder::series) for each series,
 //! [`exemplars`](PartBuilder::exemplars) and [`metadata`](PartBuilder::metadata) at any time, then
-//! [`finish`](PartBuilder::finish).
+//! [`finish`](PartBuilder::finish). Whoever has the label pairs in order already begins with
+//! [`PartBuilder::without_pairs`] and ends with [`finish_with`](PartBuilder::finish_with): a table of
+//! all pairs is as large as all label values of the part.
 //! Flow: samples of a series are cut where a window of time ends, the same for all series of one
 //! interval, so that series scraped together have the same columns of times; each piece is a block.
 //! Bytes: docs/format/metrics.md.
@@ -73,6 +75,9 @@ struct Group {
     counted: usize,
 }
 
+/// Names, values, and the series that have them.
+type Pairs = BTreeMap<Box<str>, AHashMap<Box<str>, RunsBuilder>>;
+
 /// Writes one part.
 pub struct PartBuilder<'a> {
     out: &'a mut PartWriter,
@@ -80,7 +85,8 @@ pub struct PartBuilder<'a> {
     series: Vec<u8>,
     last: Labels,
     groups: BTreeMap<i64, Group>,
-    pairs: BTreeMap<Box<str>, AHashMap<Box<str>, RunsBuilder>>,
+    /// None when they are handed over at the end.
+    pairs: Option<Pairs>,
     exemplars: Vec<u8>,
     metadata: Vec<u8>,
     rows: u64,
@@ -100,7 +106,7 @@ impl<'a> PartBuilder<'a> {
             series: Vec::new(),
             last: Labels::default(),
             groups: BTreeMap::new(),
-            pairs: BTreeMap::new(),
+            pairs: Some(Pairs::new()),
             exemplars: Vec::new(),
             metadata: Vec::new(),
             rows: 0,
@@ -109,6 +115,16 @@ impl<'a> PartBuilder<'a> {
             column: Vec::new(),
             work: floats::Work::default(),
         }
+    }
+
+    /// Begins as [`new`](Self::new) does, and does not gather label pairs.
+    pub fn without_pairs(out: &'a mut PartWriter) -> Self {
+        Self { pairs: None, ..Self::new(out) }
+    }
+
+    /// Series so far: the next one has this number, unless it has no samples.
+    pub fn series_count(&self) -> u32 {
+        self.directory.count
     }
 
     /// Samples so far.
@@ -144,14 +160,9 @@ impl<'a> PartBuilder<'a> {
             put_series(&mut self.series, self.last.key(), labels.key());
         }
         self.last = labels.clone();
-        for (name, value) in labels {
-            if !self.pairs.contains_key(name) {
-                self.pairs.insert(name.into(), AHashMap::new());
-            }
-            let Some(values) = self.pairs.get_mut(name) else { continue };
-            match values.get_mut(value) {
-                Some(runs) => runs.add(number),
-                None => values.entry(value.into()).or_default().add(number),
+        if let Some(pairs) = &mut self.pairs {
+            for (name, value) in labels {
+                add_pair(pairs, name, value, number);
             }
         }
         if self.series.len() >= FRAME_BYTES { self.close_series() } else { Ok(()) }
@@ -299,6 +310,27 @@ impl<'a> PartBuilder<'a> {
     /// # Errors
     /// [`StoreError`].
     pub fn finish(mut self) -> Result<(), StoreError> {
+        let pairs = self.pairs.take().unwrap_or_default();
+        self.finish_with(|frames| {
+            for (name, values) in pairs {
+                let mut values: Vec<_> = values.into_iter().collect();
+                values.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+                for (value, mut runs) in values {
+                    frames.pair(&name, &value, &mut runs)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes what is open and the directory, with the label pairs that `write` hands over.
+    ///
+    /// # Errors
+    /// [`StoreError`], or what `write` returns.
+    pub fn finish_with(
+        mut self,
+        write: impl FnOnce(&mut PostingsFrames<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.out.set_rows(self.rows);
         self.close_series()?;
         let mut payload = Vec::new();
@@ -311,7 +343,9 @@ impl<'a> PartBuilder<'a> {
             group.entry.presence = Some(self.out.frame_at_level(FRAME_PRESENCE, &payload, LEVEL)?.offset);
             self.directory.groups.push(group.entry);
         }
-        self.write_postings()?;
+        let mut frames = PostingsFrames::new(self.out);
+        write(&mut frames)?;
+        self.directory.postings = frames.finish()?;
         close(FRAME_EXEMPLARS, &mut self.exemplars, self.out)?;
         close(FRAME_METADATA, &mut self.metadata, self.out)?;
         payload.clear();
@@ -319,21 +353,16 @@ impl<'a> PartBuilder<'a> {
         self.out.frame_at_level(FRAME_DIRECTORY, &payload, LEVEL)?;
         Ok(())
     }
+}
 
-    fn write_postings(&mut self) -> Result<(), StoreError> {
-        let mut frames =
-            PostingsFrames { out: self.out, payload: Vec::new(), group: Vec::new(), count: 0, refs: vec![] };
-        for (name, values) in std::mem::take(&mut self.pairs) {
-            let mut values: Vec<_> = values.into_iter().collect();
-            values.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            for (value, mut runs) in values {
-                frames.pair(&name, &value, runs.finish())?;
-            }
-            frames.end_group(&name);
-        }
-        frames.close()?;
-        self.directory.postings = frames.refs;
-        Ok(())
+fn add_pair(pairs: &mut Pairs, name: &str, value: &str, number: u32) {
+    if !pairs.contains_key(name) {
+        pairs.insert(name.into(), AHashMap::new());
+    }
+    let Some(values) = pairs.get_mut(name) else { return };
+    match values.get_mut(value) {
+        Some(runs) => runs.add(number),
+        None => values.entry(value.into()).or_default().add(number),
     }
 }
 
@@ -394,32 +423,57 @@ impl Group {
     }
 }
 
-struct PostingsFrames<'a> {
+/// Writes label pairs that come in the order of names and, of one name, of values.
+pub struct PostingsFrames<'a> {
     out: &'a mut PartWriter,
     payload: Vec<u8>,
+    name: String,
+    /// Pairs of `name` that are not in `payload` yet.
     group: Vec<u8>,
     count: u64,
     refs: Vec<PostingsRef>,
 }
 
-impl PostingsFrames<'_> {
-    fn pair(&mut self, name: &str, value: &str, runs: &[u8]) -> Result<(), StoreError> {
+impl<'a> PostingsFrames<'a> {
+    fn new(out: &'a mut PartWriter) -> Self {
+        Self { out, payload: Vec::new(), name: String::new(), group: Vec::new(), count: 0, refs: Vec::new() }
+    }
+
+    /// Adds a pair and the series that have it; one without series is left out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pair(&mut self, name: &str, value: &str, series: &mut RunsBuilder) -> Result<(), StoreError> {
+        if series.is_empty() {
+            return Ok(());
+        }
+        if self.name != name {
+            self.end_group();
+            self.name.clear();
+            self.name.push_str(name);
+        }
         if self.payload.is_empty() && self.count == 0 {
             self.refs.push(PostingsRef { offset: 0, name: name.to_owned(), value: key(value).to_vec() });
         }
         put_str(&mut self.group, value);
-        put_bytes(&mut self.group, runs);
+        put_bytes(&mut self.group, series.finish());
         self.count += 1;
         if self.payload.len() + self.group.len() >= FRAME_BYTES {
-            self.end_group(name);
+            self.end_group();
             self.close()?;
         }
         Ok(())
     }
 
-    fn end_group(&mut self, name: &str) {
+    fn finish(mut self) -> Result<Vec<PostingsRef>, StoreError> {
+        self.end_group();
+        self.close()?;
+        Ok(self.refs)
+    }
+
+    fn end_group(&mut self) {
         if self.count > 0 {
-            put_str(&mut self.payload, name);
+            put_str(&mut self.payload, &self.name);
             put_varint(&mut self.payload, self.count);
             self.payload.append(&mut self.group);
             self.count = 0;

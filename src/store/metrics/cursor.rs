@@ -51,13 +51,17 @@ impl<'a> PartCursor<'a> {
         self.labels.get(self.at)
     }
 
+    /// The number of the series in its part.
+    pub fn number(&self) -> u32 {
+        self.first.saturating_add(self.at as u32)
+    }
+
     /// Adds the samples of the series.
     ///
     /// # Errors
     /// [`StoreError::Limit`], [`StoreError::Io`].
     pub fn read(&mut self, out: &mut Gathered) -> Result<(), StoreError> {
-        let number = self.first.saturating_add(self.at as u32);
-        self.scan.read(number, &mut self.work, out)
+        self.scan.read(self.number(), &mut self.work, out)
     }
 
     /// Goes to the next series.

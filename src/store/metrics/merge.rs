@@ -1,7 +1,9 @@
 //! Merges parts of metrics, and says which should be written anew.
 //! Flow: the parts are read side by side, series by series in the order of their labels; of each
 //! series the samples of all of them, oldest part first, without what a [`Sieve`] leaves out, go to
-//! the new part. In memory are one series, a few frames of each part, and what a `PartBuilder` holds.
+//! the new part. Then the label pairs of the parts are read side by side in their order, and the numbers
+//! of their series exchanged for the new ones. In memory are one series, a few frames of each part, what
+//! a `PartBuilder` holds, and the new number of each series of each part.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -10,9 +12,11 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
-use super::build::{PartBuilder, Samples};
+use super::build::{PartBuilder, PostingsFrames, Samples};
 use super::cursor::PartCursor;
 use super::keep::{Keep, Sieve, Sieves};
+use super::pairs::PairCursor;
+use super::postings::RunsBuilder;
 use super::read::Gathered;
 use super::rows::Rows;
 use super::segment::Part;
@@ -20,6 +24,7 @@ use crate::base::limits::QueryBudget;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::time::RangeMs;
+use crate::store::codec::Malformed;
 use crate::store::error::StoreError;
 use crate::store::lane::Pace;
 use crate::store::part::PartId;
@@ -37,15 +42,21 @@ pub fn merge(parts: &[Part], sieves: &Sieves, out: &mut PartWriter, pace: &mut P
     let mut cursors = cursors.collect::<Result<Vec<PartCursor<'_>>, StoreError>>()?;
     let mut next: BinaryHeap<Reverse<(Labels, usize)>> =
         cursors.iter().enumerate().filter_map(|(at, own)| Some(Reverse((own.labels()?.clone(), at)))).collect();
-    let mut builder = PartBuilder::new(out);
+    let mut builder = PartBuilder::without_pairs(out);
+    let mut numbers: Vec<Numbers> = parts.iter().map(Numbers::of).collect();
     let (mut rows, mut gathered) = (Rows::default(), Gathered::default());
     while let Some(Reverse((labels, _))) = next.peek() {
         let labels = labels.clone();
         rows.clear();
+        let number = builder.series_count();
         // Equal labels come by the place of their part: oldest first.
         while next.peek().is_some_and(|Reverse((own, _))| *own == labels) {
             let Some(Reverse((_, at))) = next.pop() else { break };
-            let (Some(cursor), Some(sieve)) = (cursors.get_mut(at), sieves.get(at)) else { break };
+            let (Some(cursor), Some(sieve), Some(own)) = (cursors.get_mut(at), sieves.get(at), numbers.get_mut(at))
+            else {
+                break;
+            };
+            own.set(cursor.number(), number);
             cursor.read(&mut gathered)?;
             if !sieve.is_open() {
                 gathered.leave_out(&sieve.left_out(&labels));
@@ -59,6 +70,10 @@ pub fn merge(parts: &[Part], sieves: &Sieves, out: &mut PartWriter, pace: &mut P
         let samples =
             Samples { times: &rows.times, values: &rows.values, starts: &starts, histograms: &rows.histograms };
         builder.series(&labels, samples)?;
+        if builder.series_count() == number {
+            // Nothing of it is left, and the next one takes its number.
+            numbers.iter_mut().for_each(|own| own.unset(number));
+        }
         pace.rest()?;
     }
     drop(cursors);
@@ -73,8 +88,80 @@ pub fn merge(parts: &[Part], sieves: &Sieves, out: &mut PartWriter, pace: &mut P
         return Err(part.reader().damaged("a part with damage is not merged"));
     }
     let anything = builder.rows() > 0 || !metadata.is_empty();
-    builder.finish()?;
+    builder.finish_with(|frames| merge_pairs(parts, &numbers, &budget, frames, pace))?;
     Ok(anything)
+}
+
+/// No series has this number in the new part.
+const GONE: u32 = u32::MAX;
+
+/// For each series of a part, by its number, which one it is in the new part. Both are in the order of
+/// the labels.
+struct Numbers {
+    new: Vec<u32>,
+    last: usize,
+}
+
+/// Bytes of the numbers of a part and of a frame of its label pairs while it is merged.
+pub fn numbers_bytes(part: &Part) -> u64 {
+    4 * u64::from(part.directory().count) + PAIRS_BYTES
+}
+
+/// Bytes of a frame of label pairs, as it is and decompressed.
+const PAIRS_BYTES: u64 = 160 << 10;
+
+impl Numbers {
+    fn of(part: &Part) -> Self {
+        Self { new: vec![GONE; part.directory().count as usize], last: 0 }
+    }
+
+    fn set(&mut self, old: u32, new: u32) {
+        if let Some(place) = self.new.get_mut(old as usize) {
+            (*place, self.last) = (new, old as usize);
+        }
+    }
+
+    /// The series that was set last is not in the new part, if it was to have this number.
+    fn unset(&mut self, new: u32) {
+        if let Some(place) = self.new.get_mut(self.last).filter(|place| **place == new) {
+            *place = GONE;
+        }
+    }
+}
+
+/// Hands over the label pairs of the new part.
+fn merge_pairs(
+    parts: &[Part],
+    numbers: &[Numbers],
+    budget: &QueryBudget,
+    frames: &mut PostingsFrames<'_>,
+    pace: &mut Pace,
+) -> Result<(), StoreError> {
+    let cursors = parts.iter().map(|part| PairCursor::with_series(part, budget));
+    let mut cursors = cursors.collect::<Result<Vec<_>, StoreError>>()?;
+    let (mut name, mut value, mut series) = (String::new(), String::new(), Vec::new());
+    while let Some((own_name, own_value, _)) = cursors.iter().filter_map(PairCursor::get).min() {
+        name.clear();
+        name.push_str(own_name);
+        value.clear();
+        value.push_str(own_value);
+        series.clear();
+        for ((cursor, own), part) in cursors.iter_mut().zip(numbers).zip(parts) {
+            if cursor.get().is_none_or(|(own, text, _)| own != name || text != value) {
+                continue;
+            }
+            let add = |old: u32| series.extend(own.new.get(old as usize).filter(|new| **new != GONE));
+            cursor.series().each(add).map_err(|Malformed(what)| part.reader().damaged(what))?;
+            cursor.advance()?;
+        }
+        // Of each part they ascend.
+        series.sort();
+        let mut runs = RunsBuilder::default();
+        series.iter().for_each(|number| runs.add(*number));
+        frames.pair(&name, &value, &mut runs)?;
+        pace.rest()?;
+    }
+    Ok(())
 }
 
 fn copy_exemplars(

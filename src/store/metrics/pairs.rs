@@ -1,8 +1,9 @@
-//! The label pairs of a part in order, each with how many of some series have it. One frame of postings
-//! is in memory at a time, and no label set is read.
+//! The label pairs of a part in order, each with how many of some series have it, or with the series
+//! themselves. One frame of postings is in memory at a time, and no label set is read.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::IntoIter;
+use std::ops::Range;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -19,7 +20,8 @@ const PAIR_BYTES: usize = 100;
 /// Goes through the pairs of a part.
 pub struct PairCursor<'a> {
     part: &'a Part,
-    among: &'a RoaringBitmap,
+    /// Series that count; all when there is none.
+    among: Option<&'a RoaringBitmap>,
     budget: &'a QueryBudget,
     /// Place of the next frame.
     next: usize,
@@ -30,6 +32,8 @@ pub struct PairCursor<'a> {
     name: String,
     value: String,
     count: u64,
+    /// Where in `payload` the series of the pair are.
+    runs: Range<usize>,
     /// What the label sets have, where there are no postings.
     walked: Option<IntoIter<(String, String), u64>>,
 }
@@ -42,11 +46,45 @@ impl<'a> PairCursor<'a> {
     /// does without them.
     pub fn new(part: &'a Part, among: &'a RoaringBitmap, budget: &'a QueryBudget) -> Result<Self, StoreError> {
         let walked = if part.has_index() { None } else { Some(walk(part, among, budget)?.into_iter()) };
-        let (name, value) = (String::new(), String::new());
-        let payload = Arc::default();
-        let mut own = Self { part, among, budget, next: 0, payload, at: 0, left: 0, name, value, count: 0, walked };
+        let mut own = Self::before_first(part, Some(among), budget);
+        own.walked = walked;
         own.advance()?;
         Ok(own)
+    }
+
+    /// At the first pair of all, for [`series`](Self::series).
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Damaged`] when the postings are damaged.
+    pub fn with_series(part: &'a Part, budget: &'a QueryBudget) -> Result<Self, StoreError> {
+        if !part.has_index() {
+            return Err(part.reader().damaged("the index of labels is lost"));
+        }
+        let mut own = Self::before_first(part, None, budget);
+        own.advance()?;
+        Ok(own)
+    }
+
+    fn before_first(part: &'a Part, among: Option<&'a RoaringBitmap>, budget: &'a QueryBudget) -> Self {
+        Self {
+            part,
+            among,
+            budget,
+            next: 0,
+            payload: Arc::default(),
+            at: 0,
+            left: 0,
+            name: String::new(),
+            value: String::new(),
+            count: 0,
+            runs: 0..0,
+            walked: None,
+        }
+    }
+
+    /// The numbers of the series that have the pair, of a cursor [`with_series`](Self::with_series).
+    pub fn series(&self) -> Ids<'_> {
+        Ids::Runs(self.payload.get(self.runs.clone()).unwrap_or_default())
     }
 
     /// Name, value and how many series have them; none behind the last pair.
@@ -96,7 +134,9 @@ impl<'a> PairCursor<'a> {
         } else {
             self.left -= 1;
             let (value, runs) = (reader.str()?, reader.bytes()?);
-            self.count = Ids::Runs(runs).count(self.among)?;
+            let end = self.payload.len() - reader.rest().len();
+            self.runs = end - runs.len()..end;
+            self.count = self.among.map_or(Ok(1), |among| Ids::Runs(runs).count(among))?;
             if self.count > 0 {
                 self.value.clear();
                 self.value.push_str(value);

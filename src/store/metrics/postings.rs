@@ -65,6 +65,22 @@ impl Ids<'_> {
 }
 
 impl Ids<'_> {
+    /// Hands out each, in order.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn each(&self, mut visit: impl FnMut(u32)) -> Result<(), Malformed> {
+        match self {
+            Self::One(id) => visit(*id),
+            Self::Bitmap(bitmap) => bitmap.iter().for_each(visit),
+            Self::Runs(bytes) => visit_runs(bytes, |first, last| {
+                (first..=last).for_each(&mut visit);
+                true
+            })?,
+        }
+        Ok(())
+    }
+
     /// How many of them are in `set`.
     ///
     /// # Errors
@@ -324,6 +340,9 @@ mod tests {
         assert!(!Ids::Runs(&bytes).touch(&RoaringBitmap::from_iter([1, 6])).unwrap());
         for ids in [Ids::Runs(&bytes), Ids::Bitmap(&set)] {
             assert_eq!(ids.count(&RoaringBitmap::from_iter([1, 2, 4, 6, u32::MAX])).unwrap(), 3);
+            let mut each = Vec::new();
+            ids.each(|id| each.push(id)).unwrap();
+            assert_eq!(each, [0, 2, 3, 4, 5, u32::MAX]);
         }
         bytes.extend_from_slice(&[1, 1]);
         assert!(Ids::Runs(&bytes).add_to(&mut set).is_err());

@@ -123,14 +123,15 @@ impl Catalog {
     pub fn register(&self, info: &PartInfo, file_bytes: u64, names: &Names) {
         self.with(|kv| {
             let mut batch = Batch::default();
-            let mut value = Vec::new();
-            put_varint(&mut value, file_bytes);
-            batch.put(&part_key(b'p', info.signal, (info.seq, info.index)), &value);
             for (name, values) in names {
                 let mut key = part_key(b'n', info.signal, (info.seq, info.index));
                 key.extend_from_slice(name.as_bytes());
                 batch.put(&key, &encode_values(values));
             }
+            // Last: with it the part counts as known.
+            let mut value = Vec::new();
+            put_varint(&mut value, file_bytes);
+            batch.put(&part_key(b'p', info.signal, (info.seq, info.index)), &value);
             kv.apply(batch)
         });
     }
@@ -139,8 +140,8 @@ impl Catalog {
     pub fn forget(&self, signal: Signal, part: PartId) {
         self.with(|kv| {
             let mut batch = Batch::default();
-            batch.delete(&part_key(b'p', signal, part));
             kv.scan(&part_key(b'n', signal, part), |key, _| batch.delete(key))?;
+            batch.delete(&part_key(b'p', signal, part));
             kv.apply(batch)
         });
     }

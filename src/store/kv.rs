@@ -16,6 +16,12 @@ use super::codec::Reader;
 /// Memory that sled may cache, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
 
+/// Sled holds some hundred times what is changed at once, so a large change is made in pieces of so many
+/// bytes, ...
+const PIECE_BYTES: usize = 64 << 10;
+/// ... of which each key takes so many beside its own.
+const CHANGE_BYTES: usize = 64;
+
 /// The tree failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KvError {
@@ -58,7 +64,7 @@ impl From<sled::Error> for KvError {
     }
 }
 
-/// A change of several keys that is made whole or not at all.
+/// A change of several keys.
 #[derive(Default)]
 pub struct Batch(Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
@@ -142,21 +148,28 @@ impl Kv {
         Ok(found)
     }
 
-    /// Makes the changes of `batch` together.
+    /// Makes the changes of `batch` in their order; a large one in pieces, of which the first may be there
+    /// without the last. So what says that all is there comes last.
     ///
     /// # Errors
     /// [`KvError`].
     pub fn apply(&self, batch: Batch) -> Result<(), KvError> {
         match &self.0 {
             Tree::Sled(db) => {
-                let mut own = sled::Batch::default();
+                let (mut piece, mut bytes) = (sled::Batch::default(), 0);
                 for (key, value) in batch.0 {
+                    bytes += key.len() + value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES;
                     match value {
-                        Some(value) => own.insert(key, value),
-                        None => own.remove(key),
+                        Some(value) => piece.insert(key, value),
+                        None => piece.remove(key),
+                    }
+                    if bytes >= PIECE_BYTES {
+                        let full = std::mem::take(&mut piece);
+                        guarded(|| Ok(db.apply_batch(full)?))?;
+                        bytes = 0;
                     }
                 }
-                guarded(|| Ok(db.apply_batch(own)?))
+                guarded(|| Ok(db.apply_batch(piece)?))
             }
             Tree::Memory(keys) => {
                 let mut keys = keys.write();

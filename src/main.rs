@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-/// Gives memory back after a dear query or a flush, where glibc's keeps it:
-/// docs/adr/0011-the-hot-path-of-remote-write.md.
+/// Gives memory back soon after a dear query or a flush: docs/adr/0021-jemalloc.md.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     trilith::app::main(std::env::args_os())

@@ -44,10 +44,18 @@ fn cgroup_files(membership: &str) -> Vec<String> {
 
 /// Resident memory of this process, in bytes.
 pub(super) fn memory_resident() -> u64 {
-    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1_024)
+    status_bytes("VmRSS:").unwrap_or(0)
+}
+
+/// Resident memory of this process that no file can give back, in bytes.
+pub(super) fn memory_anonymous() -> Option<u64> {
+    status_bytes("RssAnon:")
+}
+
+fn status_bytes(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1_024)
 }
 
 /// CPU time of this process, in nanoseconds.
@@ -95,6 +103,7 @@ mod tests {
     fn this_process_uses_memory_and_files_and_time() {
         assert_eq!(meminfo_total("MemTotal:  16 kB\n"), Some(16_384));
         assert!(memory_total() > memory_resident());
+        assert!(memory_anonymous().is_some_and(|bytes| bytes > 0 && bytes <= memory_resident()));
         assert!(memory_resident() > 0 && open_files() > 0 && cpu_ns() > 0);
     }
 }

@@ -141,6 +141,8 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
     let readiness = Arc::new(Readiness::new(progress.clone()));
     let services = Arc::new(OnceLock::new());
     let memory = memory::account(memory_limit);
+    // One that tells its own logs has the process for itself; in tests many share one.
+    let outside = telemetry.as_ref().map(|_| memory::watch(&memory));
     let room = config.bodies.bytes_max.min(memory.limit() / BODIES_SHARE);
     let in_flight = InFlight::new(config.bodies.clone(), memory.share("bodies_in_flight", room));
     let connections = Arc::new(Connections::new(&counters, open_files, in_flight.limit() / 4, &memory));
@@ -155,6 +157,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
         started_at: u64::try_from(SystemClock.now_ns() / 1_000_000_000).unwrap_or(0),
         memory_limit,
         memory,
+        _outside: outside,
         config: Arc::new(Mutex::new(config)),
     };
     let front = Arc::new(Front::new(readiness.clone(), &counters, connections, in_flight, patience));

@@ -37,4 +37,6 @@ pub(super) struct ServerState {
     pub(super) memory_limit: u64,
     /// The account of them.
     pub(super) memory: Arc<MemoryBudget>,
+    /// What is resident beyond the account: measured as long as this is here.
+    pub(super) _outside: Option<Arc<MemoryBudget>>,
 }

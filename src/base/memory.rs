@@ -276,6 +276,20 @@ impl MemoryBudget {
         }
     }
 
+    /// Has `bytes` from now on, whether they fit or not: for a share that one measures, and nobody charges.
+    pub fn measure(&self, bytes: u64) {
+        match bytes.checked_sub(self.used()) {
+            Some(more) => self.force(more),
+            None => self.give(self.used() - bytes),
+        }
+    }
+
+    /// Bytes that are taken here for the reserves of budgets below it and that none of them uses.
+    pub fn unused_reserves(&self) -> u64 {
+        let below: Vec<_> = self.below.lock().iter().filter_map(Weak::upgrade).collect();
+        below.iter().map(|share| share.reserve.saturating_sub(share.used()) + share.unused_reserves()).sum()
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.name
@@ -415,9 +429,23 @@ mod tests {
         drop(held);
         let more = flush.hold(20).unwrap();
         assert_eq!((root.used(), rest.room()), (60, 40));
+        assert_eq!(root.unused_reserves(), 0);
         drop((own, more));
-        assert_eq!(root.used(), 40, "the reserve stays");
+        assert_eq!((root.used(), root.unused_reserves()), (40, 40), "the reserve stays");
         drop(flush);
+        assert_eq!(root.used(), 0);
+    }
+
+    #[test]
+    fn what_is_measured_takes_the_place_of_what_was() {
+        let root = MemoryBudget::new(100);
+        let (outside, rest) = (root.share("outside", 100), root.share("rest", 100));
+        outside.measure(150);
+        assert_eq!((root.used(), rest.room()), (150, 0));
+        assert!(rest.hold(1).is_none() && root.is_pressed());
+        outside.measure(30);
+        assert_eq!((root.used(), rest.room()), (30, 70));
+        outside.measure(0);
         assert_eq!(root.used(), 0);
     }
 

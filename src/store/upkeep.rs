@@ -23,8 +23,6 @@ const SYNC_EVERY: Duration = Duration::from_millis(300);
 const MERGE_EVERY: Duration = Duration::from_secs(5);
 /// How often the store looks after itself.
 const TICK_EVERY: Duration = Duration::from_secs(1);
-/// A block that the allocator does not take from its pages of small ones.
-const GIVE_BACK_BYTES: usize = 8 << 20;
 /// Ticks between two looks at retention and the disk budget.
 const TICKS_PER_SWEEP: u64 = 30;
 /// A signal's log may take this share of the disk budget, or a quarter of the room left, before its
@@ -92,7 +90,6 @@ impl Store {
         }
         self.say_room();
         self.look_at_clock(CONFIRMED_AFTER);
-        give_back();
     }
 
     /// Says whether there is no room for data or for the catalog, as last seen.
@@ -190,12 +187,6 @@ impl Store {
         let share = self.disk_limit().map_or(u64::MAX, |limit| limit / LOG_SHARE);
         share.min(self.env().gate.free() / 4).max(LOG_BYTES_MIN)
     }
-}
-
-/// Has the allocator give back what a flush or a dear query has freed. It does so when a large block is
-/// freed some time after; on a quiet server nobody else frees one. The block is never touched.
-fn give_back() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(GIVE_BACK_BYTES)));
 }
 
 /// Calls `work` every `pause` on a thread that ends with the store.

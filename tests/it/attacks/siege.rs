@@ -1,7 +1,7 @@
 //! The long run: a server in a memory cgroup of 256 MiB with `--memory-limit` unset, over a million series, a
 //! million lines and 400,000 spans, is attacked at random while ordinary senders and queries go on. No death, no
 //! acknowledged item lost (also after `kill -9`), no ordinary write or query over 5 s.
-//! `just attack ROUNDS`; `ATTACK_SEED` repeats a run. It says "skipped" where no cgroup can be made.
+//! `just attack ROUNDS`; `ATTACK_SEED` repeats a run, `ATTACK_ONLY` has only rows with that in their name. It says "skipped" where no cgroup can be made.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -60,7 +60,8 @@ fn random(state: &mut u64) -> u64 {
 
 /// The rows of a run in their order: all of them once, shuffled, again and again.
 fn order(rounds: usize, mut seed: u64) -> Vec<&'static Attack> {
-    let rows: Vec<&Attack> = TABLES.iter().copied().flatten().collect();
+    let only = std::env::var("ATTACK_ONLY").unwrap_or_default();
+    let rows: Vec<&Attack> = TABLES.iter().copied().flatten().filter(|row| row.name.contains(&only)).collect();
     let mut order = Vec::new();
     while order.len() < rounds {
         let mut turn = rows.clone();

@@ -102,14 +102,6 @@ struct Numbers {
     last: usize,
 }
 
-/// Bytes of the numbers of a part and of a frame of its label pairs while it is merged.
-pub fn numbers_bytes(part: &Part) -> u64 {
-    4 * u64::from(part.directory().count) + PAIRS_BYTES
-}
-
-/// Bytes of a frame of label pairs, as it is and decompressed.
-const PAIRS_BYTES: u64 = 160 << 10;
-
 impl Numbers {
     fn of(part: &Part) -> Self {
         Self { new: vec![GONE; part.directory().count as usize], last: 0 }

@@ -214,7 +214,7 @@ impl Kind for MetricsKind {
     }
 
     fn merge_bytes(&self, part: &Part) -> u64 {
-        part.scan_bytes().saturating_add(merge::numbers_bytes(part))
+        part.scan_bytes()
     }
 
     fn wants_rewrite(&self, part: &Part) -> Result<bool, StoreError> {

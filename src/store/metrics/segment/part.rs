@@ -92,14 +92,21 @@ impl Part {
             }
             directory => directory?,
         };
-        part.scan_bytes = part.directory.groups.iter().map(|group| part.group_bytes(group)).sum();
+        let groups: u64 = part.directory.groups.iter().map(|group| part.group_bytes(group)).sum();
+        part.scan_bytes = groups + part.pairs_bytes();
         Ok(part)
     }
 
-    /// Bytes of memory that reading all of it series by series takes, by estimate: of each group a frame
-    /// of blocks and one of times, decoded.
+    /// Bytes of memory that merging it takes, by estimate: of each group a frame of blocks and one of times,
+    /// decoded, one of label pairs, and the new number of each series.
     pub fn scan_bytes(&self) -> u64 {
         self.scan_bytes
+    }
+
+    fn pairs_bytes(&self) -> u64 {
+        let raw = |offset: u64| self.find(offset).map_or(0, |frame| u64::from(frame.raw));
+        let pairs = self.directory.postings.iter().map(|own| raw(own.offset)).max().unwrap_or_default();
+        pairs + 4 * u64::from(self.directory.count)
     }
 
     fn group_bytes(&self, group: &GroupRef) -> u64 {

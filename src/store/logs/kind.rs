@@ -139,7 +139,7 @@ impl LogsKind {
         Self {
             env: env.clone(),
             text_bytes_min,
-            narrower: Narrower::start(&env.dir.join("text"), damaged.clone(), &env.account),
+            narrower: Narrower::start(&env.disk, &env.dir.join("text"), damaged.clone(), &env.account),
             cache: FrameCache::new(cache_bytes_max, &env.account.caches),
             damaged,
             labels: Mutex::default(),

@@ -1,9 +1,9 @@
 //! Building an index: blocks go to segments, a segment is finished when its arena is full, and the
 //! folder gets its name when everything in it is on the medium.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ahash::AHashSet;
 use tantivy::directory::MmapDirectory;
@@ -14,9 +14,11 @@ use tantivy::{Index, IndexSettings, SingleSegmentIndexWriter, TantivyDocument};
 use super::folder::{TERM_BYTES_MAX, TextError, failed, guarded, remove, schema, segment_dir};
 use super::sums::{self, SUMS};
 use super::tokens::{BINS, LONG, Token, bin, bin_key, run_key, term_key, tokens};
+use crate::base::disk::Disk;
 
 /// Builds one index.
 pub struct TextBuilder {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     tmp: PathBuf,
     field: Field,
@@ -35,13 +37,14 @@ impl TextBuilder {
     ///
     /// # Errors
     /// [`TextError`].
-    pub fn create(dir: &Path, arena_bytes: usize) -> Result<Self, TextError> {
+    pub fn create(disk: &Arc<dyn Disk>, dir: &Path, arena_bytes: usize) -> Result<Self, TextError> {
         let mut name = dir.file_name().unwrap_or_default().to_owned();
         name.push(".tmp");
         let tmp = dir.with_file_name(name);
-        remove(&tmp)?;
-        fs::create_dir_all(&tmp).map_err(failed(&tmp))?;
+        remove(&**disk, &tmp)?;
+        disk.create_dir_all(&tmp).map_err(failed(&tmp))?;
         Ok(Self {
+            disk: disk.clone(),
             dir: dir.to_owned(),
             tmp,
             field: schema().1,
@@ -113,7 +116,7 @@ impl TextBuilder {
             Some(current) => current,
             None => {
                 let path = segment_dir(&self.tmp, self.finished.len());
-                fs::create_dir_all(&path).map_err(failed(&path))?;
+                self.disk.create_dir_all(&path).map_err(failed(&path))?;
                 let writer = guarded(&path, || {
                     let settings = IndexSettings {
                         docstore_compression: Compressor::None,
@@ -132,7 +135,7 @@ impl TextBuilder {
     /// Gives the build up, and removes what it has written.
     pub fn abandon(mut self) {
         self.segment = None;
-        if let Err(error) = remove(&self.tmp) {
+        if let Err(error) = remove(&*self.disk, &self.tmp) {
             tracing::warn!(%error, "what a text index was being built of cannot be removed; the next start does it");
         }
     }
@@ -150,22 +153,28 @@ impl TextBuilder {
     /// # Errors
     /// [`TextError`]: there is no index then.
     pub fn finish(mut self) -> Result<(), TextError> {
+        let finished = self.name_folder();
+        if finished.is_err() {
+            self.abandon();
+        }
+        finished
+    }
+
+    fn name_folder(&mut self) -> Result<(), TextError> {
         self.finish_segment()?;
-        let sums = sums::list(&self.tmp, &self.finished).map_err(failed(&self.tmp))?;
-        write_synced(&self.tmp.join(SUMS), &sums).map_err(failed(&self.tmp))?;
-        sync_dir(&self.tmp).map_err(failed(&self.tmp))?;
-        remove(&self.dir)?;
-        fs::rename(&self.tmp, &self.dir).map_err(failed(&self.tmp))?;
-        self.dir.parent().map_or(Ok(()), sync_dir).map_err(failed(&self.dir))
+        let disk = &*self.disk;
+        let sums = sums::list(disk, &self.tmp, &self.finished).map_err(failed(&self.tmp))?;
+        write_synced(disk, &self.tmp.join(SUMS), &sums).map_err(failed(&self.tmp))?;
+        disk.sync_dir(&self.tmp).map_err(failed(&self.tmp))?;
+        remove(disk, &self.dir)?;
+        disk.rename(&self.tmp, &self.dir).map_err(failed(&self.tmp))?;
+        self.dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent)).map_err(failed(&self.dir))
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
+fn write_synced(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.append(path)?;
+    file.truncate(0)?;
     file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
+    file.sync()
 }

@@ -1,11 +1,12 @@
 //! The folder of an index: its names, its one field, and what its failures are called.
 
-use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tantivy::schema::{BytesOptions, Field, Schema};
+
+use crate::base::disk::Disk;
 
 /// Longer runs are kept by their hash, and their blocks answer every search for a part of a run.
 pub(super) const TERM_BYTES_MAX: usize = 256;
@@ -17,6 +18,20 @@ pub(super) const FIELD: &str = "w";
 pub struct TextError {
     pub(super) path: PathBuf,
     pub(super) what: String,
+    /// The system said so, which tells nothing of what lies on the disk.
+    passing: bool,
+}
+
+impl TextError {
+    /// What is in `path` is not what was written, or the library failed.
+    pub(super) fn new(path: &Path, what: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), what: what.into(), passing: false }
+    }
+
+    /// Whether the same may succeed later.
+    pub fn is_passing(&self) -> bool {
+        self.passing
+    }
 }
 
 /// Runs what may fail or panic inside tantivy.
@@ -26,11 +41,14 @@ pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> tantivy::Result<T>)
         Ok(Err(error)) => error.to_string(),
         Err(_) => "tantivy panicked".into(),
     };
-    Err(TextError { path: path.to_owned(), what })
+    Err(TextError::new(path, what))
 }
 
 pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> TextError {
-    move |error| TextError { path: path.to_owned(), what: error.to_string() }
+    move |error| {
+        let passing = !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+        TextError { passing, ..TextError::new(path, error.to_string()) }
+    }
 }
 
 pub(super) fn schema() -> (Schema, Field) {
@@ -47,8 +65,8 @@ pub(super) fn segment_dir(dir: &Path, number: usize) -> PathBuf {
 ///
 /// # Errors
 /// [`TextError`].
-pub fn remove(dir: &Path) -> Result<(), TextError> {
-    match fs::remove_dir_all(dir) {
+pub fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), TextError> {
+    match disk.remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(dir)(error)),
         _ => Ok(()),
     }

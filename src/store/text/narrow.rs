@@ -7,7 +7,6 @@
 //! else it is built anew; without an index every block is read, and the answer is the same.
 //! Locks: `pending` only, and a part's own slot.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{TextBuilder, TextError, TextIndex, remove};
 use crate::base::counters::Cell;
+use crate::base::disk::Disk;
 use crate::base::memory::Hold;
 use crate::model::batch::Signal;
 use crate::store::account::Account;
@@ -83,6 +83,7 @@ struct Shared {
 
 /// Looks after the text indexes of one store.
 pub struct Narrower<P> {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     shared: Arc<Shared>,
     sender: Mutex<Option<Sender<Arc<P>>>>,
@@ -97,10 +98,11 @@ fn index_dir<P: Indexed>(dir: &Path, part: &P) -> PathBuf {
 impl<P: Indexed> Narrower<P> {
     /// Begins with indexes in `dir`; `damaged` counts those that have to be built anew, `account` says
     /// what a build may take.
-    pub fn start(dir: &Path, damaged: Cell, account: &Account) -> Self {
+    pub fn start(disk: &Arc<dyn Disk>, dir: &Path, damaged: Cell, account: &Account) -> Self {
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = channel();
-        let worker = Worker { dir: dir.to_owned(), shared: shared.clone(), damaged, account: account.clone() };
+        let (own, shared_too) = (dir.to_owned(), shared.clone());
+        let worker = Worker { disk: disk.clone(), dir: own, shared: shared_too, damaged, account: account.clone() };
         let name = format!("{}-index", P::SIGNAL.name());
         let thread = match thread::Builder::new().name(name).spawn(move || worker.run(&receiver)) {
             Ok(thread) => Some(thread),
@@ -109,7 +111,13 @@ impl<P: Indexed> Narrower<P> {
                 None
             }
         };
-        Self { dir: dir.to_owned(), shared, sender: Mutex::new(Some(sender)), thread: Mutex::new(thread) }
+        Self {
+            disk: disk.clone(),
+            dir: dir.to_owned(),
+            shared,
+            sender: Mutex::new(Some(sender)),
+            thread: Mutex::new(thread),
+        }
     }
 
     /// Has the part's index opened, or built.
@@ -133,7 +141,7 @@ impl<P: Indexed> Narrower<P> {
     pub fn remove(&self, part: &P) {
         part.text().gone.store(true, Ordering::SeqCst);
         part.text().index.lock().take();
-        if let Err(error) = remove(&index_dir(&self.dir, part)) {
+        if let Err(error) = remove(&*self.disk, &index_dir(&self.dir, part)) {
             tracing::warn!(%error, "cannot remove a text index");
         }
     }
@@ -142,13 +150,19 @@ impl<P: Indexed> Narrower<P> {
     pub fn remove_strays<'a>(&self, parts: impl Iterator<Item = &'a Arc<P>>) {
         let prefix = format!("{}-", P::SIGNAL.name());
         let known: Vec<PathBuf> = parts.map(|part| index_dir(&self.dir, &**part)).collect();
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+        let entries = match self.disk.list(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for text indexes of parts that are gone; the next start does");
+                return;
+            }
+        };
+        for entry in entries {
+            let (path, ours) = (self.dir.join(&entry.name), entry.name.starts_with(&prefix));
             // One that is being built has a name of its own, and whoever builds clears it first.
             let of =
                 if path.extension().is_some_and(|name| name == "tmp") { path.with_extension("") } else { path.clone() };
-            if ours && !known.contains(&of) && remove(&path).is_err() {
+            if ours && !known.contains(&of) && remove(&*self.disk, &path).is_err() {
                 tracing::warn!(?path, "cannot remove the text index of a part that is gone");
             }
         }
@@ -198,6 +212,7 @@ impl PartText {
 }
 
 struct Worker {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     shared: Arc<Shared>,
     damaged: Cell,
@@ -221,15 +236,17 @@ impl Worker {
 
     fn serve(&self, part: &impl Indexed) {
         let dir = index_dir(&self.dir, part);
-        let existed = dir.exists();
-        let result = open(&dir, part).or_else(|error| {
-            if existed {
+        let existed = self.disk.exists(&dir).unwrap_or_default();
+        let result = self.open(&dir, part).or_else(|error| {
+            if matches!(&error, BuildError::Text(error) if error.is_passing()) {
+                tracing::warn!(%error, "a text index cannot be opened now and is built anew");
+            } else if existed {
                 self.damaged.inc();
                 tracing::warn!(%error, "a text index cannot be used and is built anew");
             }
             self.build(&dir, part)?;
             tracing::info!(path = ?dir, "built a text index");
-            open(&dir, part)
+            self.open(&dir, part)
         });
         match result {
             Ok(index) => *part.text().index.lock() = Some(Arc::new(index)),
@@ -239,7 +256,7 @@ impl Worker {
         if part.text().gone.load(Ordering::SeqCst) {
             part.text().index.lock().take();
             // What cannot be removed now is removed as a stray at the next start.
-            let _ = remove(&dir);
+            let _ = remove(&*self.disk, &dir);
         }
     }
 
@@ -259,16 +276,16 @@ impl Worker {
 
     fn build(&self, dir: &Path, part: &impl Indexed) -> Result<(), BuildError> {
         let _memory = self.memory(part)?;
-        let mut builder = TextBuilder::create(dir, self.account.arena_bytes())?;
+        let mut builder = TextBuilder::create(&self.disk, dir, self.account.arena_bytes())?;
         if let Err(error) = part.add_to(&mut builder, &|| self.stops(part)) {
             builder.abandon();
             return Err(error);
         }
         Ok(builder.finish()?)
     }
-}
 
-fn open(dir: &Path, part: &impl Indexed) -> Result<TextIndex, BuildError> {
-    let index = TextIndex::open(dir)?;
-    if index.blocks_with_term(&part.seal())?.is_empty() { Err(BuildError::Another) } else { Ok(index) }
+    fn open(&self, dir: &Path, part: &impl Indexed) -> Result<TextIndex, BuildError> {
+        let index = TextIndex::open(&*self.disk, dir)?;
+        if index.blocks_with_term(&part.seal())?.is_empty() { Err(BuildError::Another) } else { Ok(index) }
+    }
 }

@@ -1,6 +1,5 @@
 //! Asking an index: blocks with a term, or with the words of a literal.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use super::folder::{FIELD, TERM_BYTES_MAX, TextError, failed, guarded, segment_d
 use super::inside::Inside;
 use super::sums::{SUMS, check};
 use super::tokens::{LONG, RUN, Token, bin, bin_key, run_key, term_key, tokens};
+use crate::base::disk::Disk;
 
 /// A part of a run that occurs in more runs than this narrows nothing worth the reading.
 const SCAN_TERMS_MAX: usize = 20_000;
@@ -38,9 +38,9 @@ impl TextIndex {
     ///
     /// # Errors
     /// [`TextError`] when it is missing or damaged: build it anew.
-    pub fn open(dir: &Path) -> Result<Self, TextError> {
-        let sums = fs::read(dir.join(SUMS)).map_err(failed(dir))?;
-        let listed = check(dir, &sums).map_err(|what| TextError { path: dir.to_owned(), what })?;
+    pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, TextError> {
+        let sums = disk.read(&dir.join(SUMS)).map_err(failed(dir))?;
+        let listed = check(disk, dir, &sums)?;
         let mut segments = Vec::new();
         let mut all = RoaringBitmap::new();
         for (number, blocks) in listed.into_iter().enumerate() {

@@ -1,35 +1,33 @@
 //! The file that vouches for an index: blocks of its segments, sizes and checksums of its files.
 
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use super::folder::segment_dir;
+use super::folder::{TextError, failed, segment_dir};
+use crate::base::disk::Disk;
 use crate::store::codec::{Malformed, Reader, put_bytes, put_str, put_varint};
 
 /// The file's name.
 pub(super) const SUMS: &str = "sums";
+/// Bytes that are read at once.
+const BUFFER_BYTES: usize = 256 << 10;
 const MAGIC: [u8; 8] = *b"TRILTXT\x01";
 
 /// Its bytes for the index that lies in `dir`: blocks of each segment, then name, size and checksum of
 /// each file, and a checksum over that.
-pub(super) fn list(dir: &Path, finished: &[Vec<u32>]) -> io::Result<Vec<u8>> {
+pub(super) fn list(disk: &dyn Disk, dir: &Path, finished: &[Vec<u32>]) -> io::Result<Vec<u8>> {
     let mut out = MAGIC.to_vec();
     put_varint(&mut out, finished.len() as u64);
     for (number, blocks) in finished.iter().enumerate() {
         put_varint(&mut out, blocks.len() as u64);
         blocks.iter().for_each(|block| put_varint(&mut out, u64::from(*block)));
         let path = segment_dir(dir, number);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&path)? {
-            names.push(entry?.file_name());
-        }
-        names.retain(|name| name.to_str().is_some_and(|name| !name.ends_with(".lock")));
-        names.sort();
-        put_varint(&mut out, names.len() as u64);
-        for name in names {
-            let (bytes, crc) = checksum(&path.join(&name))?;
-            put_str(&mut out, &name.to_string_lossy());
+        let mut files = disk.list(&path)?;
+        files.retain(|file| !file.name.ends_with(".lock"));
+        put_varint(&mut out, files.len() as u64);
+        for file in files {
+            let (bytes, crc) = checksum(disk, &path.join(&file.name))?;
+            put_str(&mut out, &file.name);
             put_varint(&mut out, bytes);
             put_bytes(&mut out, &crc.to_le_bytes());
         }
@@ -39,33 +37,39 @@ pub(super) fn list(dir: &Path, finished: &[Vec<u32>]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn checksum(path: &Path) -> io::Result<(u64, u32)> {
-    let mut file = fs::File::open(path)?;
-    let mut buffer = vec![0; 256 << 10];
-    let (mut bytes, mut crc) = (0, 0);
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((bytes, crc));
-        }
-        bytes += read as u64;
-        crc = crc32c::crc32c_append(crc, buffer.get(..read).unwrap_or_default());
+fn checksum(disk: &dyn Disk, path: &Path) -> io::Result<(u64, u32)> {
+    let file = disk.open(path)?;
+    let bytes = file.bytes()?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let (mut at, mut crc) = (0, 0);
+    while at < bytes {
+        let size = usize::try_from(bytes - at).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+        let piece = buffer.get_mut(..size).unwrap_or_default();
+        file.read_exact_at(piece, at)?;
+        crc = crc32c::crc32c_append(crc, piece);
+        at += size as u64;
     }
+    Ok((bytes, crc))
 }
 
 /// Checks the files of an index; gives the blocks of each segment.
-pub(super) fn check(dir: &Path, sums: &[u8]) -> Result<Vec<Vec<u32>>, String> {
-    let (body, crc) = sums.split_last_chunk::<4>().ok_or("its checksums are cut short")?;
+///
+/// # Errors
+/// [`TextError`]: they are not what was written, or could not be read.
+pub(super) fn check(disk: &dyn Disk, dir: &Path, sums: &[u8]) -> Result<Vec<Vec<u32>>, TextError> {
+    let wrong = |what: &str| TextError::new(dir, what);
+    let (body, crc) = sums.split_last_chunk::<4>().ok_or_else(|| wrong("its checksums are cut short"))?;
     if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-        return Err("the checksum of its checksums does not hold".into());
+        return Err(wrong("the checksum of its checksums does not hold"));
     }
-    let body = body.strip_prefix(&MAGIC).ok_or("it is of another version")?;
-    let (listed, files) = decode_sums(body).map_err(|Malformed(what)| what.to_owned())?;
+    let body = body.strip_prefix(&MAGIC).ok_or_else(|| wrong("it is of another version"))?;
+    let (listed, files) = decode_sums(body).map_err(|Malformed(what)| wrong(what))?;
     for (number, name, bytes, crc) in files {
-        let found = checksum(&segment_dir(dir, number).join(&name)).map_err(|error| format!("{name}: {error}"))?;
+        let path = segment_dir(dir, number).join(&name);
+        let found = checksum(disk, &path).map_err(failed(&path))?;
         // A fuzzer wants to see what lies behind the checksums.
         if found != (bytes, crc) && cfg!(not(fuzzing)) {
-            return Err(format!("the checksum of {name} does not hold"));
+            return Err(wrong(&format!("the checksum of {name} does not hold")));
         }
     }
     Ok(listed)

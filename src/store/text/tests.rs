@@ -2,19 +2,27 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::sums::SUMS;
 use super::{TextBuilder, TextIndex};
+use crate::base::disk::{Disk, RealDisk};
 use crate::base::mutate::Mutator;
+use crate::base::support::SimDisk;
+use crate::base::support::faults::{Fault, Op};
+
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
 
 fn index(dir: &Path, texts: &[&str]) -> TextIndex {
     let path = dir.join("index");
-    let mut builder = TextBuilder::create(&path, 48 << 20).unwrap();
+    let mut builder = TextBuilder::create(&disk(), &path, 48 << 20).unwrap();
     for (block, text) in texts.iter().enumerate() {
         builder.add_texts(block as u32, [*text]).unwrap();
     }
     builder.finish().unwrap();
-    TextIndex::open(&path).unwrap()
+    TextIndex::open(&RealDisk, &path).unwrap()
 }
 
 fn blocks(index: &TextIndex, literal: &str) -> Vec<u32> {
@@ -103,10 +111,10 @@ fn any_damage_is_an_error_at_open_and_a_build_replaces_it() {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(&file, &bad).unwrap();
-            assert!(TextIndex::open(&path).is_err(), "{file:?} byte {at}");
+            assert!(TextIndex::open(&RealDisk, &path).is_err(), "{file:?} byte {at}");
         }
         fs::remove_file(&file).unwrap();
-        assert!(TextIndex::open(&path).is_err(), "{file:?} removed");
+        assert!(TextIndex::open(&RealDisk, &path).is_err(), "{file:?} removed");
         fs::write(&file, &good).unwrap();
     }
     fs::write(path.join(SUMS), b"").unwrap();
@@ -117,13 +125,13 @@ fn any_damage_is_an_error_at_open_and_a_build_replaces_it() {
 fn a_build_over_its_arena_goes_on_in_another_segment() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index");
-    let mut builder = TextBuilder::create(&path, 48 << 20).unwrap();
+    let mut builder = TextBuilder::create(&disk(), &path, 48 << 20).unwrap();
     builder.add(5, ["early"]).unwrap();
     builder.finish_segment().unwrap();
     builder.add(9, ["late", "a b", &"z".repeat(1000)]).unwrap();
     builder.add_texts(9, ["ugly"]).unwrap();
     builder.finish().unwrap();
-    let index = TextIndex::open(&path).unwrap();
+    let index = TextIndex::open(&RealDisk, &path).unwrap();
     assert_eq!(index.blocks().iter().collect::<Vec<_>>(), [5, 9]);
     assert_eq!(index.blocks_with_term("a b").unwrap().iter().collect::<Vec<_>>(), [9]);
     assert_eq!(index.blocks_with_term(&"z".repeat(1000)).unwrap().iter().collect::<Vec<_>>(), [9]);
@@ -145,21 +153,42 @@ fn lists_of_checksums_that_are_wrong_behind_their_own_are_refused_or_hold_for_th
         bad.extend_from_slice(&crc32c::crc32c(&bad).to_le_bytes());
         fs::write(path.join(SUMS), &bad).unwrap();
         // One that opens has the files it names, as many documents as it lists blocks, and answers.
-        if let Ok(index) = TextIndex::open(&path) {
+        if let Ok(index) = TextIndex::open(&RealDisk, &path) {
             opened += 1;
             assert!(index.blocks_with_substring_words("alice").unwrap().len() <= 3, "seed {seed}");
         }
     }
     fs::write(path.join(SUMS), &good).unwrap();
-    assert_eq!(blocks(&TextIndex::open(&path).unwrap(), "alice"), [0]);
+    assert_eq!(blocks(&TextIndex::open(&RealDisk, &path).unwrap(), "alice"), [0]);
     assert!(opened > 0 && opened < 1_000, "{opened}");
 }
 
 #[test]
 fn a_build_that_is_given_up_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut builder = TextBuilder::create(&dir.path().join("index"), 48 << 20).unwrap();
+    let mut builder = TextBuilder::create(&disk(), &dir.path().join("index"), 48 << 20).unwrap();
     builder.add_texts(0, ["some words"]).unwrap();
     builder.abandon();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_the_disk_refuses_is_no_damage_and_a_build_that_fails_leaves_the_index_that_was() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(index(dir.path(), &["user=alice paid"]));
+    let path = dir.path().join("index");
+    let sim = SimDisk::new(1);
+    sim.fail(Fault::new(Op::Open, rustix::io::Errno::MFILE));
+    assert!(TextIndex::open(&sim, &path).err().unwrap().is_passing());
+    assert!(!TextIndex::open(&RealDisk, &dir.path().join("none")).err().unwrap().is_passing());
+    for op in [Op::Create, Op::Sync, Op::List, Op::Read, Op::SyncDir] {
+        let sim = SimDisk::new(1);
+        sim.fail(Fault::new(op, rustix::io::Errno::IO));
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        let mut builder = TextBuilder::create(&disk, &path, 48 << 20).unwrap();
+        builder.add_texts(0, ["other words"]).unwrap();
+        assert!(builder.finish().is_err() && sim.failures() == 1, "{op:?} did not reach it");
+        assert_eq!(blocks(&TextIndex::open(&RealDisk, &path).unwrap(), "alice"), [0], "{op:?}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{op:?} left something");
+    }
 }

@@ -183,7 +183,7 @@ impl TracesStore {
             newest: Mutex::default(),
             past: RwLock::new(Past::new(options.lane.head_bytes_max / 2)),
             recent: Recent::default(),
-            narrower: Narrower::start(&env.dir.join("text"), damaged, &env.account),
+            narrower: Narrower::start(&env.disk, &env.dir.join("text"), damaged, &env.account),
         };
         let lane = Lane::open(env, kind, options.lane)?;
         let parts = lane.view().parts;

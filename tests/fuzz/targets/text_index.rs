@@ -4,9 +4,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use libfuzzer_sys::fuzz_target;
+use trilith::base::disk::{Disk, RealDisk};
 use trilith::store::text::{TextBuilder, TextIndex};
 use trilith_fuzz::EDIT_BYTES;
 
@@ -37,7 +38,8 @@ fn files() -> &'static Files {
         std::panic::set_hook(Box::new(|_| {}));
         let dir = folder();
         let _ = fs::remove_dir_all(&dir);
-        let mut builder = TextBuilder::create(&dir, 48 << 20).expect("a builder");
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut builder = TextBuilder::create(&disk, &dir, 48 << 20).expect("a builder");
         for block in 0..40u32 {
             let text = format!("level=info user=alice{block} id=7f3a9c{block:08x} grüße took={block}ms");
             builder.add_texts(block, [text.as_str(), "payment timeout"]).expect("a text");
@@ -62,7 +64,7 @@ fuzz_target!(|bytes: &[u8]| {
         trilith_fuzz::edit(&mut content, edit);
         fs::write(path, content).expect("a file");
     }
-    let Ok(index) = TextIndex::open(&folder()) else { return };
+    let Ok(index) = TextIndex::open(&RealDisk, &folder()) else { return };
     for literal in ["alice", "=7f3a9c0000", "timeout", "absent", "üß"] {
         let _ = index.blocks_with_substring_words(literal);
     }

@@ -43,7 +43,8 @@ pub fn change_protobuf(data: &mut [u8], size: usize, max_size: usize, seed: u32)
 
 /// Changes JSON: half the time its values, else its bytes.
 pub fn change_json(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
-    let changed = seed.is_multiple_of(2).then(|| mutations::json(std::str::from_utf8(&data[..size]).ok()?, seed.into()));
+    let changed =
+        seed.is_multiple_of(2).then(|| mutations::json(std::str::from_utf8(&data[..size]).ok()?, seed.into()));
     put(changed.flatten(), data, size, max_size)
 }
 

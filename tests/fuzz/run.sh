@@ -11,7 +11,7 @@ seeds=$(mktemp -d)
 trap 'rm -rf "$seeds"' EXIT
 ./seeds.sh "$seeds"
 # The versions that the server has.
-[ -f Cargo.lock ] || cp ../../Cargo.lock .
+[ Cargo.lock -nt ../../Cargo.lock ] || cp ../../Cargo.lock .
 cargo +nightly fuzz build --fuzz-dir . -s none || exit 1
 failed=()
 for target in "${targets[@]}"; do

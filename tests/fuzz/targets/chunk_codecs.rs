@@ -110,7 +110,8 @@ fuzz_target!(|bytes: &[u8]| {
     pack::encode(&mut out, &times, &mut pack::Work::default());
     pack::decode(&mut Reader::new(&out), times.len(), &mut own_times).expect("times that were encoded");
     assert_eq!(times, own_times);
-    let (mut out, mut work, mut numbers, mut own_values) = (Vec::new(), floats::Work::default(), Vec::new(), Vec::new());
+    let (mut out, mut work, mut numbers, mut own_values) =
+        (Vec::new(), floats::Work::default(), Vec::new(), Vec::new());
     floats::encode(&mut out, &values, &mut work);
     let read = floats::decode(&mut Reader::new(&out), values.len(), &mut numbers, &mut own_values);
     read.expect("values that were encoded");

@@ -30,7 +30,11 @@ fn histogram(at: i64, custom: bool) -> HistogramSample {
         custom_bounds: if custom { vec![1.0, 2.0] } else { Vec::new() },
         ..Histogram::default()
     };
-    HistogramSample { t: at * 15_000, start: if at % 5 == 0 { at * 15_000 - 1 } else { 0 }, histogram: Arc::new(histogram) }
+    HistogramSample {
+        t: at * 15_000,
+        start: if at % 5 == 0 { at * 15_000 - 1 } else { 0 },
+        histogram: Arc::new(histogram),
+    }
 }
 
 fn store() -> &'static Memory {
@@ -41,10 +45,16 @@ fn store() -> &'static Memory {
         for (number, job) in ["a", "b", "c"].iter().enumerate() {
             for name in ["a", "b_total", "c_bucket"] {
                 let times: Vec<i64> = (0..240).map(|at| at * 15_000 + number as i64).collect();
-                let values = (0..240).map(|at| if at % 20 == 19 { odd[at / 20 % 7] } else { (at % 50 * number) as f64 });
+                let values =
+                    (0..240).map(|at| if at % 20 == 19 { odd[at / 20 % 7] } else { (at % 50 * number) as f64 });
                 let starts = times.iter().map(|t| t / 600_000 * 600_000).collect();
                 let values = values.collect();
-                let own = labels(&[("__name__", name), ("job", job), ("instance", "x"), ("le", ["0.5", "1", "+Inf"][number])]);
+                let own = labels(&[
+                    ("__name__", name),
+                    ("job", job),
+                    ("instance", "x"),
+                    ("le", ["0.5", "1", "+Inf"][number]),
+                ]);
                 all.insert(own, Columns { times: times.into(), values, starts, histograms: Vec::new() });
             }
             let histograms = (0..240).map(|at| histogram(at, number == 2)).collect();

@@ -14,6 +14,6 @@ fuzz_target!(|text: &str| {
     if text.contains('`') {
         return;
     }
-    lines::answer(200, &format!("{{app=\"shop\"}} | json | line_format `{text}`"));
-    lines::answer(201, &format!("{{app=\"shop\"}} | logfmt | label_format x=`{text}`"));
+    lines::answer(20, &format!("{{app=\"shop\"}} | json | line_format `{text}`"));
+    lines::answer(21, &format!("{{app=\"shop\"}} | logfmt | label_format x=`{text}`"));
 });

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use trilith::base::limits::QueryBudget;
+use trilith::model::time::RangeNs;
 use trilith::query::traceql::metric::{Grid, metric};
 use trilith::query::traceql::search::{SearchRequest, search};
-use trilith::model::time::RangeNs;
 use trilith::query::traceql::{self, QueryError, tags};
 use trilith::wire::limits::DEFAULT;
 use trilith::wire::otlp::{Format, decode_traces};

@@ -11,10 +11,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::base::error::chain;
 use crate::store::stores;
 
-use super::config::{Command, Config, SETTINGS, command_line, variables};
-use super::data_dir::DataDir;
+use super::config::{Command, Config, command_line, variables};
+use super::data_dir::{DataDir, absolute};
 use super::telemetry::Telemetry;
-use super::{server, transfer, user};
+use super::{check_config, server, transfer, user};
 
 const WRONG_USAGE: u8 = 2;
 
@@ -28,6 +28,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
         }
     };
+    if invocation.command == Command::Version {
+        say(concat!("trilith ", env!("CARGO_PKG_VERSION")));
+        return ExitCode::SUCCESS;
+    }
     let config = match Config::load(invocation) {
         Ok(config) => config,
         Err(problems) => {
@@ -46,6 +50,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match config.invocation.command {
         Command::Serve => serve(config),
+        Command::Version => ExitCode::SUCCESS,
         Command::CheckConfig => check_config(&config),
         Command::Repair => repair(&config),
         Command::Healthcheck => healthcheck(&config),
@@ -78,10 +83,7 @@ fn transferred(outcome: Result<bool, transfer::TransferError>) -> ExitCode {
 }
 
 fn check_config(config: &Config) -> ExitCode {
-    let rows = SETTINGS.iter().filter_map(|setting| Some((setting.name, config.effective.get(setting.name)?)));
-    for (name, (text, origin)) in rows {
-        say(&format!("{name:<20} {text:<22} {origin}"));
-    }
+    say(check_config::table(config).trim_end());
     for warning in &config.warnings {
         say_warning(&format!("{warning}; it is left out"));
     }
@@ -162,7 +164,7 @@ fn serve(config: Config) -> ExitCode {
 /// Moves aside what is only an index, so that the next start builds it from parts and log.
 fn repair(config: &Config) -> ExitCode {
     if !config.data_dir.exists() {
-        say_error(&format!("there is no data directory {:?}; name it with --data-dir", config.data_dir));
+        say_error(&format!("there is no data directory {:?}; name it with --data-dir", absolute(&config.data_dir)));
         return ExitCode::FAILURE;
     }
     let taken = match DataDir::take(&config.data_dir) {

@@ -11,16 +11,19 @@ mod load;
 mod origin;
 mod settings;
 mod sources;
+mod tips;
 mod value;
 mod values;
+mod words;
 
 pub use invocation::{Command, Invocation};
 pub use listeners::{Extra, Place};
 pub use origin::{ConfigError, Origin};
 pub use settings::{SETTINGS, Setting};
-pub use sources::{command_line, variables};
+pub use sources::variables;
 pub use value::Amount;
 pub use values::{Config, LogFormat};
+pub use words::command_line;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,14 @@ use rustix::fs::{FlockOperation, flock};
 
 const LOCK_FILE: &str = "trilith.lock";
 
+/// What no data directory is without once a store was opened in it.
+const WRITTEN_FIRST: [&str; 4] = ["FORMAT", "FORMAT.sum", "wal", "catalog"];
+
+/// `path` from the root on.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DataDirError {
@@ -53,16 +61,18 @@ impl DataDirError {
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
+    is_new: bool,
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes the directory when missing and locks it. The kernel frees the lock when the process
+    /// Makes the directory when missing and locks it; a relative path begins where the program was started. The kernel frees the lock when the process
     /// ends in whatever way, so a lock file that was left behind blocks nobody.
     ///
     /// # Errors
     /// [`DataDirError`].
     pub(super) fn take(path: &Path) -> Result<Self, DataDirError> {
+        let path = &absolute(path);
         fs::create_dir_all(path).map_err(|error| DataDirError::from_io("create", path, error))?;
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
         let lock = options.open(path.join(LOCK_FILE));
@@ -77,10 +87,16 @@ impl DataDir {
             // The lock holds without our name in it; a full disk must not keep queries from being answered.
             tracing::warn!(%error, "cannot write our process id to the lock file");
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let is_new = !WRITTEN_FIRST.iter().any(|name| path.join(name).exists());
+        Ok(Self { path: path.to_owned(), is_new, _lock: lock })
     }
 
-    /// Its path.
+    /// Whether nothing of ours was there.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Its path, from the root on.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -113,8 +129,12 @@ mod tests {
         let error = DataDir::take(&path).unwrap_err().to_string();
         assert!(error.contains(&format!("process id {}", std::process::id())), "{error}");
         assert!(error.contains("--data-dir"), "{error}");
+        assert!(first.is_new());
         drop(first);
-        DataDir::take(&path).unwrap();
+        // A lock alone is no data.
+        assert!(DataDir::take(&path).unwrap().is_new());
+        fs::write(path.join("FORMAT"), "1").unwrap();
+        assert!(!DataDir::take(&path).unwrap().is_new());
     }
 
     #[test]

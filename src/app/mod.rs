@@ -6,10 +6,12 @@
 mod admin;
 mod answers;
 mod body;
+mod check_config;
 mod command;
 pub mod config;
 mod connections;
 mod data_dir;
+mod greeting;
 mod host;
 mod listen;
 mod listener;

@@ -30,6 +30,7 @@ use crate::store::wal::WalOptions;
 use super::config::{Config, Extra};
 use super::connections::Connections;
 use super::data_dir::{DataDir, DataDirError};
+use super::greeting::Greeting;
 use super::host;
 use super::listen::{self, Front};
 use super::listener::ListenerKind;
@@ -133,6 +134,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
     let data_dir = Arc::new(take(&config.data_dir).await.map_err(Cause::from)?);
     let open_files = host::raise_open_files_limit();
     let (sockets, addresses) = bind(&config).await?;
+    config.data_dir = data_dir.path().to_owned();
     config.listen = addresses.main;
     // Answers that flow end first, which says more than a connection that breaks.
     let patience = config.query.stall_max.saturating_mul(2);
@@ -168,7 +170,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
     for (kind, socket) in sockets {
         listeners.spawn(listen::serve(socket, kind, front.clone(), stopped.clone()));
     }
-    tracing::info!(address = %addresses.main, data_dir = %data_dir.path().display(), "listening");
+    greet(&state.config.lock(), &addresses, &data_dir, memory_limit, &*disk);
     let holds = data_dir.clone();
     let opening = Some(tokio::task::spawn_blocking(move || {
         let conditions = Conditions::new(&state.counters);
@@ -176,6 +178,20 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
         open(&state, &kinds, &progress, &holds, opening)
     }));
     Ok(Server { addresses, readiness, stop, listeners, services, opening, data_dir })
+}
+
+/// Says what begins to listen.
+fn greet(config: &Config, addresses: &Addresses, data_dir: &DataDir, memory_limit: u64, disk: &dyn Disk) {
+    let space = disk.space(data_dir.path()).ok();
+    let greeting = Greeting {
+        config,
+        addresses,
+        data_dir: data_dir.path(),
+        is_new: data_dir.is_new(),
+        memory_limit,
+        disk_limit: space.map(|space| config.disk_limit.of(space.total)),
+    };
+    greeting.say();
 }
 
 /// What endpoints may say of the server.
@@ -229,7 +245,8 @@ fn open(
     let routers = routers(kinds, |kind| router::ready(state, &services, kind));
     let _ = state.services.set(services);
     state.readiness.set_ready(routers);
-    tracing::info!(after_ms = u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");
+    let after_ms = u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(target: "trilith", after_ms, "ready");
     Ok(())
 }
 

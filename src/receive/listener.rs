@@ -9,9 +9,9 @@ pub enum Listener {
     Main,
     /// Loki's paths.
     Loki,
-    /// OTLP over HTTP at `/v1/*`.
+    /// OTLP over HTTP; over gRPC as well, for senders take one port for the other.
     OtlpHttp,
-    /// OTLP over gRPC.
+    /// OTLP over gRPC, and over HTTP.
     OtlpGrpc,
 }
 
@@ -20,12 +20,11 @@ impl Listener {
         match self {
             Self::Main => true,
             Self::Loki => receiver.dialect == Dialect::Loki || path == "/otlp/v1/logs",
-            Self::OtlpHttp => receiver.dialect == Dialect::Otlp && path.starts_with("/v1/"),
-            Self::OtlpGrpc => false,
+            Self::OtlpHttp | Self::OtlpGrpc => receiver.dialect == Dialect::Otlp,
         }
     }
 
     pub(super) fn serves_grpc(self) -> bool {
-        matches!(self, Self::Main | Self::OtlpGrpc)
+        matches!(self, Self::Main | Self::OtlpGrpc | Self::OtlpHttp)
     }
 }

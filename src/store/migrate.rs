@@ -80,7 +80,10 @@ pub fn migrate(disk: &Arc<dyn Disk>, dir: &Path) -> Result<u32, MigrateError> {
         return Err(MigrateError::Newer { dir: dir.to_owned(), found, known });
     }
     for step in MIGRATIONS.iter().filter(|step| step.to > found) {
-        tracing::info!(step = step.name, to = step.to, "{}", step.summary);
+        // Where there is nothing, nothing changes.
+        if found > 0 {
+            tracing::info!(step = step.name, to = step.to, "{}", step.summary);
+        }
         (step.run)(disk, dir)?;
         patiently(|| write_format(&**disk, dir, step.to))?;
     }

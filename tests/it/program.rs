@@ -163,6 +163,65 @@ fn help_and_version_go_to_stdout_with_code_0() {
 }
 
 #[test]
+fn help_and_version_are_commands_too() {
+    let (help, text) = output(&["help"]);
+    assert_eq!((help.status.code(), text.contains("check-config")), (Some(0), true), "{text}");
+    let (version, text) = output(&["version"]);
+    assert_eq!((version.status.code(), text.as_str()), (Some(0), concat!("trilith ", env!("CARGO_PKG_VERSION"), "\n")));
+    let (wrong, text) = output(&["--port", "80"]);
+    assert_eq!(wrong.status.code(), Some(2), "{text}");
+    assert!(text.contains("tip: write --listen 127.0.0.1:9090"), "{text}");
+}
+
+/// What the program says in `folder`, with a relative data directory, up to when it is ready.
+fn first_lines(folder: &Path) -> Vec<String> {
+    let mut command = program();
+    command.args(["--listen", "127.0.0.1:0", "--listen-loki", "127.0.0.1:0", "--data-dir", "here"]);
+    command.args(["--listen-otlp-grpc", "off", "--listen-otlp-http", "off", "--listen-tempo", "off"]);
+    let mut child = command.current_dir(folder).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = Vec::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        lines.push(line.unwrap());
+        if lines.last().unwrap().contains("ready after_ms=") {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lines
+}
+
+#[test]
+fn the_first_lines_say_where_to_look_where_data_lies_and_nothing_that_did_not_happen() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().canonicalize().unwrap().join("here");
+    for (round, new) in [" (a new data directory: nothing was there)", ""].into_iter().enumerate() {
+        let lines = first_lines(folder.path());
+        let words: Vec<&str> =
+            lines.iter().map(|line| line.split_once(" trilith: ").map_or("", |(_, own)| own)).collect();
+        assert!(words[0].starts_with("open http://127.0.0.1:") && words[0].ends_with("/ in a browser"), "{lines:#?}");
+        assert_eq!(words[1], format!("data lies in {}{new}", data.display()), "round {round}");
+        assert!(words[2].starts_with("listening on 127.0.0.1:") && words[2].contains(": everything"), "{lines:#?}");
+        assert!(words[3].ends_with(": Loki's paths at the root"), "{lines:#?}");
+        assert!(words[4].starts_with("metrics are kept 30d, logs 14d, traces 7d; within "), "{lines:#?}");
+        assert!(words[5].starts_with("ready after_ms="), "{lines:#?}");
+        assert_eq!(lines.len(), 6, "{lines:#?}");
+    }
+}
+
+#[test]
+fn what_kubernetes_says_of_a_service_is_named_and_ends_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.env("TRILITH_PORT", "tcp://10.0.0.1:9090").env("TRILITH_SERVICE_HOST", "10.0.0.1");
+    let process = Process::spawn(command, folder.path(), &[]);
+    assert_eq!(ask(process.main, "GET", "/-/healthy", "", b"").status, 200);
+    let checked = program().arg("check-config").env("TRILITH_PORT", "tcp://10.0.0.1:9090").output().unwrap();
+    assert_eq!(checked.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&checked.stderr).contains("TRILITH_PORT"));
+}
+
+#[test]
 fn sigterm_ends_it_with_code_0() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(folder.path(), &[]);

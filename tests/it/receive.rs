@@ -290,7 +290,10 @@ async fn a_listener_serves_its_own_paths_only() {
         (Listener::OtlpHttp, "/v1/traces", 405),
         (Listener::OtlpHttp, "/api/v1/write", 404),
         (Listener::OtlpGrpc, "/opentelemetry.proto.collector.trace.v1.TraceService/Export", 405),
-        (Listener::OtlpGrpc, "/v1/traces", 404),
+        // Who takes one port of OTLP for the other is not sent away.
+        (Listener::OtlpGrpc, "/v1/traces", 405),
+        (Listener::OtlpHttp, "/opentelemetry.proto.collector.trace.v1.TraceService/Export", 405),
+        (Listener::OtlpGrpc, "/api/v1/write", 404),
     ] {
         let door = door_with(Options::default(), listener);
         assert_eq!(door.ask("GET", path, &[], Body::empty()).await.status, status, "{listener:?} {path}");

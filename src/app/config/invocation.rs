@@ -10,6 +10,8 @@ pub enum Command {
     /// Serve: the default.
     #[default]
     Serve,
+    /// Say which version this is.
+    Version,
     /// Say what is configured and where it comes from.
     CheckConfig,
     /// Rebuild the indexes from parts and write-ahead log, then stop.

@@ -29,6 +29,16 @@ impl Extra {
         }
     }
 
+    /// What it serves, in a few words.
+    pub fn serves(self) -> &'static str {
+        match self {
+            Self::OtlpGrpc => "OTLP over gRPC, and over HTTP",
+            Self::OtlpHttp => "OTLP over HTTP, and over gRPC",
+            Self::Loki => "Loki's paths at the root",
+            Self::Tempo => "Tempo's paths at the root",
+        }
+    }
+
     /// The port it has when nothing is said.
     pub fn port(self) -> u16 {
         match self {

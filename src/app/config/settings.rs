@@ -1,6 +1,7 @@
 //! The table of settings: one row gives a flag, a variable, a key of the file and a line of help.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::listeners::{Extra, Place};
 use super::value;
@@ -12,6 +13,12 @@ use crate::wire::limits;
 
 /// The least `--disk-limit` of bytes: with less, the logs alone are over it.
 const DISK_LIMIT_MIN: u64 = 64 << 20;
+
+/// The least `--query-memory-max` of bytes: the smallest queries need some of it.
+const QUERY_MEMORY_MIN: u64 = 1 << 20;
+
+/// The least `--query-timeout`: with less, no query ends before it.
+const QUERY_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// One thing that can be set.
 pub struct Setting {
@@ -159,7 +166,7 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     fixed("query-timeout", "DURATION", "60s", "longest time of a query, with its wait", |config, text| {
-        config.query.timeout = value::time(text)?;
+        config.query.timeout = value::time_from(text, QUERY_TIMEOUT_MIN)?;
         Ok(())
     }),
     fixed("query-concurrency", "N", "8", "queries that run at the same time", |config, text| {
@@ -171,7 +178,7 @@ pub const SETTINGS: &[Setting] = &[
         Ok(())
     }),
     fixed("query-memory-max", "SIZE", "192MiB", "memory of one query, or % of memory-limit", |config, text| {
-        config.query_memory_max = value::amount(text)?;
+        config.query_memory_max = value::amount_from(text, QUERY_MEMORY_MIN)?;
         Ok(())
     }),
     fixed("query-rows-max", "N", "500000000", "samples, lines or spans of one query", |config, text| {

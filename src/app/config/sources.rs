@@ -1,28 +1,18 @@
-//! Flags, variables and the file, as (setting, text, origin), the weakest first.
+//! The command line as read, variables and the file, as (setting, text, origin), the weakest first.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches};
-
 use super::file;
-use super::invocation::{Command, Invocation};
+use super::invocation::Invocation;
 use super::origin::{ConfigError, Origin};
 use super::settings::{SETTINGS, Setting};
-use crate::app::transfer::{Kind, Transfer};
 
 /// What every variable begins with.
 const PREFIX: &str = "TRILITH_";
 
-const CONFIG: &str = "config";
-
-const COMMANDS: &[(&str, Command, &str)] = &[
-    ("check-config", Command::CheckConfig, "say what is configured, and where each value comes from"),
-    ("repair", Command::Repair, "rebuild the indexes from the data, with the server stopped"),
-    ("healthcheck", Command::Healthcheck, "ask the running server whether it is well (for containers)"),
-    ("import", Command::Import, "send OpenMetrics, Prometheus text or TSDB blocks to the running server"),
-    ("export", Command::Export, "write samples of the running server to a file, as OpenMetrics"),
-];
+/// The name of the flag and variable that name the file.
+pub(super) const CONFIG: &str = "config";
 
 /// A value for a setting.
 pub(super) struct Found {
@@ -31,112 +21,12 @@ pub(super) struct Found {
     pub(super) origin: Origin,
 }
 
-fn parser() -> clap::Command {
-    let mut parser = clap::Command::new("trilith")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Metrics, logs and traces in one binary, answered over the APIs a stock Grafana speaks")
-        .override_usage("trilith [COMMAND] [--config FILE] [FLAGS]   (no command: it serves)")
-        .after_help(
-            "Each flag is also a variable (--data-dir: TRILITH_DATA_DIR) and a key of the file (data-dir: DIR).",
-        )
-        .disable_help_subcommand(true)
-        .max_term_width(120)
-        .arg(Arg::new(CONFIG).long(CONFIG).value_name("FILE").global(true).help("a YAML file with the same names"));
-    for setting in SETTINGS {
-        let mut arg = Arg::new(setting.name).long(setting.name).global(true);
-        if setting.is_switch() {
-            arg = arg.action(ArgAction::SetTrue).help(setting.help);
-        } else {
-            let value = clap::builder::OsStringValueParser::new();
-            arg = arg.value_name(setting.value).value_parser(value);
-            arg = arg.help(format!("{} [{}]", setting.help, setting.default));
-        }
-        parser = parser.arg(arg);
-    }
-    for (name, _, about) in COMMANDS {
-        let command = clap::Command::new(*name).about(*about);
-        parser = parser.subcommand(match *name {
-            "import" => command.args(import_args()),
-            "export" => command.args(export_args()),
-            _ => command,
-        });
-    }
-    parser
-}
-
-fn url_arg() -> Arg {
-    Arg::new("url").long("url").value_name("URL").help("the server, such as http://127.0.0.1:9090 [that of --listen]")
-}
-
-fn import_args() -> [Arg; 3] {
-    let kinds = Kind::NAMES.map(|(name, _)| name);
-    let path = clap::builder::ValueParser::path_buf();
-    [
-        Arg::new("kind").value_name("KIND").required(true).value_parser(kinds).help("what it is"),
-        Arg::new("path").value_name("PATH").required(true).value_parser(path).help(
-            "the file, - for standard input; for tsdb a block, or the folder with the blocks (data of Prometheus)",
-        ),
-        url_arg(),
-    ]
-}
-
-fn export_args() -> [Arg; 5] {
-    let path = clap::builder::ValueParser::path_buf();
-    [
-        Arg::new("path").value_name("FILE").required(true).value_parser(path).help("the file, - for standard output"),
-        Arg::new("match").long("match").value_name("SELECTOR").action(ArgAction::Append).help("which series [all]"),
-        Arg::new("start").long("start").value_name("TIME").help("first time, seconds or RFC 3339 [the beginning]"),
-        Arg::new("end").long("end").value_name("TIME").help("last time [the end]"),
-        url_arg(),
-    ]
-}
-
-fn transfer(matches: &ArgMatches) -> Transfer {
-    let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned();
-    let named = text("kind").unwrap_or_default();
-    let kind = Kind::NAMES.into_iter().find(|(name, _)| *name == named).map_or(Kind::default(), |(_, kind)| kind);
-    let selectors = matches.try_get_many::<String>("match").ok().flatten();
-    Transfer {
-        kind,
-        path: matches.try_get_one::<PathBuf>("path").ok().flatten().cloned().unwrap_or_default(),
-        url: text("url"),
-        matches: selectors.map(|all| all.cloned().collect()).unwrap_or_default(),
-        start: text("start"),
-        end: text("end"),
-    }
-}
-
 /// The `TRILITH_*` variables of this process. A name or value that is not UTF-8 is kept readable,
 /// so that the error about it can name it.
 pub fn variables() -> Vec<(String, String)> {
     let text = |raw: OsString| raw.to_string_lossy().into_owned();
     let all = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
     all.filter(|(name, _)| name.starts_with(PREFIX)).collect()
-}
-
-/// Reads the command line; `variables` are the process's `TRILITH_*` variables.
-///
-/// # Errors
-/// What clap has to say, help and version among it.
-pub fn command_line(
-    args: impl IntoIterator<Item = OsString>,
-    variables: Vec<(String, String)>,
-) -> Result<Invocation, clap::Error> {
-    let matches = parser().try_get_matches_from(args)?;
-    let named = matches.subcommand_name();
-    let command = COMMANDS.iter().find(|(name, ..)| Some(*name) == named).map_or(Command::Serve, |row| row.1);
-    // Global arguments given after a command's name are found in its own matches.
-    let inner = matches.subcommand().map_or(&matches, |(_, inner)| inner);
-    let file = inner.get_one::<String>(CONFIG).map(PathBuf::from);
-    let flags = SETTINGS.iter().filter_map(|setting| Some((setting.name.to_owned(), flag(inner, setting)?))).collect();
-    Ok(Invocation { command, file, transfer: transfer(inner), flags, variables })
-}
-
-fn flag(matches: &ArgMatches, setting: &Setting) -> Option<String> {
-    if setting.is_switch() {
-        return matches.get_flag(setting.name).then(|| "true".to_owned());
-    }
-    matches.get_one::<OsString>(setting.name).map(|text| text.to_string_lossy().into_owned())
 }
 
 /// The variable of a setting.

@@ -133,14 +133,18 @@ fn values_mean_what_they_say() {
     assert_eq!(metrics("forever"), Ok(None));
     assert_eq!(metrics("1h30m"), Ok(Some(Duration::from_secs(5_400))));
     assert_eq!(metrics("2w"), Ok(Some(Duration::from_secs(14 * 86_400))));
-    for wrong in ["", "0", "0d", "d", "1", "-1d", "1x", "1d2", "99999999999999999999d", "1 d"] {
+    for wrong in ["", "0", "0d", "59s", "d", "1", "-1d", "1x", "1d2", "99999999999999999999d", "1 d"] {
         assert!(metrics(wrong).is_err(), "{wrong}");
     }
     let memory = |text| set("query-memory-max", text).map(|config| config.query_memory_max.of(1_000));
     assert_eq!(memory("50%"), Ok(500));
-    assert_eq!(memory("2KiB"), Ok(2_048));
+    assert_eq!(memory("2048KiB"), Ok(2 << 20));
     assert_eq!(memory("1.5GiB"), Ok(3 << 29));
-    assert_eq!(memory("123"), Ok(123));
+    assert_eq!(memory("1234567"), Ok(1_234_567));
+    assert!(memory("1023KiB").unwrap_err().contains("at least 1MiB"));
+    assert!(metrics("59s").unwrap_err().contains("at least 1m"));
+    assert!(set("query-timeout", "99ms").unwrap_err().contains("at least 100ms"));
+    assert!(set("query-timeout", "100ms").is_ok());
     for wrong in ["0", "101%", "-1%", "NaN%", "GiB", "1XB", "1e3"] {
         assert!(memory(wrong).is_err(), "{wrong}");
     }
@@ -178,6 +182,58 @@ fn commands_take_the_flags_before_and_after_their_name() {
         assert_eq!(config.invocation.command, Command::CheckConfig);
         assert_eq!(config.listen.port(), 7);
     }
+}
+
+#[test]
+fn a_switch_is_turned_on_and_off_by_value_too() {
+    assert!(load(&["--admin-api"], &[]).unwrap().admin_api);
+    assert!(load(&["--admin-api=true"], &[]).unwrap().admin_api);
+    assert!(!load(&["--admin-api=false"], &[("TRILITH_ADMIN_API", "true")]).unwrap().admin_api);
+    let error = load(&["--admin-api=maybe"], &[]).unwrap_err();
+    assert!(error.starts_with("--admin-api: \"maybe\" is neither true nor false"), "{error}");
+    let error = load(&["--admin-api", "false"], &[]).unwrap_err();
+    assert!(error.contains("tip: write --NAME=true or --NAME=false"), "{error}");
+}
+
+#[test]
+fn what_other_programs_call_it_gets_a_tip() {
+    for (written, tip) in [
+        ("--port", "--listen 127.0.0.1:9090"),
+        ("--port=80", "--listen 127.0.0.1:9090"),
+        ("-p", "--listen 127.0.0.1:9090"),
+        ("--web.listen-address=:80", "--listen 127.0.0.1:9090"),
+        ("--storage.tsdb.path", "--data-dir DIR"),
+        ("--retention", "--retention-metrics 30d, --retention-logs 14d, --retention-traces 7d"),
+        ("--config.file=x.yml", "--config FILE"),
+        ("--verbose", "--log-level debug"),
+        ("start", "trilith serve"),
+        ("validate", "trilith check-config"),
+    ] {
+        let error = load(&[written], &[]).unwrap_err();
+        assert_eq!(error.matches("tip:").count(), 1, "{written}: {error}");
+        assert!(error.contains(&format!("tip: write {tip}\n")), "{written}: {error}");
+    }
+}
+
+#[test]
+fn serve_help_and_version_are_commands_and_help_shows_what_a_command_takes() {
+    let config = load(&["serve", "--listen", "127.0.0.1:7"], &[]).unwrap();
+    assert_eq!((config.invocation.command, config.listen.port()), (Command::Serve, 7));
+    assert_eq!(load(&["version"], &[]).unwrap().invocation.command, Command::Version);
+    let all = load(&["--help"], &[]).unwrap_err();
+    assert_eq!(load(&["help"], &[]).unwrap_err(), all);
+    let repair = load(&["repair", "--help"], &[]).unwrap_err();
+    assert_eq!(load(&["help", "repair"], &[]).unwrap_err(), repair);
+    let shown = |help: &str| -> Vec<String> {
+        let flags = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+        flags.map(|flag| flag.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(shown(&repair), ["config", "data-dir", "run-as"]);
+    assert_eq!(shown(&load(&["healthcheck", "--help"], &[]).unwrap_err()), ["config", "listen"]);
+    assert_eq!(shown(&load(&["version", "--help"], &[]).unwrap_err()), Vec::<String>::new());
+    assert_eq!(shown(&all).len(), SETTINGS.len() + 1);
+    // One set of flags may be given to all of them.
+    assert_eq!(load(&["repair", "--log-level", "debug"], &[]).unwrap().log_level, "debug");
 }
 
 #[test]

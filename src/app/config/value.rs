@@ -27,6 +27,9 @@ impl Amount {
     }
 }
 
+/// The least that data is kept: less, and it is gone before anybody has looked at it.
+const RETENTION_MIN: Duration = Duration::from_secs(60);
+
 /// Reads `30d`, `12h`, `1h30m`; `None` for `forever`.
 pub(super) fn retention(text: &str) -> Result<Option<Duration>, String> {
     if text == "forever" {
@@ -35,8 +38,8 @@ pub(super) fn retention(text: &str) -> Result<Option<Duration>, String> {
     let duration = duration(text).ok_or_else(|| {
         format!("\"{text}\" is not a duration: write 30d, 12h, 1h30m (units ms s m h d w y) or forever")
     })?;
-    if duration.is_zero() {
-        return Err(format!("\"{text}\" would keep nothing: write a longer duration, or forever"));
+    if duration < RETENTION_MIN {
+        return Err(format!("\"{text}\" would keep next to nothing: write at least 1m, or forever"));
     }
     Ok(Some(duration))
 }
@@ -91,8 +94,15 @@ fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     pieces
 }
 
-/// Reads `60s`, `5m`.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+/// Reads `60s`, `5m`, at least `least`.
+pub(super) fn time_from(text: &str, least: Duration) -> Result<Duration, String> {
+    match time(text)? {
+        short if short < least => Err(format!("\"{text}\" is too short: write at least {}ms", least.as_millis())),
+        enough => Ok(enough),
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
     let read = duration(text).filter(|duration| !duration.is_zero());
     read.ok_or_else(|| format!("\"{text}\" is not a duration above zero: write 60s, 5m (units ms s m h d w y)"))
 }

@@ -212,7 +212,9 @@ pub(super) fn replay_all<K: Kind>(
             tracing::error!(%error, "a segment of the log cannot be synced; its rows are written to parts at once");
             synced = false;
         }
-        tracing::info!(signal = name, segment = segment.seq, records = report.records, "replayed");
+        if report.records > 0 {
+            tracing::info!(signal = name, segment = segment.seq, records = report.records, "replayed");
+        }
     }
     Ok(synced)
 }

@@ -26,6 +26,8 @@ use crate::program::Process;
 
 const MEMORY_BYTES: u64 = 256 << 20;
 const AMOUNT: Amount = Amount { series: 1_000_000, samples: 1, lines: 1_000_000, spans: 400_000 };
+/// More resident bytes than this are said, with what is under way.
+const LARGE_BYTES: u64 = 180 << 20;
 /// What an ordinary write or query may take, in milliseconds.
 const ORDINARY_MS_MAX: u64 = 5_000;
 /// Attacks under way at once: those that work the server, and those that mostly wait.
@@ -85,6 +87,8 @@ struct Siege<'a> {
     now_ns: i64,
     over: &'a AtomicBool,
     records: Mutex<BTreeMap<&'static str, Record>>,
+    /// Attacks under way.
+    running: Mutex<Vec<&'static str>>,
     done: AtomicU64,
 }
 
@@ -95,7 +99,13 @@ impl Siege<'_> {
             let Some(row) = queue.lock().pop() else { return };
             let started = Instant::now();
             let scene = Scene::new(self.main, true, self.now_ns, &|| Ok(()));
+            self.running.lock().push(row.name);
             (row.run)(&scene);
+            let mut running = self.running.lock();
+            if let Some(at) = running.iter().position(|own| *own == row.name) {
+                running.swap_remove(at);
+            }
+            drop(running);
             let (faults, _) = scene.done();
             let mut records = self.records.lock();
             let record = records.entry(row.name).or_default();
@@ -177,7 +187,15 @@ fn a_small_server_withstands_a_siege() {
     let (over, stop) = (AtomicBool::new(false), AtomicBool::new(false));
     let base_ms = now_ns() / 1_000_000;
     let pid = process.child.id();
-    let siege = Siege { main, pid, now_ns: now, over: &over, records: Mutex::default(), done: AtomicU64::new(0) };
+    let siege = Siege {
+        main,
+        pid,
+        now_ns: now,
+        over: &over,
+        records: Mutex::default(),
+        running: Mutex::default(),
+        done: AtomicU64::new(0),
+    };
     let (mut death, mut peak, mut told, began) = (None, 0, Instant::now(), Instant::now());
     std::thread::scope(|scope| {
         for sender in &senders {
@@ -185,7 +203,11 @@ fn a_small_server_withstands_a_siege() {
         }
         scope.spawn(|| ordinary::ask(main, &seen, &stop));
         let mut watch = || {
-            peak = peak.max(resident(pid));
+            let held = resident(pid);
+            if held > peak.max(LARGE_BYTES) {
+                say(&format!("{:?}: {} MiB resident in {:?}", began.elapsed(), held >> 20, siege.running.lock()));
+            }
+            peak = peak.max(held);
             if told.elapsed() > Duration::from_secs(30) {
                 told = Instant::now();
                 let ((_, _, write), (_, _, query)) = (spread(&seen.writes_ms), spread(&seen.queries_ms));

@@ -227,7 +227,14 @@ impl SimDisk {
             match change {
                 NameChange::Made(path) => ignore_missing(fs::remove_file(path))?,
                 NameChange::Renamed { from, to, replaced } => {
-                    ignore_missing(fs::rename(&to, from))?;
+                    // A folder may have been begun anew under its old name by who does not ask this disk.
+                    match fs::rename(&to, &from) {
+                        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                            fs::remove_dir_all(&from)?;
+                            fs::rename(&to, &from)?;
+                        }
+                        done => ignore_missing(done)?,
+                    }
                     if let Some(content) = replaced {
                         fs::write(to, content)?;
                     }

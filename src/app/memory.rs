@@ -1,7 +1,8 @@
 //! The account of memory of a server: what of `--memory-limit` is for data and requests.
 //! Charges are made before memory is taken, by what it will roughly be. So that they cannot be wrong for
 //! long, what is resident is measured beside them, and what nobody has charged is taken from the account:
-//! garbage that the allocator has not given back, buffers of libraries, estimates that were too low.
+//! garbage that the allocator has not given back, buffers of libraries, estimates that were too low. When
+//! more is resident than may be all the same, nothing is granted and dear queries end until it is less.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -24,6 +25,11 @@ const BUSY: Duration = Duration::from_millis(10);
 /// Of the account at most this much, in percent, is taken for what nobody has charged: memory that stays
 /// in pieces must not end the server's work for good.
 const OUTSIDE_PERCENT_MAX: u64 = 65;
+/// Over this share of the account, in percent, resident beyond the base, the process holds more than it may:
+/// nothing is granted, and queries that have run for a while end, ...
+const OVERRUN_PERCENT: u64 = 110;
+/// ... until it is below this.
+const OVERRUN_PERCENT_OVER: u64 = 100;
 /// More than this much of the account, in percent, is worth a line in the log, once in ...
 const OUTSIDE_PERCENT_SAID: u64 = 40;
 /// ... so long.
@@ -65,6 +71,8 @@ fn measure(account: &Weak<MemoryBudget>, share: &Weak<MemoryBudget>, said: &mut 
     let charged = account.used().saturating_sub(share.used());
     let outside = outside(anonymous, charged, account.unused_reserves(), limit);
     share.measure(outside);
+    let percent = if account.is_overrun() { OVERRUN_PERCENT_OVER } else { OVERRUN_PERCENT };
+    account.set_overrun(anonymous.saturating_sub(BASE_BYTES) / percent > limit / 100);
     if outside > limit / 100 * OUTSIDE_PERCENT_SAID && said.is_none_or(|at| at.elapsed() > SAID_EVERY) {
         *said = Some(Instant::now());
         tracing::warn!(
@@ -118,6 +126,10 @@ mod tests {
         let ballast = vec![1_u8; 40 << 20];
         let mut said = None;
         assert!(measure(&Arc::downgrade(&account), &Arc::downgrade(&share), &mut said).is_some());
+        let small = MemoryBudget::new(MIB);
+        let own = small.share("outside", small.limit());
+        assert!(measure(&Arc::downgrade(&small), &Arc::downgrade(&own), &mut said).is_some());
+        assert!(small.is_overrun() && own.is_overrun(), "it holds 40 times what it may");
         assert!(share.used() >= 20 * MIB, "{} of {}", share.used(), ballast.len());
         assert!(account.used() >= share.used() && said.is_some());
         let weak = (Arc::downgrade(&account), Arc::downgrade(&share));

@@ -15,6 +15,9 @@ pub use super::memory::{Hold, MemoryBudget, MemoryFull};
 /// Rows that a query touches between two looks at the clock, which costs as much as a few of them.
 const ROWS_PER_CHECK: u64 = 1024;
 
+/// A query that has run for so long is ended when the process holds more memory than it may.
+const DEAR_AFTER: Duration = Duration::from_millis(100);
+
 /// Why a budget said no.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LimitError {
@@ -142,14 +145,21 @@ impl QueryBudget {
     /// ten thousand rows or once per block.
     ///
     /// # Errors
-    /// [`LimitError::Deadline`] or [`LimitError::Canceled`].
+    /// [`LimitError::Deadline`] or [`LimitError::Canceled`]; [`LimitError::ServerMemory`] when it has run for
+    /// a while and the process holds more memory than it may.
     pub fn check(&self) -> Result<(), LimitError> {
         self.check_canceled()?;
-        if self.started.elapsed() > self.timeout {
+        let elapsed = self.started.elapsed();
+        if elapsed > self.timeout {
             let after_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
             return Err(LimitError::Deadline { after_ms });
         }
-        Ok(())
+        match &self.shared {
+            Some(shared) if elapsed > DEAR_AFTER && shared.is_overrun() => {
+                Err(LimitError::ServerMemory(MemoryFull { share: shared.name(), limit: shared.limit() }))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_canceled(&self) -> Result<(), LimitError> {

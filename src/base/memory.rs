@@ -9,7 +9,7 @@
 //! Locks: `order` of a budget with a reserve, then that of one above it. Those who give way are called
 //! with no lock of the root held, and must not wait for a lock that is held while charging.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,8 @@ pub struct MemoryBudget {
     refused: AtomicU64,
     /// When it last refused somebody; noted by one that has none above it.
     refused_at: Mutex<Option<Instant>>,
+    /// The process holds more than it may, whatever was charged; noted by one that has none above it.
+    overrun: AtomicBool,
     above: Option<Arc<MemoryBudget>>,
     below: Mutex<Vec<Weak<MemoryBudget>>>,
     yielding: Mutex<Yielding>,
@@ -102,6 +104,7 @@ impl MemoryBudget {
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             refused_at: Mutex::new(None),
+            overrun: AtomicBool::new(false),
             above,
             below: Mutex::default(),
             yielding: Mutex::default(),
@@ -180,7 +183,9 @@ impl MemoryBudget {
 
     fn take_pressing(&self, bytes: u64, presses: bool) -> Result<(), MemoryFull> {
         let full = match self.add(bytes, presses) {
-            Err(_) if presses && self.above.is_none() && self.press(bytes) => self.add(bytes, presses).err(),
+            Err(_) if presses && !self.overrun.load(Ordering::Relaxed) && self.above.is_none() && self.press(bytes) => {
+                self.add(bytes, presses).err()
+            }
             added => added.err(),
         };
         let Some(full) = full else { return Ok(()) };
@@ -208,7 +213,7 @@ impl MemoryBudget {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = match (used.checked_add(bytes), &self.above) {
             (Some(after), Some(above)) if after <= self.limit => above.take_pressing(bytes, presses),
-            (Some(after), None) if after <= self.limit => Ok(()),
+            (Some(after), None) if after <= self.limit && !self.overrun.load(Ordering::Relaxed) => Ok(()),
             _ => Err(full),
         };
         if fits.is_err() {
@@ -282,6 +287,19 @@ impl MemoryBudget {
             Some(more) => self.force(more),
             None => self.give(self.used() - bytes),
         }
+    }
+
+    /// Says of the budget above all that the process holds more than it may, or no longer: then nothing is
+    /// granted but what is taken anyway, caches are let go, and who can end early should.
+    pub fn set_overrun(&self, overrun: bool) {
+        if self.overrun.swap(overrun, Ordering::Relaxed) != overrun && overrun {
+            self.press(self.limit);
+        }
+    }
+
+    /// Whether the process holds more than it may.
+    pub fn is_overrun(&self) -> bool {
+        self.above.as_ref().map_or_else(|| self.overrun.load(Ordering::Relaxed), |above| above.is_overrun())
     }
 
     /// Bytes that are taken here for the reserves of budgets below it and that none of them uses.
@@ -446,6 +464,21 @@ mod tests {
         outside.measure(30);
         assert_eq!((root.used(), rest.room()), (30, 70));
         outside.measure(0);
+        assert_eq!(root.used(), 0);
+    }
+
+    #[test]
+    fn a_process_that_holds_more_than_it_may_grants_nothing_and_lets_go_of_caches() {
+        let root = MemoryBudget::new(100);
+        let (frames, queries) = (root.share("frames", 100), root.share("queries", 100));
+        let cache = Arc::new(Cache(Mutex::new(vec![frames.hold(20).unwrap()])));
+        frames.gives_way(Arc::downgrade(&cache) as Weak<dyn GiveWay>);
+        root.set_overrun(true);
+        assert!(queries.is_overrun() && frames.used() == 0);
+        assert_eq!(queries.try_hold(1).unwrap_err(), MemoryFull { share: "all", limit: 100 });
+        assert_eq!(queries.hold_anyway(10).bytes(), 10);
+        root.set_overrun(false);
+        assert!(queries.hold(1).is_some() && !queries.is_overrun());
         assert_eq!(root.used(), 0);
     }
 

@@ -170,7 +170,13 @@ pub(super) fn ask(main: SocketAddr, seen: &Seen, stop: &AtomicBool) {
         let round = Instant::now();
         for path in &paths {
             let started = Instant::now();
-            let outcome = exchange(main, &request("GET", path, "", b""), PATIENCE);
+            let mut outcome = exchange(main, &request("GET", path, "", b""), PATIENCE);
+            // Whoever is told to try again does, as agents do with a push.
+            while matches!(outcome.status(), Some(429 | 503)) && started.elapsed() < PATIENCE {
+                seen.again.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(200));
+                outcome = exchange(main, &request("GET", path, "", b""), PATIENCE);
+            }
             let took = started.elapsed().as_millis() as u64;
             seen.queries_ms.lock().push(took);
             match &outcome {

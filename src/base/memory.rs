@@ -204,8 +204,10 @@ impl MemoryBudget {
             let _one_at_a_time = self.order.lock();
             let used = self.used();
             let after = used.checked_add(bytes).filter(|after| *after <= self.limit).ok_or(full)?;
-            if let Some(above) = &self.above {
-                above.take_pressing(after.max(self.reserve) - used.max(self.reserve), presses)?;
+            let more = after.max(self.reserve) - used.max(self.reserve);
+            // What is within the reserve was taken when it was made, however full it is above.
+            if let Some(above) = self.above.as_ref().filter(|_| more > 0) {
+                above.take_pressing(more, presses)?;
             }
             self.used.store(after, Ordering::Relaxed);
             return Ok(());
@@ -442,8 +444,12 @@ mod tests {
         assert_eq!((root.used(), rest.room(), flush.room()), (40, 60, 60));
         let held = rest.hold(60).unwrap();
         assert_eq!(flush.room(), 40);
+        root.charge(50);
+        root.set_overrun(true);
         let own = flush.hold(40).unwrap();
         assert!(flush.hold(1).is_none());
+        root.set_overrun(false);
+        root.release(50);
         drop(held);
         let more = flush.hold(20).unwrap();
         assert_eq!((root.used(), rest.room()), (60, 40));

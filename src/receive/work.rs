@@ -47,6 +47,11 @@ pub(super) const SMALL_BYTES_MAX: usize = 512 << 10;
 
 /// The share of the account that bodies are inflated and decoded within.
 const DECODING_SHARE: (u64, u64) = (2, 3);
+/// Of it small bodies have a reserve, so that ordinary pushes are taken whatever others hold: one in so many
+/// bytes of the account, and at most ...
+const SMALL_RESERVE_SHARE: u64 = 32;
+/// ... so many.
+const SMALL_RESERVE_BYTES_MAX: u64 = 16 << 20;
 /// Times that a body is guessed to inflate where it does not say, and then again.
 const INFLATED_GUESS: usize = 8;
 const INFLATED_AGAIN: usize = 4;
@@ -82,12 +87,25 @@ struct Inner {
     options: Options,
     ingestor: Arc<Ingestor>,
     counters: Counters,
-    decoding: Arc<MemoryBudget>,
-    small: Arc<Semaphore>,
-    large: Arc<Semaphore>,
+    small: Room,
+    large: Room,
     imports: Arc<Imports>,
+}
+
+/// Where bodies of a size are worked on.
+struct Room {
+    places: Arc<Semaphore>,
+    /// They inflate to at most this many bytes.
+    inflated_max: usize,
+    memory: Arc<MemoryBudget>,
     /// Buffers for inflated bodies that nobody uses now, and their charges.
     buffers: Mutex<Vec<(Vec<u8>, Hold)>>,
+}
+
+impl Room {
+    fn new(places: usize, inflated_max: usize, memory: Arc<MemoryBudget>) -> Self {
+        Self { places: Arc::new(Semaphore::new(places.max(1))), inflated_max, memory, buffers: Mutex::default() }
+    }
 }
 
 /// A body that has arrived; its bytes are charged until it is dropped.
@@ -106,12 +124,16 @@ impl Arrived {
 impl State {
     /// Receivers that push into `ingestor` and draw on `memory`, the account of the process.
     pub fn new(options: Options, ingestor: Arc<Ingestor>, counters: &Counters, memory: &Arc<MemoryBudget>) -> Self {
-        let decoding = memory.share("bodies_decoded", memory.limit() / DECODING_SHARE.1 * DECODING_SHARE.0);
-        let small = Arc::new(Semaphore::new(options.small_places.max(1)));
-        let large = Arc::new(Semaphore::new(options.large_places.max(1)));
+        let limit = memory.limit() / DECODING_SHARE.1 * DECODING_SHARE.0;
+        // Where there are no bounds nothing need be kept for anybody.
+        let bounded = memory.limit() < u64::MAX;
+        let reserve = (memory.limit() / SMALL_RESERVE_SHARE).min(SMALL_RESERVE_BYTES_MAX) * u64::from(bounded);
+        let small = memory.share_with_reserve("small_bodies_decoded", limit, reserve);
+        let small = Room::new(options.small_places, SMALL_BYTES_MAX, small);
+        let large = memory.share("bodies_decoded", limit);
+        let large = Room::new(options.large_places, limits::DEFAULT.body_bytes_max, large);
         let imports = Imports::new(options.import_places);
-        let (counters, buffers) = (counters.clone(), Mutex::default());
-        Self(Arc::new(Inner { options, ingestor, counters, decoding, small, large, imports, buffers }))
+        Self(Arc::new(Inner { options, ingestor, counters: counters.clone(), small, large, imports }))
     }
 
     /// The time, in milliseconds.
@@ -165,17 +187,16 @@ impl State {
         let help = "Bytes of pushes as they came over the wire.";
         self.0.counters.counter("trilith_received_bytes_total", help, &labels).add(body.bytes.len() as u64);
         let body = Arc::new(body);
-        for (places, inflated_max) in
-            [(&self.0.small, SMALL_BYTES_MAX), (&self.0.large, limits::DEFAULT.body_bytes_max)]
-        {
-            if body.bytes.len() > inflated_max {
+        let rooms: [fn(&Inner) -> &Room; 2] = [|own| &own.small, |own| &own.large];
+        for room in rooms {
+            if body.bytes.len() > room(&self.0).inflated_max {
                 continue;
             }
-            let place = self.place(places).await?;
+            let place = self.place(&room(&self.0).places).await?;
             let (state, request, body) = (self.clone(), request.clone(), body.clone());
             // The place goes with the job: a sender that hangs up frees it only when the job is done.
             let job = move || {
-                let outcome = state.store(receiver, &request, encoding, &body.bytes, inflated_max);
+                let outcome = state.store(receiver, &request, encoding, &body.bytes, room(&state.0));
                 drop(place);
                 outcome
             };
@@ -205,38 +226,39 @@ impl State {
         request: &Headers,
         encoding: Encoding,
         body: &[u8],
-        inflated_max: usize,
+        room: &Room,
     ) -> Result<Appended, Failure> {
-        let kept = self.0.buffers.lock().pop();
+        let kept = room.buffers.lock().pop();
         let (mut buffer, mut held) = match kept {
             Some(kept) => kept,
-            None => (Vec::new(), self.0.decoding.try_hold(0)?),
+            None => (Vec::new(), room.memory.hold_anyway(0)),
         };
-        let outcome = self.inflate(encoding, body, inflated_max, &mut buffer, &mut held).and_then(|len| {
+        let outcome = self.inflate(encoding, body, room.inflated_max, &mut buffer, &mut held).and_then(|len| {
             // What is not packed stays where it is.
             let inflated = if encoding == Encoding::Identity { body } else { buffer.get(..len).unwrap_or_default() };
-            let mut room = self.hold(inflated.len().saturating_mul(STORING_GROWTH))?;
-            let decoded = self.decode(receiver, request, inflated, &mut room)?;
+            let mut held = room.memory.hold_anyway(0);
+            self.grow(&mut held, inflated.len().saturating_mul(STORING_GROWTH))?;
+            let decoded = self.decode(receiver, request, inflated, &mut held)?;
             self.push(receiver, decoded)
         });
-        let mut buffers = self.0.buffers.lock();
-        if buffer.capacity() <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX && !self.0.decoding.is_pressed() {
+        let mut buffers = room.buffers.lock();
+        if buffer.capacity() <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX && !room.memory.is_pressed() {
             held.set_anyway(buffer.capacity());
             buffers.push((buffer, held));
         }
         outcome
     }
 
-    /// Charges `bytes` for what is being received until the hold is dropped.
+    /// Charges `bytes` for what is received piece by piece until the hold is dropped.
     pub(super) fn hold(&self, bytes: usize) -> Result<Hold, Failure> {
-        let mut held = self.0.decoding.try_hold(0)?;
+        let mut held = self.0.large.memory.hold_anyway(0);
         self.grow(&mut held, bytes)?;
         Ok(held)
     }
 
     /// Charges `more` bytes; what could not be had with nobody else there is too large, not to be tried again.
     fn grow(&self, held: &mut Hold, more: usize) -> Result<(), Failure> {
-        let limit = self.0.decoding.limit();
+        let limit = self.0.large.memory.limit();
         if held.bytes().saturating_add(more as u64) > limit {
             return Err(Failure::TooLargeDecoded { limit });
         }

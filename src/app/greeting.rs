@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::config::{Config, Extra, LogFormat};
-use super::server::Addresses;
+use super::listener::Addresses;
 
 /// What there is to say of a server that begins to listen.
 pub(super) struct Greeting<'a> {

@@ -1,6 +1,18 @@
 //! The listeners by what they serve, and their names in `/metrics` and the log.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
 use super::config::Extra;
+
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// The main listener.
+    pub main: SocketAddr,
+    /// Those of the others that are on.
+    pub extra: HashMap<Extra, SocketAddr>,
+}
 
 /// A listener, by what it serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

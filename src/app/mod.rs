@@ -30,6 +30,7 @@ pub mod transfer;
 mod user;
 
 pub use command::main;
-pub use server::{Addresses, RunError, Server, run, run_on};
+pub use listener::Addresses;
+pub use server::{RunError, Server, run, run_on};
 pub use telemetry::Telemetry;
 pub use user::RunAs;

@@ -33,7 +33,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::greeting::Greeting;
 use super::host;
 use super::listen::{self, Front};
-use super::listener::ListenerKind;
+use super::listener::{Addresses, ListenerKind};
 use super::memory;
 use super::opening::{NotOpened, Opening};
 use super::readiness::{Readiness, Routers};
@@ -64,15 +64,6 @@ enum Cause {
     // The reason stands before the advice, so it is not a source to be said again.
     #[error("cannot listen on {address} (--{flag}): {reason}; {advice}")]
     Bind { address: SocketAddr, flag: &'static str, reason: io::Error, advice: String },
-}
-
-/// Where a server listens.
-#[derive(Clone, Debug)]
-pub struct Addresses {
-    /// The main listener.
-    pub main: SocketAddr,
-    /// Those of the others that are on.
-    pub extra: HashMap<Extra, SocketAddr>,
 }
 
 /// Share of the memory limit that bodies that are being received have together.

@@ -603,7 +603,10 @@ fn whatever_fails_no_acknowledged_row_is_lost_or_doubled() {
                     Ok(met) => {
                         failures.fetch_add(met, Ordering::Relaxed);
                     }
-                    Err(error) => errors.push(error),
+                    Err(error) => {
+                        println!("{}", error.lines().next().unwrap_or_default());
+                        errors.push(error);
+                    }
                 }
             }
             errors

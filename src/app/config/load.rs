@@ -28,7 +28,7 @@ impl Default for Config {
             retention: Retention::default(),
             metrics_rules: Vec::new(),
             admin_api: false,
-            memory_limit: Amount::Percent(60.0),
+            memory_limit: Amount::Percent(50.0),
             disk_limit: Amount::Percent(80.0),
             metrics: metrics::Options::default(),
             wal_fsync: Fsync::Interval,

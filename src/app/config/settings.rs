@@ -111,7 +111,7 @@ pub const SETTINGS: &[Setting] = &[
         config.retention.traces = value::retention(text)?;
         Ok(())
     }),
-    fixed("memory-limit", "SIZE", "60%", "memory to use (2GiB, or % of the cgroup or host)", |config, text| {
+    fixed("memory-limit", "SIZE", "50%", "memory to use (2GiB, or % of the cgroup or host)", |config, text| {
         config.memory_limit = value::amount_from(text, MEMORY_LIMIT_MIN)?;
         Ok(())
     }),

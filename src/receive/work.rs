@@ -236,9 +236,9 @@ impl State {
         let outcome = self.inflate(encoding, body, room.inflated_max, &mut buffer, &mut held).and_then(|len| {
             // What is not packed stays where it is.
             let inflated = if encoding == Encoding::Identity { body } else { buffer.get(..len).unwrap_or_default() };
-            let mut held = room.memory.hold_anyway(0);
-            self.grow(&mut held, inflated.len().saturating_mul(STORING_GROWTH))?;
-            let decoded = self.decode(receiver, request, inflated, &mut held)?;
+            let (mut decoding, beside) = (room.memory.hold_anyway(0), held.bytes());
+            self.grow(&mut decoding, beside, inflated.len().saturating_mul(STORING_GROWTH))?;
+            let decoded = self.decode(receiver, request, inflated, &mut decoding, beside)?;
             self.push(receiver, decoded)
         });
         let mut buffers = room.buffers.lock();
@@ -252,14 +252,15 @@ impl State {
     /// Charges `bytes` for what is received piece by piece until the hold is dropped.
     pub(super) fn hold(&self, bytes: usize) -> Result<Hold, Failure> {
         let mut held = self.0.large.memory.hold_anyway(0);
-        self.grow(&mut held, bytes)?;
+        self.grow(&mut held, 0, bytes)?;
         Ok(held)
     }
 
-    /// Charges `more` bytes; what could not be had with nobody else there is too large, not to be tried again.
-    fn grow(&self, held: &mut Hold, more: usize) -> Result<(), Failure> {
+    /// Charges `more` bytes; what could not be had with nobody else there, with the bytes that the same body
+    /// holds `beside`, is too large, not to be tried again.
+    fn grow(&self, held: &mut Hold, beside: u64, more: usize) -> Result<(), Failure> {
         let limit = self.0.large.memory.limit();
-        if held.bytes().saturating_add(more as u64) > limit {
+        if held.bytes().saturating_add(beside).saturating_add(more as u64) > limit {
             return Err(Failure::TooLargeDecoded { limit });
         }
         Ok(held.grow(more)?)
@@ -280,7 +281,7 @@ impl State {
         loop {
             let needed = if encoding == Encoding::Identity { 0 } else { room };
             let more = needed.saturating_sub(usize::try_from(held.bytes()).unwrap_or(usize::MAX));
-            self.grow(held, more)?;
+            self.grow(held, 0, more)?;
             match decompress_into(encoding, body, room, buffer) {
                 Ok(inflated) => return Ok(inflated.len()),
                 Err(DecompressError::TooLarge { .. }) if room < inflated_max => {
@@ -299,16 +300,17 @@ impl State {
         request: &Headers,
         inflated: &'a [u8],
         held: &mut Hold,
+        beside: u64,
     ) -> Result<Decoded<'a>, Failure> {
         let most = limits::decoded_bytes_allowed(&limits::DEFAULT, inflated.len());
         let mut room = inflated.len().saturating_mul(receiver.growth).max(DECODED_MIN).min(most);
-        self.grow(held, room)?;
+        self.grow(held, beside, room)?;
         loop {
             let limits = limits::Options { decoded_bytes_max: room, ..limits::DEFAULT };
             match (receiver.decode)(request, inflated, &limits) {
                 Err(DecodeError::Wire(WireError::TooLarge { .. })) if room < most => {
                     let more = room.saturating_mul(DECODED_AGAIN).min(most);
-                    self.grow(held, more - room)?;
+                    self.grow(held, beside, more - room)?;
                     room = more;
                 }
                 decoded => return Ok(decoded?),

@@ -66,6 +66,8 @@ pub(super) struct Connection {
     answers: AtomicU64,
     /// It has to go though it is being answered.
     must_go: AtomicBool,
+    /// Its client began as TLS does, which nothing here speaks.
+    speaks_tls: AtomicBool,
     close: Notify,
 }
 
@@ -134,6 +136,7 @@ impl Connections {
             offered: Mutex::default(),
             answers: AtomicU64::new(0),
             must_go: AtomicBool::new(false),
+            speaks_tls: AtomicBool::new(false),
             close: Notify::new(),
         });
         self.open.lock().insert(id, connection.clone());
@@ -197,6 +200,19 @@ impl Connection {
     /// How long its client has taken nothing of an answer; `None` while it takes all there is.
     pub(super) fn stalled(&self) -> Option<Duration> {
         self.offered.lock().values().min().map(Instant::elapsed)
+    }
+
+    /// Looks at the first bytes that came.
+    pub(super) fn began(&self, bytes: &[u8]) {
+        // A record of a handshake, of any version, whose length is of two bytes.
+        if matches!(bytes, [0x16, 3, ..]) {
+            self.speaks_tls.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its client began as TLS does.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.speaks_tls.load(Ordering::Relaxed)
     }
 
     /// How long nothing has been asked; `None` while something is answered.

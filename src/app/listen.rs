@@ -24,8 +24,10 @@ use tower::ServiceExt as _;
 use crate::api::{self, Asker};
 use crate::base::counters::{Cell, Counters};
 use crate::base::in_flight::{self, BodyError, InFlight, Room, Sender};
+use crate::receive::RECEIVERS;
 
 use super::answers;
+use super::astray::{Advice, Seldom};
 use super::body::Watched;
 use super::connections::{Connection, Connections};
 use super::listener::ListenerKind;
@@ -71,6 +73,8 @@ pub(super) struct Front {
     http: auto::Builder<TokioExecutor>,
     /// How long a client may take nothing.
     patience: Duration,
+    /// What the log has said of requests that came to the wrong door.
+    mistakes: Seldom,
 }
 
 impl Front {
@@ -90,6 +94,7 @@ impl Front {
             counters: counters.clone(),
             http: protocol(),
             patience,
+            mistakes: Seldom::default(),
         }
     }
 
@@ -98,7 +103,7 @@ impl Front {
         // Kept until the answer begins, so that what handlers make of a body is charged, too.
         let account = self.in_flight.begin(sender);
         let (method, path) = (request.method().clone(), tidy(request.uri()).unwrap_or_else(|| request.uri().clone()));
-        let response = match charge_head(&account, &request) {
+        let mut response = match charge_head(&account, &request) {
             Ok(()) => {
                 let mut request = watch(request, &account);
                 *request.uri_mut() = path.clone();
@@ -107,6 +112,12 @@ impl Front {
             Err(error) => reply::refuse(Refusal::Unavailable, reply::is_grpc(request.headers()), &error.to_string()),
         };
         self.count(kind, response.status());
+        if let Some(advice) = response.extensions_mut().remove::<Advice>()
+            && let Some(times) = self.mistakes.count(advice.mistake, started)
+        {
+            let path: String = path.path().chars().take(200).collect();
+            tracing::warn!(%sender, listener = kind.name(), %method, path, times, "refused, and lost: {}", advice.text);
+        }
         let (path, status) = (path.path(), response.status().as_u16());
         let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(listener = kind.name(), %method, path, status, elapsed_us, "request");
@@ -129,6 +140,23 @@ impl Front {
             tracing::error!(%method, path = uri.path(), "a request met a defect of ours; it was answered with 500");
             reply::refuse(Refusal::Internal, grpc, "the server met a defect of its own; its log says more")
         })
+    }
+
+    /// Says once a minute that clients speak TLS. They are answered 400 without it, which most of them understand.
+    fn note_tls(&self, kind: ListenerKind, connection: &Connection) {
+        if !connection.speaks_tls() {
+            return;
+        }
+        if let Some(times) = self.mistakes.count("tls", Instant::now()) {
+            let (sender, listener) = (connection.sender, kind.name());
+            tracing::warn!(
+                %sender,
+                listener,
+                times,
+                "a client speaks TLS, which is not served here: write http:// for https:// in its URL, or put a proxy with \
+                 TLS in between"
+            );
+        }
     }
 
     fn count(&self, kind: ListenerKind, status: StatusCode) {
@@ -266,6 +294,7 @@ async fn serve_connection(
                 if let Err(error) = result {
                     tracing::debug!(error, "connection");
                 }
+                front.note_tls(kind, connection);
                 return;
             }
             () = silence.as_mut(), if listening => {
@@ -299,11 +328,13 @@ async fn takes_nothing(connection: &Connection, patience: Duration) {
     }
 }
 
-/// Mends the path of a client whose base URL ends in a slash: `//api/v1/query`, `/tempo//api/echo`.
+/// Mends the path of a client whose base URL ends in a slash: `//api/v1/query`, `/tempo//api/echo`, and of a sender
+/// whose path does: `/v1/traces/`.
 /// Slashes further inside may be part of a name and stay.
 fn tidy(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
-    if !path.contains("//") {
+    let path = path.strip_suffix('/').filter(|bare| is_receiver(bare)).unwrap_or(path);
+    if path.len() == uri.path().len() && !path.contains("//") {
         return None;
     }
     let mut mended = format!("/{}", path.trim_start_matches('/'));
@@ -317,6 +348,10 @@ fn tidy(uri: &Uri) -> Option<Uri> {
         mended.push_str(query);
     }
     mended.parse().ok()
+}
+
+fn is_receiver(path: &str) -> bool {
+    RECEIVERS.iter().any(|receiver| receiver.paths.contains(&path))
 }
 
 #[cfg(test)]

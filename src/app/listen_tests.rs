@@ -22,6 +22,8 @@ fn a_trailing_slash_in_a_base_url_does_no_harm() {
     assert_eq!(mended("/tempo//api/echo"), "/tempo/api/echo");
     assert_eq!(mended("//jaeger///api/services"), "/jaeger/api/services");
     assert_eq!(mended("/api/v1/query"), "/api/v1/query");
+    assert_eq!(mended("/v1/traces/?a=b"), "/v1/traces?a=b");
+    assert_eq!(mended("/-/"), "/-/");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod admin;
 mod answers;
+mod astray;
 mod body;
 mod check_config;
 mod command;

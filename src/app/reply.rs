@@ -56,6 +56,33 @@ pub(super) fn refuse(refusal: Refusal, grpc: bool, message: &str) -> Response<Bo
     response
 }
 
+/// A page for people: what happened, what to do, and where everything is.
+pub(super) fn page(refusal: Refusal, what: &str, advice: &str, home: &str) -> Response<Body> {
+    let (what, advice, home) = (escaped(what), escaped(advice), escaped(home));
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Trilith</title>\n\
+         <link rel=\"icon\" href=\"{home}ui/icon.svg\">\n<link rel=\"stylesheet\" href=\"{home}ui/style.css\">\n</head>\n\
+         <body>\n<header><h1>Trilith</h1></header>\n<main>\n<section>\n<h2>{what}</h2>\n<p>{advice}</p>\n\
+         <p><a href=\"{home}\">What is stored, what comes in, how to send and how to add it to Grafana</a></p>\n\
+         </section>\n</main>\n</body>\n</html>\n"
+    );
+    let mut response = typed(refusal.codes().0, "text/html; charset=utf-8", body);
+    let headers = response.headers_mut();
+    // The style may come from the main listener's port.
+    let policy = format!("default-src 'none'; style-src {home}; img-src {home}; frame-ancestors 'none'");
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        headers.insert("content-security-policy", policy);
+    }
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Text as HTML has it.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 /// A JSON answer.
 pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
     typed(status, "application/json", body.to_string())

@@ -1,10 +1,14 @@
 //! Which listener serves which paths. The tables of `receive` and `api` say what there is; this file
 //! says where it lies.
 
+use std::future::ready;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
@@ -16,6 +20,7 @@ use crate::receive::{self, Listener};
 
 use super::admin;
 use super::answers;
+use super::astray::{Asked, Doors};
 use super::config::Extra;
 use super::listener::ListenerKind;
 use super::reply::{self, Refusal};
@@ -68,19 +73,41 @@ fn server_pages(state: &ServerState, kind: ListenerKind) -> Router {
 }
 
 /// Adds the answers for everything else, and compression.
-fn finish(router: Router) -> Router {
-    router.fallback(not_found).method_not_allowed_fallback(wrong_method).layer(gzip())
+fn finish(router: Router, state: &ServerState, kind: ListenerKind) -> Router {
+    let doors = Arc::new(Doors::new(&state.config.lock()));
+    let other = doors.clone();
+    let unknown = move |request: Request| ready(astray(&doors, kind, Refusal::NotFound, &request));
+    let wrong_method = move |request: Request| ready(astray(&other, kind, Refusal::Method, &request));
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).layer(gzip())
 }
 
-async fn not_found(uri: Uri, headers: HeaderMap) -> Response<Body> {
+/// The answer where there is no such path, or not for this method: a page for browsers, with what is meant instead
+/// where that can be told; a sender's answer carries it to the log, too.
+fn astray(doors: &Doors, kind: ListenerKind, refusal: Refusal, request: &Request) -> Response<Body> {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let asked = Asked { kind, method, uri, headers };
     let path: String = uri.path().chars().take(200).collect();
-    reply::refuse(Refusal::NotFound, reply::is_grpc(&headers), &format!("page not found: {path}"))
+    let what = match refusal {
+        Refusal::Method => format!("{path} does not answer {method}"),
+        _ => format!("page not found: {path}"),
+    };
+    let advice = doors.advise(&asked);
+    if is_browser(method, headers) {
+        let advice = advice.map_or_else(String::new, |advice| advice.text);
+        return reply::page(refusal, &what, &advice, &doors.home(&asked));
+    }
+    let message = advice.as_ref().map_or_else(|| what.clone(), |advice| format!("{what}; {}", advice.text));
+    let mut response = reply::refuse(refusal, reply::is_grpc(headers), &message);
+    if let Some(advice) = advice.filter(|advice| advice.loses) {
+        response.extensions_mut().insert(advice);
+    }
+    response
 }
 
-async fn wrong_method(method: Method, uri: Uri, request: Request) -> Response<Body> {
-    let path: String = uri.path().chars().take(200).collect();
-    let message = format!("{path} does not answer {method}");
-    reply::refuse(Refusal::Method, reply::is_grpc(request.headers()), &message)
+/// Whether a person asks: programs want JSON, also those that say so beside other types.
+fn is_browser(method: &Method, headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    *method == Method::GET && accept.contains("text/html") && !accept.contains("application/json")
 }
 
 /// Gzip and nothing else: Grafana's plugins fail on zstd and on the usual deflate even where the
@@ -93,7 +120,7 @@ fn gzip() -> CompressionLayer<impl tower_http::compression::Predicate> {
 }
 
 /// What answers once the store is open.
-pub(super) fn ready(state: &ServerState, services: &Services, kind: ListenerKind) -> Router {
+pub(super) fn open(state: &ServerState, services: &Services, kind: ListenerKind) -> Router {
     let receivers = |listener| receive::router_for(listener, services.receive.clone());
     let queries = |tables: &[(&str, &[Endpoint])]| {
         let routes = tables.iter().fold(Router::new(), |router, (base, rows)| router.merge(api::routes(base, rows)));
@@ -114,5 +141,5 @@ pub(super) fn ready(state: &ServerState, services: &Services, kind: ListenerKind
         let (answers, connections) = (answers.clone(), connections.clone());
         async move { answers::hold(&answers, &connections, response).await }
     });
-    finish(server_pages(state, kind).merge(router.layer(held)))
+    finish(server_pages(state, kind).merge(router.layer(held)), state, kind)
 }

@@ -233,7 +233,7 @@ fn open(
     let limits = query::Options { memory_max, ..config.query };
     let services = Services::new(store, clock, &state.counters, config.retention, &state.memory, limits, info);
     services.ingestor.set_type_and_unit_labels(config.type_and_unit_labels);
-    let routers = routers(kinds, |kind| router::ready(state, &services, kind));
+    let routers = routers(kinds, |kind| router::open(state, &services, kind));
     let _ = state.services.set(services);
     state.readiness.set_ready(routers);
     let after_ms = u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX);

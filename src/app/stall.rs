@@ -18,6 +18,8 @@ pub(super) struct Impatient<S> {
     stream: S,
     patience: Duration,
     connection: Arc<Connection>,
+    /// Whether anything came.
+    began: bool,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -25,7 +27,7 @@ pub(super) struct Impatient<S> {
 impl<S> Impatient<S> {
     /// A client of `stream` may take nothing for so long.
     pub(super) fn new(stream: S, patience: Duration, connection: Arc<Connection>) -> Self {
-        Self { stream, patience, connection, stalled: None }
+        Self { stream, patience, connection, began: false, stalled: None }
     }
 
     fn watch(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -48,6 +50,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        if !self.began && !came.is_empty() {
+            self.began = true;
+            self.connection.began(came);
+        }
         if self.connection.came((buffer.filled().len() - before) as u64) {
             return Poll::Ready(Ok(()));
         }

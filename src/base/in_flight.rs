@@ -5,7 +5,8 @@
 //! no room.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
@@ -26,6 +27,15 @@ impl From<IpAddr> for Sender {
             // No IPv6 network begins with 64 bits of this form, so the two kinds do not meet.
             IpAddr::V4(address) => Self(u64::from(u32::from(address))),
             IpAddr::V6(address) => Self((u128::from(address) >> 64) as u64),
+        }
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match u32::try_from(self.0) {
+            Ok(address) if address > 0 => write!(f, "{}", Ipv4Addr::from(address)),
+            _ => write!(f, "{}/64", Ipv6Addr::from(u128::from(self.0) << 64)),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::CONTENT_ENCODING;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::response::Response;
 
 use super::failure::Failure;
-use super::receiver::Receiver;
+use super::receiver::{Headers, Receiver};
 use super::work::State;
 use super::{import, receiver, reply};
 use crate::model::batch::Appended;
@@ -31,5 +31,20 @@ async fn take(receiver: &'static Receiver, state: &State, request: &Parts, body:
         return import::take(receiver, state, encoding, parser(headers, state.now_ms()), body, account).await;
     }
     let body = state.read(request, body).await?;
+    if let Some(typed) = typed(receiver, headers, &body.bytes) {
+        let encoding = (receiver.encoding)(&typed).unwrap_or(encoding);
+        return state.run(receiver, &typed, encoding, body).await;
+    }
     state.run(receiver, headers, encoding, body).await
+}
+
+/// The headers with a content type, where they have none and the body itself says what it is.
+fn typed(receiver: &Receiver, headers: &Headers, body: &[u8]) -> Option<Headers> {
+    let says = receiver.untyped?;
+    if !matches!(receiver::media_type(headers).as_str(), "" | "application/x-www-form-urlencoded") {
+        return None;
+    }
+    let mut typed = headers.clone();
+    typed.insert(CONTENT_TYPE, says(body)?);
+    Some(typed)
 }

@@ -34,6 +34,7 @@ pub(super) const TEXT: Receiver = Receiver {
     decode,
     growth: 8,
     lines: Some(parser),
+    untyped: None,
 };
 
 /// Bytes that are read at once.

@@ -1,5 +1,7 @@
 //! Loki's push, protobuf or JSON. What is not JSON is read as protobuf, as Loki does.
 
+use axum::http::HeaderValue;
+
 use super::receiver::{self, Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
 use crate::model::batch::Signal;
 use crate::wire::decompress::Encoding;
@@ -20,6 +22,7 @@ pub(super) const PUSH: Receiver = Receiver {
     decode,
     growth: 5,
     lines: None,
+    untyped: Some(untyped),
 };
 
 const JSON: &str = "application/json";
@@ -28,6 +31,18 @@ const JSON: &str = "application/json";
 fn encoding(headers: &Headers) -> Option<Encoding> {
     let missing = if receiver::media_type(headers) == JSON { Encoding::Identity } else { Encoding::Snappy };
     receiver::encoding(headers, missing)
+}
+
+/// JSON of a sender who does not say so, as `curl -d` does not.
+fn untyped(body: &[u8]) -> Option<HeaderValue> {
+    // A block of snappy may begin with `{`, but what follows in JSON no block can have there: only a space could be, and
+    // then the first byte of a protobuf push is a line feed.
+    let is_json = match body {
+        [b'{', b' ', b'\n', ..] => false,
+        [b'{', ..] => true,
+        _ => false,
+    };
+    is_json.then_some(HeaderValue::from_static(JSON))
 }
 
 fn decode(headers: &Headers, body: &[u8], limits: &limits::Options) -> Result<Decoded<'static>, DecodeError> {

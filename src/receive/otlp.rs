@@ -23,6 +23,7 @@ pub(super) const TRACES: Receiver = Receiver {
     decode: traces,
     growth: 12,
     lines: None,
+    untyped: None,
 };
 
 /// Log records.
@@ -38,6 +39,7 @@ pub(super) const LOGS: Receiver = Receiver {
     decode: logs,
     growth: 12,
     lines: None,
+    untyped: None,
 };
 
 /// Data points.
@@ -53,6 +55,7 @@ pub(super) const METRICS: Receiver = Receiver {
     decode: metrics,
     growth: 12,
     lines: None,
+    untyped: None,
 };
 
 fn encoding(headers: &Headers) -> Option<Encoding> {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 
 use crate::base::error::{Classify, ErrorClass};
 use crate::base::in_flight;
@@ -18,6 +18,9 @@ use crate::wire::openmetrics::Parser;
 
 /// The headers of a request.
 pub type Headers = HeaderMap;
+
+/// The content type of a body that says none, by its first bytes.
+pub(super) type TypeOf = fn(&[u8]) -> Option<HeaderValue>;
 
 /// A push protocol.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub struct Receiver {
     /// For bodies of lines, which may be of any length: reads them piece by piece, instead of `decode`.
     /// Samples without a time get the one given, in milliseconds.
     pub lines: Option<fn(&Headers, i64) -> Parser>,
+    /// What the body of a request is whose headers do not say it: none of them, or what `curl -d` puts there.
+    pub untyped: Option<TypeOf>,
 }
 
 /// How replies are phrased.

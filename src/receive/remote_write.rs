@@ -19,6 +19,7 @@ pub(super) const WRITE: Receiver = Receiver {
     decode,
     growth: 3,
     lines: None,
+    untyped: None,
 };
 
 /// Senders of 1.0 may leave the header out; the body is snappy all the same.

@@ -40,6 +40,13 @@ pub(super) fn try_ask(address: SocketAddr, method: &str, path: &str, headers: &s
     bytes.windows(4).any(|window| window == b"\r\n\r\n").then(|| answer(&bytes))
 }
 
+/// Waits until the server at `address` answers everything.
+pub(super) fn until_ready(address: SocketAddr) {
+    while ask(address, "GET", "/-/ready", "", b"").status != 200 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn answer(bytes: &[u8]) -> Answer {
     let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("an HTTP head");
     let head = String::from_utf8_lossy(&bytes[..split]).to_lowercase();

@@ -7,6 +7,7 @@ mod support;
 mod admin_api;
 mod agents;
 mod architecture;
+mod astray;
 mod attacks;
 mod began;
 mod blocks;

@@ -301,6 +301,17 @@ async fn a_listener_serves_its_own_paths_only() {
 }
 
 #[tokio::test]
+async fn loki_json_is_taken_though_nobody_says_that_it_is_json() {
+    let body = r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]}]}"#;
+    let door = door();
+    assert_eq!(door.ask("POST", "/loki/api/v1/push", &[], body).await.status, 204);
+    let spaced = body.replacen('{', "{ ", 1);
+    assert_eq!(door.post("/loki/api/v1/push", "application/x-www-form-urlencoded", spaced).await.status, 204);
+    let broken = door.ask("POST", "/loki/api/v1/push", &[], "{\"streams\":1}").await;
+    assert_eq!(broken.status, 400);
+}
+
+#[tokio::test]
 async fn loki_answers_as_loki_does() {
     let door = door();
     let push = |body: &'static str| door.post("/loki/api/v1/push", JSON, body);

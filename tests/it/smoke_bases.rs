@@ -179,7 +179,7 @@ async fn unknown_paths_are_404_at_every_listener_and_prefix() {
         for path in unknown {
             for method in ["GET", "POST"] {
                 let path = format!("{prefix}{path}");
-                let answer = send(address, method, &path, "Accept: text/html, */*\r\n", b"").await;
+                let answer = send(address, method, &path, "Accept: application/json, text/html, */*\r\n", b"").await;
                 plugins::error(&answer, 404, &format!("{method} {path} at {address}"));
             }
         }

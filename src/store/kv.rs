@@ -16,8 +16,7 @@ use super::codec::Reader;
 /// Memory that sled may cache, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// Sled holds some hundred times what is changed at once, so a large change is made in pieces of so many
-/// bytes, ...
+/// Sled takes memory for all that is changed at once, so a large change is made in pieces of so many bytes, ...
 const PIECE_BYTES: usize = 64 << 10;
 /// ... of which each key takes so many beside its own.
 const CHANGE_BYTES: usize = 64;

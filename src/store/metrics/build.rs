@@ -16,30 +16,27 @@ use ahash::AHashMap;
 
 use super::chunk::{floats, histograms, pack};
 use super::layout::{
-    BLOCK_SAMPLES_MAX, DataBuilder, DataRef, Directory, FRAME_DATA, FRAME_DIRECTORY, FRAME_EXEMPLARS, FRAME_METADATA,
-    FRAME_POSTINGS, FRAME_PRESENCE, FRAME_SERIES, FRAME_TIMES, GroupRef, PostingsRef, SeriesRef, TimesRef, begin_times,
-    key, put_column, put_series,
+    BLOCK_SAMPLES_MAX, DataBuilder, DataRef, Directory, FRAME_BYTES, FRAME_DATA, FRAME_DIRECTORY, FRAME_EXEMPLARS,
+    FRAME_METADATA, FRAME_PRESENCE, FRAME_SERIES, FRAME_TIMES, GroupRef, LEVEL, SeriesRef, TimesRef, begin_times,
+    put_column, put_series,
 };
+use super::pair_frames::PostingsFrames;
 use super::postings::RunsBuilder;
 use super::record::{put_exemplar, put_labels, put_metadata};
 use crate::model::batch::MetricMetadata;
 use crate::model::exemplar::Exemplar;
 use crate::model::labels::Labels;
 use crate::model::sample::{Columns, HistogramSample};
-use crate::store::codec::{put_bytes, put_str, put_varint};
+use crate::store::codec::put_varint;
 use crate::store::error::StoreError;
 use crate::store::part::PartWriter;
 
-/// Bytes after which a frame is closed.
-const FRAME_BYTES: usize = 64 << 10;
 /// A group begins every 2^22 ms, about 70 minutes.
 const GROUP_SHIFT: u32 = 22;
 /// Open frames of groups hold no more than this together, in bytes.
 const OPEN_BYTES_MAX: usize = 8 << 20;
 /// What is known of shared times is forgotten over this, in bytes.
 const KNOWN_BYTES_MAX: usize = 32 << 20;
-/// Compression of small frames that are read again and again.
-const LEVEL: i32 = 3;
 
 /// Samples of one series, as in [`Columns`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -416,75 +413,6 @@ impl Group {
             let frame = out.frame_at_level(FRAME_TIMES, &self.times, LEVEL)?;
             self.times.clear();
             if let Some(last) = self.entry.times.last_mut() {
-                last.offset = frame.offset;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Writes label pairs that come in the order of names and, of one name, of values.
-pub struct PostingsFrames<'a> {
-    out: &'a mut PartWriter,
-    payload: Vec<u8>,
-    name: String,
-    /// Pairs of `name` that are not in `payload` yet.
-    group: Vec<u8>,
-    count: u64,
-    refs: Vec<PostingsRef>,
-}
-
-impl<'a> PostingsFrames<'a> {
-    fn new(out: &'a mut PartWriter) -> Self {
-        Self { out, payload: Vec::new(), name: String::new(), group: Vec::new(), count: 0, refs: Vec::new() }
-    }
-
-    /// Adds a pair and the series that have it; one without series is left out.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn pair(&mut self, name: &str, value: &str, series: &mut RunsBuilder) -> Result<(), StoreError> {
-        if series.is_empty() {
-            return Ok(());
-        }
-        if self.name != name {
-            self.end_group();
-            self.name.clear();
-            self.name.push_str(name);
-        }
-        if self.payload.is_empty() && self.count == 0 {
-            self.refs.push(PostingsRef { offset: 0, name: name.to_owned(), value: key(value).to_vec() });
-        }
-        put_str(&mut self.group, value);
-        put_bytes(&mut self.group, series.finish());
-        self.count += 1;
-        if self.payload.len() + self.group.len() >= FRAME_BYTES {
-            self.end_group();
-            self.close()?;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Vec<PostingsRef>, StoreError> {
-        self.end_group();
-        self.close()?;
-        Ok(self.refs)
-    }
-
-    fn end_group(&mut self) {
-        if self.count > 0 {
-            put_str(&mut self.payload, &self.name);
-            put_varint(&mut self.payload, self.count);
-            self.payload.append(&mut self.group);
-            self.count = 0;
-        }
-    }
-
-    fn close(&mut self) -> Result<(), StoreError> {
-        if !self.payload.is_empty() {
-            let frame = self.out.frame_at_level(FRAME_POSTINGS, &self.payload, LEVEL)?;
-            self.payload.clear();
-            if let Some(last) = self.refs.last_mut() {
                 last.offset = frame.offset;
             }
         }

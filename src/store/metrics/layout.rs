@@ -8,6 +8,11 @@ use std::sync::Arc;
 use super::chunk::pack;
 use crate::store::codec::{Malformed, Reader, put_bytes, put_signed, put_str, put_varint};
 
+/// Bytes after which a frame is closed.
+pub const FRAME_BYTES: usize = 64 << 10;
+/// Compression of small frames that are read again and again.
+pub const LEVEL: i32 = 3;
+
 /// Frame of label pairs and their series.
 pub const FRAME_POSTINGS: u8 = 2;
 /// Frame of exemplars.

@@ -12,9 +12,10 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
-use super::build::{PartBuilder, PostingsFrames, Samples};
+use super::build::{PartBuilder, Samples};
 use super::cursor::PartCursor;
 use super::keep::{Keep, Sieve, Sieves};
+use super::pair_frames::PostingsFrames;
 use super::pairs::PairCursor;
 use super::postings::RunsBuilder;
 use super::read::Gathered;

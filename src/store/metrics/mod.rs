@@ -25,6 +25,7 @@ pub mod merge;
 mod mutated_tests;
 pub mod names;
 mod options;
+mod pair_frames;
 pub mod pairs;
 pub mod postings;
 pub mod read;

@@ -1,6 +1,7 @@
 //! Ordinary senders and queries beside the attacks: each signal at 1,000 items a second, what was acknowledged
 //! is counted and must be answered later, exactly as often as it was sent.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ pub(super) const ITEMS: u64 = 500;
 const PERIOD_MS: u64 = 500;
 /// Spans of a trace.
 const TRACE_SPANS: u64 = 50;
+/// Milliseconds from which an ordinary write or query is said to be long.
+const LONG_MS: u64 = 2_000;
 /// How long a client waits for one answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,9 +35,21 @@ pub(super) struct Seen {
     pub(super) again: AtomicU64,
     /// What is wrong.
     pub(super) wrong: Mutex<Vec<String>>,
+    /// Attacks under way.
+    pub(super) running: Mutex<Vec<&'static str>>,
 }
 
 impl Seen {
+    /// Says what took long beside which attacks, at once: so a run shows where to look.
+    fn took(&self, what: &str, times_ms: &Mutex<Vec<u64>>, tries: u64, started: Instant) {
+        let took = started.elapsed().as_millis() as u64;
+        times_ms.lock().push(took);
+        if took > LONG_MS {
+            let running = self.running.lock();
+            let _ = writeln!(std::io::stdout(), "{what} took {took} ms in {tries} tries; now {running:?}");
+        }
+    }
+
     fn fault(&self, text: String) {
         let mut wrong = self.wrong.lock();
         if wrong.len() < 20 {
@@ -133,11 +148,11 @@ impl Sender {
     fn send(&self, main: SocketAddr, body: &[u8], seen: &Seen) -> bool {
         let started = Instant::now();
         let bytes = request("POST", self.path, self.headers, body);
-        loop {
+        for tries in 1.. {
             let outcome = exchange(main, &bytes, PATIENCE);
             match &outcome {
                 Outcome::Answered(answer) if answer.status / 100 == 2 => {
-                    seen.writes_ms.lock().push(started.elapsed().as_millis() as u64);
+                    seen.took(self.signal, &seen.writes_ms, tries, started);
                     return true;
                 }
                 Outcome::Answered(answer) if matches!(answer.status, 429 | 503) => {}
@@ -154,6 +169,7 @@ impl Sender {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+        false
     }
 }
 
@@ -171,14 +187,16 @@ pub(super) fn ask(main: SocketAddr, seen: &Seen, stop: &AtomicBool) {
         for path in &paths {
             let started = Instant::now();
             let mut outcome = exchange(main, &request("GET", path, "", b""), PATIENCE);
+            let mut tries = 1;
             // Whoever is told to try again does, as agents do with a push.
             while matches!(outcome.status(), Some(429 | 503)) && started.elapsed() < PATIENCE {
                 seen.again.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(200));
                 outcome = exchange(main, &request("GET", path, "", b""), PATIENCE);
+                tries += 1;
             }
+            seen.took(path, &seen.queries_ms, tries, started);
             let took = started.elapsed().as_millis() as u64;
-            seen.queries_ms.lock().push(took);
             match &outcome {
                 Outcome::Answered(answer) if answer.status == 200 => {}
                 _ => seen.fault(format!("an ordinary query, {path}, after {took} ms: {}", outcome.shown())),

@@ -87,8 +87,7 @@ struct Siege<'a> {
     now_ns: i64,
     over: &'a AtomicBool,
     records: Mutex<BTreeMap<&'static str, Record>>,
-    /// Attacks under way.
-    running: Mutex<Vec<&'static str>>,
+    seen: &'a Seen,
     done: AtomicU64,
 }
 
@@ -99,9 +98,9 @@ impl Siege<'_> {
             let Some(row) = queue.lock().pop() else { return };
             let started = Instant::now();
             let scene = Scene::new(self.main, true, self.now_ns, &|| Ok(()));
-            self.running.lock().push(row.name);
+            self.seen.running.lock().push(row.name);
             (row.run)(&scene);
-            let mut running = self.running.lock();
+            let mut running = self.seen.running.lock();
             if let Some(at) = running.iter().position(|own| *own == row.name) {
                 running.swap_remove(at);
             }
@@ -187,15 +186,8 @@ fn a_small_server_withstands_a_siege() {
     let (over, stop) = (AtomicBool::new(false), AtomicBool::new(false));
     let base_ms = now_ns() / 1_000_000;
     let pid = process.child.id();
-    let siege = Siege {
-        main,
-        pid,
-        now_ns: now,
-        over: &over,
-        records: Mutex::default(),
-        running: Mutex::default(),
-        done: AtomicU64::new(0),
-    };
+    let siege =
+        Siege { main, pid, now_ns: now, over: &over, records: Mutex::default(), seen: &seen, done: AtomicU64::new(0) };
     let (mut death, mut peak, mut told, began) = (None, 0, Instant::now(), Instant::now());
     std::thread::scope(|scope| {
         for sender in &senders {
@@ -205,7 +197,7 @@ fn a_small_server_withstands_a_siege() {
         let mut watch = || {
             let held = resident(pid);
             if held > peak.max(LARGE_BYTES) {
-                say(&format!("{:?}: {} MiB resident in {:?}", began.elapsed(), held >> 20, siege.running.lock()));
+                say(&format!("{:?}: {} MiB resident in {:?}", began.elapsed(), held >> 20, seen.running.lock()));
             }
             peak = peak.max(held);
             if told.elapsed() > Duration::from_secs(30) {

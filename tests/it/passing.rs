@@ -141,6 +141,42 @@ fn an_append_that_waits_for_a_sync_that_fails_is_answered_when_its_rows_lie_in_p
     }
 }
 
+/// A process has a sync that fails, and dies before it has written parts. The next one finds the rows in the
+/// log, whose pages the system holds for clean; who sends them again is told that they are kept.
+#[test]
+fn rows_that_a_dead_process_could_not_sync_and_that_are_sent_again_survive_a_power_cut() {
+    for fsync in [Fsync::Always, Fsync::Interval] {
+        for seed in 0..8 {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = SimDisk::new(seed);
+            let wal = WalOptions { fsync, ..WalOptions::default() };
+            let start = || {
+                let options = options(dir.path(), Arc::new(disk.clone()), Counters::default());
+                open_with(trilith::store::stores::StoreOptions { wal, ..options }).unwrap()
+            };
+            let store = start();
+            for signal in ["metrics", "logs", "traces"] {
+                disk.fail(Fault::new(Op::Sync, Errno::IO).within(&format!("wal/{signal}")));
+                disk.fail(Fault::new(Op::Create, Errno::IO).within(&format!("{signal}/")).for_ever());
+            }
+            append(&store, 0, &mut Acknowledged::default());
+            store.sync();
+            drop(store);
+            disk.heal();
+            let store = start();
+            let mut acknowledged = Acknowledged::default();
+            append(&store, 0, &mut acknowledged);
+            append(&store, 1, &mut acknowledged);
+            assert_eq!(acknowledged.iter().map(Vec::len).collect::<Vec<_>>(), [2; 3]);
+            store.sync();
+            drop(store);
+            disk.cut_power().unwrap();
+            let found = found(&open(dir.path(), Arc::new(RealDisk)).unwrap());
+            check(&format!("{fsync:?}, seed {seed}, after a power cut"), &found, &acknowledged);
+        }
+    }
+}
+
 #[test]
 fn a_recent_part_that_cannot_be_read_fails_no_append_of_spans() {
     let dir = tempfile::tempdir().unwrap();

@@ -61,8 +61,9 @@ pub struct Lane<K: Kind> {
     pub(super) merging: Mutex<BTreeSet<PartId>>,
     pub(super) merges: Merges,
     pub(super) head_since_ms: AtomicI64,
-    /// The head is to be flushed by the next tick, whatever its size and age.
-    pub(super) flush_soon: AtomicBool,
+    /// Heads hold what an earlier process has logged. It may have had a sync that failed, and the system tells
+    /// nobody of it twice: only as parts are these rows durable, whatever later syncs of their segments say.
+    pub(super) inherited: AtomicBool,
     /// When a flush that has failed is tried again.
     pub(super) retry: Mutex<Retry>,
     /// Whether the log of rows that could not be written lies in its folder.
@@ -155,8 +156,7 @@ impl<K: Kind> Lane<K> {
             merging: Mutex::default(),
             merges: Merges::new(env, K::SIGNAL),
             head_since_ms: AtomicI64::new(env.clock.now_ms()),
-            // Who died may have had a sync that failed, and the system tells nobody of it twice.
-            flush_soon: AtomicBool::new(replayed),
+            inherited: AtomicBool::new(replayed),
             retry: Mutex::default(),
             aside: AtomicBool::new(!aside.is_empty()),
             slices_tried: AtomicU32::new(0),
@@ -206,8 +206,9 @@ impl<K: Kind> Lane<K> {
             (apply(&state.active, encoded), position)
         };
         self.charge_heads();
-        // Where a sync fails, parts are as durable.
-        if self.wal.syncs_always() && self.wal.sync_through(position).is_err() {
+        // Where a sync fails, parts are as durable. Rows that were there before are not written again.
+        let inherited = || self.inherited.load(Ordering::Acquire);
+        if self.wal.syncs_always() && (inherited() || self.wal.sync_through(position).is_err()) {
             self.flush_heads()?;
         }
         Ok(answer)

@@ -32,7 +32,9 @@ impl<K: Kind> Lane<K> {
         // What an earlier flush could not write comes first, so failing flushes freeze no more heads.
         self.write_frozen()?;
         self.freeze()?;
-        self.write_frozen()
+        self.write_frozen()?;
+        self.inherited.store(false, Ordering::Release);
+        Ok(())
     }
 
     pub(super) fn head_bytes(&self) -> usize {
@@ -57,7 +59,6 @@ impl<K: Kind> Lane<K> {
                 state.frozen.push((sealed, head));
             }
         }
-        self.flush_soon.store(false, Ordering::Relaxed);
         self.head_since_ms.store(self.env.clock.now_ms(), Ordering::Relaxed);
         Ok(())
     }

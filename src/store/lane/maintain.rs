@@ -23,7 +23,7 @@ pub trait Maintain: Send + Sync {
     /// Makes everything acknowledged survive a power cut.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError`]: some of it may not; it is tried again.
     fn sync(&self) -> Result<(), StoreError>;
     /// Removes parts that end before `cutoff_ms`; returns what they held, `None` when there was none.
     fn remove_before(&self, cutoff_ms: i64) -> Option<Removed>;

@@ -12,6 +12,8 @@ use crate::model::batch::Signal;
 use crate::store::error::{StoreError, io_error};
 use crate::store::part::PartInfo;
 
+/// What the store is doing until rows of an earlier process lie in parts, as in "the store is ...; retry".
+const INHERITED: &str = "writing to parts what was logged before it was started";
 /// While memory is short a head is flushed when it has this share of its bytes.
 const PRESSED_SHARE: usize = 3;
 
@@ -67,7 +69,7 @@ impl<K: Kind> Maintain for Lane<K> {
         let now = self.env.clock.now_ms();
         // A clock that was ahead when the head began, and is right now, must not keep it for long.
         let age = now - self.head_since_ms.fetch_min(now, Ordering::Relaxed);
-        let soon = self.flush_soon.load(Ordering::Relaxed) || self.wal.is_doubted();
+        let soon = self.inherited.load(Ordering::Acquire) || self.wal.is_doubted();
         let waiting = soon || !self.state.read().frozen.is_empty();
         self.charge_heads();
         // A head is worth a part at this size when others want the memory.
@@ -85,7 +87,12 @@ impl<K: Kind> Maintain for Lane<K> {
         if synced.is_err() {
             self.say();
         }
-        synced
+        synced?;
+        if self.inherited.load(Ordering::Acquire) {
+            // One that has failed is tried again by the next tick that it is due at.
+            return if self.retry.lock().is_due() { self.flush_heads() } else { Err(StoreError::NotReady(INHERITED)) };
+        }
+        Ok(())
     }
 
     fn remove_before(&self, cutoff_ms: i64) -> Option<Removed> {

@@ -10,6 +10,9 @@ use crate::base::error::{Classify, ErrorClass};
 use crate::base::in_flight::BodyError;
 use crate::base::percent;
 
+/// More parameters than this no request has: a list of them takes many times the bytes that it came in.
+pub(super) const PARAMETERS_MAX: usize = 10_000;
+
 /// Names and values in the order they came, the URL's first.
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -19,6 +22,9 @@ pub(super) enum FormError {
     /// It is too large.
     #[error("the request is longer than {0} bytes; ask for less at once")]
     TooLarge(usize),
+    /// It has too many parameters.
+    #[error("the request has more than {PARAMETERS_MAX} parameters; ask for less at once")]
+    TooMany,
     /// It did not arrive in time, or there was no room for it.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -35,7 +41,7 @@ impl Classify for FormError {
         match self {
             Self::TooLarge(_) => ErrorClass::TooLarge,
             Self::Body(error) => error.class(),
-            Self::Text(_) | Self::Read(_) => ErrorClass::BadData,
+            Self::TooMany | Self::Text(_) | Self::Read(_) => ErrorClass::BadData,
         }
     }
 }
@@ -76,9 +82,12 @@ pub(super) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, FormErr
 /// Adds the pairs of `application/x-www-form-urlencoded`.
 ///
 /// # Errors
-/// [`FormError::Text`].
+/// [`FormError::Text`], [`FormError::TooMany`].
 pub(super) fn decode(text: &[u8], pairs: &mut Pairs) -> Result<(), FormError> {
     for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        if pairs.len() >= PARAMETERS_MAX {
+            return Err(FormError::TooMany);
+        }
         let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
         let (name, value) = pair.split_at(end);
         let name = String::from_utf8(percent::decode_query(name))
@@ -111,6 +120,15 @@ mod tests {
             decode(text.as_bytes(), &mut pairs).unwrap();
             assert_eq!(pairs, [(name.to_owned(), value.to_owned())], "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_without_end_is_not_read_to_its_end() {
+        let mut pairs = Pairs::new();
+        decode("a&".repeat(PARAMETERS_MAX).as_bytes(), &mut pairs).unwrap();
+        let error = decode(b"a", &mut pairs).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::BadData);
+        assert_eq!((pairs.len(), error.to_string().contains("10000")), (PARAMETERS_MAX, true), "{error}");
     }
 
     #[test]

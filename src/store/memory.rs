@@ -101,7 +101,7 @@ impl SelectMetrics for Memory {
         Ok(values.into_iter().collect())
     }
 
-    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
+    fn metadata(&self, _: &QueryBudget) -> Result<Vec<MetricMetadata>, StoreError> {
         Ok(self.metadata.clone())
     }
 
@@ -141,7 +141,7 @@ impl SelectMetrics for Nothing {
         Ok(Vec::new())
     }
 
-    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
+    fn metadata(&self, _: &QueryBudget) -> Result<Vec<MetricMetadata>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -92,16 +92,35 @@ pub fn expected_len(encoding: Encoding, body: &[u8]) -> Option<usize> {
 /// # Errors
 /// [`DecompressError`].
 pub fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, DecompressError> {
-    let inflated = match encoding {
-        Encoding::Identity if body.len() > limit => return Err(DecompressError::TooLarge { limit }),
-        Encoding::Identity => return Ok(Cow::Borrowed(body)),
-        Encoding::Gzip => read_capped("gzip", flate2::read::MultiGzDecoder::new(body), limit)?,
-        Encoding::Deflate if is_zlib(body) => read_capped("zlib", flate2::read::ZlibDecoder::new(body), limit)?,
-        Encoding::Deflate => read_capped("deflate", flate2::read::DeflateDecoder::new(body), limit)?,
-        Encoding::Zstd => zstd(body, limit)?,
-        Encoding::Snappy => snappy(body, limit)?,
-    };
-    Ok(Cow::Owned(inflated))
+    match encoding {
+        Encoding::Identity if body.len() > limit => Err(DecompressError::TooLarge { limit }),
+        Encoding::Identity => Ok(Cow::Borrowed(body)),
+        Encoding::Snappy => snappy(body, limit).map(Cow::Owned),
+        Encoding::Gzip | Encoding::Deflate | Encoding::Zstd => {
+            let mut inflated = Vec::new();
+            unpack(encoding, body, limit, &mut inflated)?;
+            Ok(Cow::Owned(inflated))
+        }
+    }
+}
+
+/// Inflates into `buffer`, whose old content goes; it grows as bytes come out.
+fn unpack(encoding: Encoding, body: &[u8], limit: usize, buffer: &mut Vec<u8>) -> Result<(), DecompressError> {
+    match encoding {
+        Encoding::Gzip => read_capped("gzip", flate2::read::MultiGzDecoder::new(body), limit, buffer),
+        Encoding::Deflate if is_zlib(body) => read_capped("zlib", flate2::read::ZlibDecoder::new(body), limit, buffer),
+        Encoding::Deflate => read_capped("deflate", flate2::read::DeflateDecoder::new(body), limit, buffer),
+        Encoding::Zstd if body.is_empty() => Err(bad("zstd", "empty body")),
+        Encoding::Zstd => {
+            let open = || -> io::Result<_> {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Ok(decoder)
+            };
+            read_capped("zstd", open().map_err(|error| bad("zstd", error))?, limit, buffer)
+        }
+        Encoding::Identity | Encoding::Snappy => Err(bad("packed data", "it is no stream")),
+    }
 }
 
 /// Inflates what `source` gives, piece by piece, so that the whole may be of any length. Raw snappy has
@@ -124,7 +143,8 @@ pub fn reader<'s>(
             Box::new(decoder)
         }
         Encoding::Snappy => {
-            let body = read_capped("snappy", &mut source, whole_max)?;
+            let mut body = Vec::new();
+            read_capped("snappy", &mut source, whole_max, &mut body)?;
             Box::new(io::Cursor::new(snappy(&body, whole_max)?))
         }
     })
@@ -152,14 +172,19 @@ pub fn decompress_into<'a>(
             let len = snap::raw::Decoder::new().decompress(body, buffer).map_err(|error| bad("snappy", error))?;
             Ok(buffer.get(..len).unwrap_or_default())
         }
-        Encoding::Identity | Encoding::Gzip | Encoding::Deflate | Encoding::Zstd => {
-            match decompress(encoding, body, limit)? {
-                Cow::Borrowed(body) => Ok(body),
-                Cow::Owned(inflated) => {
-                    *buffer = inflated;
-                    Ok(buffer)
-                }
+        Encoding::Identity => match body.len() > limit {
+            true => Err(DecompressError::TooLarge { limit }),
+            false => Ok(body),
+        },
+        Encoding::Gzip | Encoding::Deflate | Encoding::Zstd => {
+            if buffer.capacity() <= limit {
+                // All of it at once: what is not written to takes no memory, while a buffer that grows leaves
+                // its smaller ones behind, together more than the limit.
+                *buffer = Vec::new();
+                buffer.reserve_exact(limit.saturating_add(1));
             }
+            unpack(encoding, body, limit, buffer)?;
+            Ok(buffer)
         }
     }
 }
@@ -168,14 +193,19 @@ fn bad(format: &'static str, what: impl ToString) -> DecompressError {
     DecompressError::BadData { format, what: what.to_string() }
 }
 
-fn read_capped(format: &'static str, reader: impl Read, limit: usize) -> Result<Vec<u8>, DecompressError> {
-    let mut inflated = Vec::new();
+fn read_capped(
+    format: &'static str,
+    reader: impl Read,
+    limit: usize,
+    inflated: &mut Vec<u8>,
+) -> Result<(), DecompressError> {
+    inflated.clear();
     let cap = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(cap).read_to_end(&mut inflated).map_err(|error| bad(format, error))?;
+    reader.take(cap).read_to_end(inflated).map_err(|error| bad(format, error))?;
     if inflated.len() > limit {
         return Err(DecompressError::TooLarge { limit });
     }
-    Ok(inflated)
+    Ok(())
 }
 
 /// Whether the two bytes of a zlib header are there.
@@ -184,18 +214,6 @@ fn is_zlib(body: &[u8]) -> bool {
         [method, flags, ..] => method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)).is_multiple_of(31),
         _ => false,
     }
-}
-
-fn zstd(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
-    if body.is_empty() {
-        return Err(bad("zstd", "empty body"));
-    }
-    let open = || -> io::Result<_> {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-        Ok(decoder)
-    };
-    read_capped("zstd", open().map_err(|error| bad("zstd", error))?, limit)
 }
 
 fn snappy(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
@@ -289,6 +307,16 @@ mod tests {
         for encoding in ALL {
             let error = decompress(encoding, &packed(encoding, &bomb), LIMIT).unwrap_err();
             assert_eq!(error, DecompressError::TooLarge { limit: LIMIT }, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_takes_no_more_memory_than_the_limit() {
+        let bomb = vec![0; 16 * LIMIT];
+        for encoding in ALL {
+            let mut buffer = vec![1; 10];
+            decompress_into(encoding, &packed(encoding, &bomb), LIMIT, &mut buffer).unwrap_err();
+            assert!(buffer.capacity() <= LIMIT + 1, "{encoding:?}: {}", buffer.capacity());
         }
     }
 

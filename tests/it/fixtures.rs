@@ -161,7 +161,7 @@ fn check_metrics(store: &Store, halves: &[Half]) {
     let text = |sample: &HistogramSample| format!("{} {:?}", sample.t, sample.histogram);
     let histograms: Vec<_> = native.histograms.iter().map(text).collect();
     assert_eq!(histograms, sent(1).flat_map(|series| &series.histograms).map(text).collect::<Vec<_>>());
-    assert_eq!(store.metrics.metadata().unwrap(), halves[0].metrics.metadata);
+    assert_eq!(store.metrics.metadata(&QueryBudget::unlimited()).unwrap(), halves[0].metrics.metadata);
     let exemplars = store.metrics.exemplars(&[], RangeMs::ALL, &budget).unwrap();
     let times: Vec<_> = exemplars.iter().flat_map(|(_, own)| own).map(|exemplar| exemplar.t).collect();
     // Exemplars live in memory and in the log; those of flushed samples are gone after a restart.

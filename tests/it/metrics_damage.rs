@@ -165,7 +165,7 @@ fn a_damaged_catalog_is_rebuilt_from_parts() {
     let budget = QueryBudget::unlimited();
     assert_eq!(store.label_names(&[], RangeMs::ALL, &budget).unwrap(), ["__name__", "job", "pod", "zone"]);
     assert_eq!(store.label_values("job", &[], RangeMs::ALL, &budget).unwrap(), ["job-0", "job-1", "job-2"]);
-    assert_eq!(store.metadata().unwrap()[0].kind, "gauge");
+    assert_eq!(store.metadata(&QueryBudget::unlimited()).unwrap()[0].kind, "gauge");
     let long_ago = RangeMs { start: 0, end: 1 };
     assert!(store.label_names(&[], long_ago, &budget).unwrap().is_empty());
 }

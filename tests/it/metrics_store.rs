@@ -1,6 +1,7 @@
 //! The metrics store as a whole, against a plain list of what was appended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use trilith::base::limits::QueryBudget;
 use trilith::base::memory::MemoryBudget;
@@ -271,8 +272,10 @@ fn exemplars_and_metadata_survive_flush_and_restart_once() {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1.iter().map(|own| own.t).collect::<Vec<_>>(), [NOW_MS - 3 * DAY_MS, NOW_MS]);
         assert!(store.exemplars(&[Matcher::equal("pod", "x")], RangeMs::ALL, &budget).unwrap().is_empty());
-        let metadata = store.metadata().unwrap();
+        let metadata = store.metadata(&QueryBudget::unlimited()).unwrap();
         assert_eq!((metadata.len(), metadata[0].help.len()), (1, 4096));
+        let poor = QueryBudget::new(Duration::MAX, 4096, u64::MAX);
+        assert!(store.metadata(&poor).is_err(), "an answer with metadata is not charged");
     }
 }
 

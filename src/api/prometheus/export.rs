@@ -64,8 +64,10 @@ struct Found {
 }
 
 fn find(context: &Context, asked: &Asked, budget: &QueryBudget) -> Result<Found, StoreError> {
-    let known: HashMap<String, MetricMetadata> =
-        context.metrics.metadata()?.into_iter().map(|one| (one.name.clone(), one)).collect();
+    let known = context.metrics.metadata(budget)?;
+    // The names are there twice.
+    budget.charge(known.iter().map(|one| one.name.len() + size_of::<(String, MetricMetadata)>()).sum())?;
+    let known: HashMap<String, MetricMetadata> = known.into_iter().map(|one| (one.name.clone(), one)).collect();
     let mut found =
         Found { sets: Vec::new(), places: Vec::new(), metadata: HashMap::new(), exemplars: BTreeMap::new() };
     for selector in &asked.selectors {

@@ -1,7 +1,5 @@
 //! What there is: names and values of labels, series, metadata.
 
-use std::collections::BTreeMap;
-
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 
@@ -11,7 +9,6 @@ use super::json;
 use super::params::{Params, label_name};
 use crate::api::context::Context;
 use crate::base::limits::QueryBudget;
-use crate::model::batch::MetricMetadata;
 use crate::model::labels::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::time::RangeMs;
@@ -113,24 +110,20 @@ pub(super) async fn metadata(State(context): State<Context>, params: Params) -> 
         Err(error) => return error.into_response(),
     };
     let wanted = params.get("metric").map(str::to_owned);
-    answer(&context, None, params.coding, move |context, _, sink| {
-        let mut families: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
-        for one in context.metrics.metadata()? {
-            if wanted.as_ref().is_none_or(|name| *name == one.name) {
-                families.entry(one.name.clone()).or_default().push(one);
-            }
-        }
+    answer(&context, None, params.coding, move |context, budget, sink| {
+        let families = context.metrics.metadata(budget)?;
+        let families = families.into_iter().filter(|one| wanted.as_ref().is_none_or(|name| *name == one.name));
         let cut = |limit: usize| if limit == 0 { usize::MAX } else { limit };
         sink.text.push_str("{\"status\":\"success\",\"data\":{");
-        for (at, (name, variants)) in families.into_iter().take(cut(limit)).enumerate() {
+        for (at, one) in families.take(cut(limit)).enumerate() {
             sink.pass()?;
             let out = &mut sink.text;
             if at > 0 {
                 out.push(',');
             }
-            json::string(out, &name);
+            json::string(out, &one.name);
             out.push(':');
-            json::list(out, variants.into_iter().take(cut(per_metric)), |out, one| {
+            json::list(out, std::iter::once(one).take(cut(per_metric)), |out, one| {
                 for (key, value) in [("{\"type\":", &one.kind), (",\"help\":", &one.help), (",\"unit\":", &one.unit)] {
                     out.push_str(key);
                     json::string(out, value);

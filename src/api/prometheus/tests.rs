@@ -154,14 +154,19 @@ async fn series_are_listed_once_for_all_selectors() {
 }
 
 #[tokio::test]
-async fn metadata_is_grouped_by_metric() {
-    let mut memory = Memory::default();
-    for help in ["one", "two"] {
-        let (name, kind) = ("up".to_owned(), "gauge".to_owned());
-        memory.metadata.push(MetricMetadata { name, kind, help: help.to_owned(), unit: String::new() });
-    }
-    let (_, body) = get(memory, "/api/v1/metadata?metric=up&limit_per_metric=1").await;
+async fn metadata_is_answered_by_metric() {
+    let memory = || {
+        let mut memory = Memory::default();
+        for name in ["down", "up"] {
+            let (name, kind, help) = (name.to_owned(), "gauge".to_owned(), "one".to_owned());
+            memory.metadata.push(MetricMetadata { name, kind, help, unit: String::new() });
+        }
+        memory
+    };
+    let (_, body) = get(memory(), "/api/v1/metadata?metric=up&limit_per_metric=1").await;
     assert_eq!(body, r#"{"status":"success","data":{"up":[{"type":"gauge","help":"one","unit":""}]}}"#);
+    let (_, body) = get(memory(), "/api/v1/metadata?limit=1").await;
+    assert_eq!(body, r#"{"status":"success","data":{"down":[{"type":"gauge","help":"one","unit":""}]}}"#);
 }
 
 #[tokio::test]

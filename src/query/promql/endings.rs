@@ -65,7 +65,7 @@ impl SelectMetrics for Ending {
         Ok(Vec::new())
     }
 
-    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
+    fn metadata(&self, _: &QueryBudget) -> Result<Vec<MetricMetadata>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -111,7 +111,7 @@ pub fn slices(head: &Head, now: i64) -> Vec<SliceSpan<Slice>> {
             }
         }
     }
-    let metadata = !head.metadata().is_empty();
+    let metadata = head.has_metadata();
     if metadata && places.0.is_empty() {
         places.at(place(now, now), now);
     }

@@ -269,6 +269,16 @@ impl Head {
         self.metadata.lock().values().cloned().collect()
     }
 
+    /// Visits metadata of families, by name.
+    pub fn visit_metadata(&self, visit: impl FnMut(&MetricMetadata)) {
+        self.metadata.lock().values().for_each(visit);
+    }
+
+    /// Whether it has any.
+    pub fn has_metadata(&self) -> bool {
+        !self.metadata.lock().is_empty()
+    }
+
     /// Exemplars by series number.
     pub fn exemplars(&self) -> Vec<(u32, Vec<Exemplar>)> {
         let exemplars = self.exemplars.lock();

@@ -182,13 +182,22 @@ impl SelectMetrics for MetricsStore {
         MetricsStore::refused(self, rows)
     }
 
-    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError> {
-        let known = self.lane.env().catalog.metadata();
-        let mut all: BTreeMap<String, MetricMetadata> = known.into_iter().map(|one| (one.name.clone(), one)).collect();
-        for head in self.lane.view().heads {
-            all.extend(head.metadata().into_iter().map(|one| (one.name.clone(), one)));
-        }
-        Ok(all.into_values().collect())
+    fn metadata(&self, budget: &QueryBudget) -> Result<Vec<MetricMetadata>, StoreError> {
+        let (mut all, mut outcome) = (Vec::new(), Ok(()));
+        // What is newest comes first, so that of equal names it stays.
+        let mut add = |one: MetricMetadata| {
+            if outcome.is_ok() {
+                let bytes = one.name.len() + one.kind.len() + one.help.len() + one.unit.len() + ITEM_BYTES;
+                outcome = budget.touch(1).and_then(|()| budget.charge(bytes));
+                all.push(one);
+            }
+        };
+        self.lane.view().heads.iter().rev().for_each(|head| head.visit_metadata(|one| add(one.clone())));
+        self.lane.env().catalog.metadata(add);
+        outcome?;
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.dedup_by(|later, first| later.name == first.name);
+        Ok(all)
     }
 
     fn exemplars(

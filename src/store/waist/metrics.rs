@@ -86,11 +86,11 @@ pub trait SelectMetrics: Send + Sync {
         budget: &QueryBudget,
     ) -> Result<Vec<String>, StoreError>;
 
-    /// Metadata of all metric families, sorted by name; a name may come more than once.
+    /// Metadata of all metric families, one of each name, sorted by it; all are charged.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn metadata(&self) -> Result<Vec<MetricMetadata>, StoreError>;
+    fn metadata(&self, budget: &QueryBudget) -> Result<Vec<MetricMetadata>, StoreError>;
 
     /// Series in memory, counted by label, the `rows` largest of each list; `None` where nothing is
     /// counted there.

@@ -108,7 +108,7 @@ impl Connections {
         }
     }
 
-    /// A place for one more; a silent one goes if there is none.
+    /// A place for one more; if there is none, a silent one goes, or else one whose client takes nothing.
     pub(super) async fn place(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(place) = self.places.clone().try_acquire_owned() {
@@ -145,9 +145,12 @@ impl Connections {
     }
 
     fn give_up_one(&self) {
-        if let Some(connection) = self.longest(SILENT_MIN, Connection::silent) {
-            connection.close.notify_one();
-            self.given_up.inc();
+        match self.longest(SILENT_MIN, Connection::silent) {
+            Some(connection) => {
+                connection.close.notify_one();
+                self.given_up.inc();
+            }
+            None => _ = self.give_up_stalled(),
         }
     }
 
@@ -287,6 +290,27 @@ mod tests {
     fn age(connection: &Connection, by: u64) {
         let mut since = connection.quiet_since.lock();
         *since = since.checked_sub(Duration::from_secs(by)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_none_is_silent_one_that_takes_nothing_makes_room() {
+        let all = Connections::new(&Counters::default(), 0, 0, &MemoryBudget::new(u64::MAX));
+        let mut open = Vec::new();
+        while let Ok(place) = all.places.clone().try_acquire_owned() {
+            let own = all.open(sender(1), place);
+            let active = own.connection.begin();
+            open.push((own, active));
+        }
+        let (stalled, active) = open.pop().unwrap();
+        active.offered();
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        stalled.connection.offered.lock().values_mut().for_each(|since| *since = long_ago);
+        let leaves = async {
+            stalled.connection.given_up().await;
+            drop((active, stalled));
+        };
+        tokio::join!(async { drop(all.place().await) }, leaves);
+        assert!(open.iter().all(|(own, _)| !own.connection.must_go.load(Ordering::Acquire)));
     }
 
     #[tokio::test]

@@ -309,7 +309,8 @@ mod tests {
             stalled.connection.given_up().await;
             drop((active, stalled));
         };
-        tokio::join!(async { drop(all.place().await) }, leaves);
+        let both = async { tokio::join!(all.place(), leaves) };
+        drop(tokio::time::timeout(Duration::from_secs(20), both).await.expect("nobody makes room"));
         assert!(open.iter().all(|(own, _)| !own.connection.must_go.load(Ordering::Acquire)));
     }
 

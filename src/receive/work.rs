@@ -166,9 +166,6 @@ impl State {
                 continue;
             }
             if rest.is_empty() {
-                // At once what was announced: a buffer that grows leaves its smaller ones behind.
-                let announced = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-                rest.reserve_exact(announced.max(first.len() + data.len()));
                 rest.extend_from_slice(&first);
             }
             rest.extend_from_slice(&data);

@@ -102,7 +102,8 @@ impl SelectMetrics for Memory {
     }
 
     fn metadata(&self, _: &QueryBudget) -> Result<Vec<MetricMetadata>, StoreError> {
-        Ok(self.metadata.clone())
+        let all = self.metadata.iter().map(|one| (&one.name, one));
+        Ok(all.collect::<BTreeMap<_, _>>().into_values().cloned().collect())
     }
 
     fn exemplars(

@@ -95,8 +95,7 @@ pub fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Result<Cow<'
     match encoding {
         Encoding::Identity if body.len() > limit => Err(DecompressError::TooLarge { limit }),
         Encoding::Identity => Ok(Cow::Borrowed(body)),
-        Encoding::Snappy => snappy(body, limit).map(Cow::Owned),
-        Encoding::Gzip | Encoding::Deflate | Encoding::Zstd => {
+        Encoding::Gzip | Encoding::Deflate | Encoding::Zstd | Encoding::Snappy => {
             let mut inflated = Vec::new();
             unpack(encoding, body, limit, &mut inflated)?;
             Ok(Cow::Owned(inflated))
@@ -119,7 +118,8 @@ fn unpack(encoding: Encoding, body: &[u8], limit: usize, buffer: &mut Vec<u8>) -
             };
             read_capped("zstd", open().map_err(|error| bad("zstd", error))?, limit, buffer)
         }
-        Encoding::Identity | Encoding::Snappy => Err(bad("packed data", "it is no stream")),
+        Encoding::Snappy => snappy(body, limit).map(|inflated| *buffer = inflated),
+        Encoding::Identity => read_capped("body", body, limit, buffer),
     }
 }
 

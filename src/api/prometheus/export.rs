@@ -2,7 +2,7 @@
 //! `promtool tsdb create-blocks-from openmetrics` takes it. One series is in memory at a time.
 //! Native histograms and stale markers have no text form; they are left out, and a header says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -59,22 +59,23 @@ struct Place {
 struct Found {
     sets: Vec<Box<dyn SeriesSet>>,
     places: Vec<Place>,
-    metadata: HashMap<String, MetricMetadata>,
+    /// By name.
+    metadata: Vec<MetricMetadata>,
     exemplars: BTreeMap<Labels, Vec<Exemplar>>,
+}
+
+fn metadata_of<'a>(known: &'a [MetricMetadata], name: &str) -> Option<&'a MetricMetadata> {
+    known.get(known.binary_search_by(|one| one.name.as_str().cmp(name)).ok()?)
 }
 
 fn find(context: &Context, asked: &Asked, budget: &QueryBudget) -> Result<Found, StoreError> {
     let known = context.metrics.metadata(budget)?;
-    // The names are there twice.
-    budget.charge(known.iter().map(|one| one.name.len() + size_of::<(String, MetricMetadata)>()).sum())?;
-    let known: HashMap<String, MetricMetadata> = known.into_iter().map(|one| (one.name.clone(), one)).collect();
-    let mut found =
-        Found { sets: Vec::new(), places: Vec::new(), metadata: HashMap::new(), exemplars: BTreeMap::new() };
+    let mut found = Found { sets: Vec::new(), places: Vec::new(), metadata: Vec::new(), exemplars: BTreeMap::new() };
     for selector in &asked.selectors {
         let set = context.metrics.select(selector, asked.range, budget)?;
         budget.charge(set.labels().len() * size_of::<Place>())?;
         for (place, labels) in set.labels().iter().enumerate() {
-            let kind = |name: &str| known.get(name).map(|one| one.kind.as_str());
+            let kind = |name: &str| metadata_of(&known, name).map(|one| one.kind.as_str());
             let family = write::family(labels.metric_name(), kind).to_owned();
             budget.charge(family.len())?;
             found.places.push(Place { family, labels: labels.clone(), set: found.sets.len(), place });
@@ -125,7 +126,8 @@ fn read<'f>(
         }
         if *family != Some(&own.family) {
             *family = Some(&own.family);
-            let metadata = found.metadata.get(own.labels.metric_name()).or_else(|| found.metadata.get(&own.family));
+            let metadata = metadata_of(&found.metadata, own.labels.metric_name())
+                .or_else(|| metadata_of(&found.metadata, &own.family));
             metadata.into_iter().for_each(|known| write::metadata(&mut sink.text, &own.family, known));
         }
         let exemplars = found.exemplars.get(&own.labels).map_or(&[][..], Vec::as_slice);

@@ -104,9 +104,9 @@ pub(super) async fn metadata(State(context): State<Context>, params: Params) -> 
         Some(Ok(limit)) if limit < 0 => Ok(0),
         _ => params.limit(name),
     };
-    let limits = cut("limit").and_then(|limit| Ok((limit, cut("limit_per_metric")?)));
-    let (limit, per_metric) = match limits {
-        Ok(limits) => limits,
+    // There is one of each metric, so a limit per metric can only be wrong.
+    let limit = match cut("limit").and_then(|limit| cut("limit_per_metric").map(|_| limit)) {
+        Ok(limit) => limit,
         Err(error) => return error.into_response(),
     };
     let wanted = params.get("metric").map(str::to_owned);
@@ -123,7 +123,7 @@ pub(super) async fn metadata(State(context): State<Context>, params: Params) -> 
             }
             json::string(out, &one.name);
             out.push(':');
-            json::list(out, std::iter::once(one).take(cut(per_metric)), |out, one| {
+            json::list(out, [one], |out, one| {
                 for (key, value) in [("{\"type\":", &one.kind), (",\"help\":", &one.help), (",\"unit\":", &one.unit)] {
                     out.push_str(key);
                     json::string(out, value);

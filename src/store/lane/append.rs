@@ -199,6 +199,10 @@ impl<K: Kind> Lane<K> {
     ) -> Result<A, StoreError> {
         self.env.gate.check()?;
         self.make_room()?;
+        // Rows that are there already are not written again, and are acknowledged like all.
+        if self.wal.syncs_always() {
+            self.settle_inherited()?;
+        }
         let (answer, position) = {
             let state = self.state.read();
             let encode = |out: &mut Vec<u8>, segment| encode(&state.active, out, segment);
@@ -206,9 +210,8 @@ impl<K: Kind> Lane<K> {
             (apply(&state.active, encoded), position)
         };
         self.charge_heads();
-        // Where a sync fails, parts are as durable. Rows that were there before are not written again.
-        let inherited = || self.inherited.load(Ordering::Acquire);
-        if self.wal.syncs_always() && (inherited() || self.wal.sync_through(position).is_err()) {
+        // Where a sync fails, parts are as durable.
+        if self.wal.syncs_always() && self.wal.sync_through(position).is_err() {
             self.flush_heads()?;
         }
         Ok(answer)

@@ -10,6 +10,8 @@ use crate::store::error::StoreError;
 use crate::store::part::{self, PartInfo, PartReader, PartWriter};
 use crate::store::wal;
 
+/// What the store is doing until rows of an earlier process lie in parts, as in "the store is ...; retry".
+const INHERITED: &str = "writing to parts what was logged before it was started";
 /// A head that cannot be written though the disk does what it should is set aside after so many tries.
 const TRIES: u32 = 3;
 
@@ -35,6 +37,18 @@ impl<K: Kind> Lane<K> {
         self.write_frozen()?;
         self.inherited.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// Makes rows durable that an earlier process has logged.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the flush; [`StoreError::NotReady`] until one that has failed is tried again.
+    pub(super) fn settle_inherited(&self) -> Result<(), StoreError> {
+        match self.inherited.load(Ordering::Acquire) {
+            false => Ok(()),
+            true if self.retry.lock().is_due() => self.flush_heads(),
+            true => Err(StoreError::NotReady(INHERITED)),
+        }
     }
 
     pub(super) fn head_bytes(&self) -> usize {

@@ -12,8 +12,6 @@ use crate::model::batch::Signal;
 use crate::store::error::{StoreError, io_error};
 use crate::store::part::PartInfo;
 
-/// What the store is doing until rows of an earlier process lie in parts, as in "the store is ...; retry".
-const INHERITED: &str = "writing to parts what was logged before it was started";
 /// While memory is short a head is flushed when it has this share of its bytes.
 const PRESSED_SHARE: usize = 3;
 
@@ -88,11 +86,7 @@ impl<K: Kind> Maintain for Lane<K> {
             self.say();
         }
         synced?;
-        if self.inherited.load(Ordering::Acquire) {
-            // One that has failed is tried again by the next tick that it is due at.
-            return if self.retry.lock().is_due() { self.flush_heads() } else { Err(StoreError::NotReady(INHERITED)) };
-        }
-        Ok(())
+        self.settle_inherited()
     }
 
     fn remove_before(&self, cutoff_ms: i64) -> Option<Removed> {

@@ -136,7 +136,7 @@ mod tests {
         let (memory, connections) = (&memory, &connections);
         let answer = |bytes: usize| hold(memory, connections, Response::new(Body::from(vec![7; bytes])));
         let connection = Connection::for_tests();
-        let first = answered(answer(80_000).await, connection.begin());
+        let first = answered(answer(80_000).await, connection.begin_whole());
         assert_eq!((memory.used(), answer(1_000).await.status()), (80_000, StatusCode::OK));
         let refused = answer(60_000).await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -141,11 +141,15 @@ where
             return this.take_room(frame, since, context);
         }
         match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Pending => match this.late(context) {
-                Some(error) => Poll::Ready(Some(Err(error.into()))),
-                None => Poll::Pending,
-            },
+            Poll::Pending => {
+                this.account.set_awaited(true);
+                match this.late(context) {
+                    Some(error) => Poll::Ready(Some(Err(error.into()))),
+                    None => Poll::Pending,
+                }
+            }
             Poll::Ready(next) => {
+                this.account.set_awaited(false);
                 this.note_wait();
                 if this.body.is_end_stream() {
                     this.account.set_whole();

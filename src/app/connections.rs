@@ -1,6 +1,7 @@
 //! Open connections of all listeners: how many there may be, and which has to go when there is no place for one that
-//! comes: the one that says nothing for longest, of the sender that has most. One that is being answered stays, unless
-//! its client does not take the answer: then it goes after a while, sooner when others need the memory.
+//! comes: of the sender that has most, the one that says nothing for longest; then the one that takes nothing of an
+//! answer, which goes after a while in any case, and sooner when others need the memory; then the one whose request
+//! comes slowest. One whose request is whole, and whose client takes the answer, stays.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::base::counters::{Cell, Counters};
-use crate::base::in_flight::Sender;
+use crate::base::in_flight::{Coming, Sender};
 use crate::base::memory::{Hold, MemoryBudget};
 
 /// Connections of all listeners together, where memory and open files allow it.
@@ -27,6 +28,9 @@ const SILENT_MIN: Duration = Duration::from_secs(1);
 
 /// A client may take nothing of an answer for so long, whoever needs the memory.
 const STALL_MIN: Duration = Duration::from_secs(1);
+
+/// A client may take so long for the body of a request, whoever waits.
+const SLOW_MIN: Duration = Duration::from_secs(1);
 
 /// How often one that waits for a place asks for it again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -54,8 +58,8 @@ pub(super) struct Connection {
     pub(super) sender: Sender,
     /// Its number.
     pub(super) id: u64,
-    /// Requests that are being answered.
-    active: AtomicU64,
+    /// Requests that come, or are being answered, by number.
+    active: Mutex<HashMap<u64, Coming>>,
     quiet_since: Mutex<Instant>,
     /// Bytes of a head that is not whole.
     head: AtomicU64,
@@ -63,7 +67,7 @@ pub(super) struct Connection {
     heads_max: u64,
     /// Answers of which there is something to take, by number, and since when.
     offered: Mutex<HashMap<u64, Instant>>,
-    answers: AtomicU64,
+    requests: AtomicU64,
     /// It has to go though it is being answered.
     must_go: AtomicBool,
     /// Its client began as TLS does, which nothing here speaks.
@@ -108,7 +112,7 @@ impl Connections {
         }
     }
 
-    /// A place for one more; if there is none, a silent one goes, or else one whose client takes nothing.
+    /// A place for one more; if there is none, another has to go.
     pub(super) async fn place(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(place) = self.places.clone().try_acquire_owned() {
@@ -128,13 +132,13 @@ impl Connections {
         let connection = Arc::new(Connection {
             sender,
             id,
-            active: AtomicU64::new(0),
+            active: Mutex::default(),
             quiet_since: Mutex::new(Instant::now()),
             head: AtomicU64::new(0),
             heads: self.heads.clone(),
             heads_max: self.heads_max,
             offered: Mutex::default(),
-            answers: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             must_go: AtomicBool::new(false),
             speaks_tls: AtomicBool::new(false),
             close: Notify::new(),
@@ -145,19 +149,23 @@ impl Connections {
     }
 
     fn give_up_one(&self) {
-        match self.longest(SILENT_MIN, Connection::silent) {
-            Some(connection) => {
-                connection.close.notify_one();
-                self.given_up.inc();
-            }
-            None => _ = self.give_up_stalled(),
+        if let Some(silent) = self.longest(|connection| connection.silent().filter(|since| *since >= SILENT_MIN)) {
+            silent.close.notify_one();
+            self.given_up.inc();
+        } else if !self.give_up_stalled() {
+            self.give_up(self.longest(Connection::slow).as_deref());
         }
     }
 
     /// Has a connection go whose client takes nothing of an answer, so that what that holds comes free; says
     /// whether there was one.
     pub(super) fn give_up_stalled(&self) -> bool {
-        let Some(connection) = self.longest(STALL_MIN, Connection::stalled) else { return false };
+        self.give_up(self.longest(|connection| connection.stalled().filter(|since| *since >= STALL_MIN)).as_deref())
+    }
+
+    /// Has a connection go whatever it does.
+    fn give_up(&self, connection: Option<&Connection>) -> bool {
+        let Some(connection) = connection else { return false };
         connection.must_go.store(true, Ordering::Release);
         connection.close.notify_one();
         self.given_up.inc();
@@ -169,18 +177,18 @@ impl Connections {
         self.open.lock().values().any(|connection| connection.must_go.load(Ordering::Acquire))
     }
 
-    /// The one that `state` holds of for longest, and for `min`, of the sender that has most.
-    fn longest(&self, min: Duration, state: impl Fn(&Connection) -> Option<Duration>) -> Option<Arc<Connection>> {
+    /// The one of which `state` says the longest time, of the sender that has most.
+    fn longest(&self, state: impl Fn(&Connection) -> Option<Duration>) -> Option<Arc<Connection>> {
         let open = self.open.lock();
         let mut senders: HashMap<Sender, u64> = HashMap::new();
         for connection in open.values() {
             *senders.entry(connection.sender).or_default() += 1;
         }
-        let found = open.values().filter(|connection| !connection.must_go.load(Ordering::Acquire)).filter_map(|own| {
-            let since = state(own)?;
-            (since >= min).then_some((senders.get(&own.sender), since, own))
-        });
-        found.max_by_key(|(count, since, _)| (*count, *since)).map(|(.., connection)| connection.clone())
+        let found = open
+            .values()
+            .filter(|connection| !connection.must_go.load(Ordering::Acquire))
+            .filter_map(|own| state(own).map(|time| (senders.get(&own.sender), time, own)));
+        found.max_by_key(|(count, time, _)| (*count, *time)).map(|(.., connection)| connection.clone())
     }
 }
 
@@ -193,11 +201,21 @@ impl Connection {
         all.open(std::net::IpAddr::from([127, 0, 0, 1]).into(), place).connection.clone()
     }
 
-    /// A request begins to be answered.
-    pub(super) fn begin(self: &Arc<Self>) -> Active {
-        self.active.fetch_add(1, Ordering::AcqRel);
+    /// A request begins to be answered, whose body is `coming`.
+    pub(super) fn begin(self: &Arc<Self>, coming: Coming) -> Active {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        self.active.lock().insert(number, coming);
         self.heads.fetch_sub(self.head.swap(0, Ordering::AcqRel), Ordering::AcqRel);
-        Active { connection: self.clone(), number: self.answers.fetch_add(1, Ordering::Relaxed) }
+        Active { connection: self.clone(), number }
+    }
+
+    /// A request of which all has come.
+    #[cfg(test)]
+    pub(super) fn begin_whole(self: &Arc<Self>) -> Active {
+        use crate::base::in_flight::{InFlight, Options};
+        let body = InFlight::new(Options::default(), MemoryBudget::new(0)).begin(self.sender);
+        body.set_whole();
+        self.begin(body.coming())
     }
 
     /// How long its client has taken nothing of an answer; `None` while it takes all there is.
@@ -220,7 +238,15 @@ impl Connection {
 
     /// How long nothing has been asked; `None` while something is answered.
     fn silent(&self) -> Option<Duration> {
-        (self.active.load(Ordering::Acquire) == 0).then(|| self.quiet_since.lock().elapsed())
+        self.active.lock().is_empty().then(|| self.quiet_since.lock().elapsed())
+    }
+
+    /// How long its client takes for a byte of the body that comes fastest; `None` while there is a request that is
+    /// whole, or a young one.
+    fn slow(&self) -> Option<Duration> {
+        let active = self.active.lock();
+        let times: Option<Vec<_>> = active.values().map(|coming| coming.time_per_byte(SLOW_MIN)).collect();
+        times?.into_iter().min()
     }
 
     /// Returns when the connection has to go.
@@ -235,7 +261,7 @@ impl Connection {
 
     /// Counts bytes that came; says whether there is room for them.
     pub(super) fn came(&self, bytes: u64) -> bool {
-        if self.active.load(Ordering::Acquire) > 0 {
+        if !self.active.lock().is_empty() {
             return true;
         }
         let head = self.head.fetch_add(bytes, Ordering::AcqRel) + bytes;
@@ -260,7 +286,7 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.taken();
         *self.connection.quiet_since.lock() = Instant::now();
-        self.connection.active.fetch_sub(1, Ordering::AcqRel);
+        self.connection.active.lock().remove(&self.number);
     }
 }
 
@@ -298,7 +324,7 @@ mod tests {
         let mut open = Vec::new();
         while let Ok(place) = all.places.clone().try_acquire_owned() {
             let own = all.open(sender(1), place);
-            let active = own.connection.begin();
+            let active = own.connection.begin_whole();
             open.push((own, active));
         }
         let (stalled, active) = open.pop().unwrap();
@@ -314,6 +340,33 @@ mod tests {
         assert!(open.iter().all(|(own, _)| !own.connection.must_go.load(Ordering::Acquire)));
     }
 
+    #[test]
+    fn the_request_that_comes_slowest_makes_room_and_none_that_is_whole() {
+        use crate::base::in_flight::{InFlight, Options, Room};
+        let all = Connections::new(&Counters::default(), 0, 0, &MemoryBudget::new(u64::MAX));
+        let bodies = InFlight::new(Options::default(), MemoryBudget::new(1 << 20));
+        let place = || all.places.clone().try_acquire_owned().unwrap();
+        let open: Vec<_> = (0..4).map(|_| all.open(sender(1), place())).collect();
+        let begin = |at: usize, bytes: u64| {
+            let body = bodies.begin(sender(1));
+            assert_eq!(body.grow(bytes, std::task::Waker::noop()), Ok(Room::Taken));
+            body.set_awaited(true);
+            (open[at].connection.begin(body.coming()), body)
+        };
+        let requests = [begin(0, 500), begin(1, 10), begin(2, 90), begin(3, 20), begin(3, 1)];
+        all.give_up_one();
+        let gone = || (0..4).filter(|at| open[*at].connection.must_go.load(Ordering::Acquire)).collect::<Vec<_>>();
+        assert_eq!(gone(), [0; 0], "all have just begun");
+        std::thread::sleep(SLOW_MIN);
+        // One that waits for us, and one of whose requests one is whole.
+        requests[2].1.set_awaited(false);
+        requests[4].1.set_whole();
+        for expected in [&[1][..], &[0, 1], &[0, 1]] {
+            all.give_up_one();
+            assert_eq!(gone(), expected);
+        }
+    }
+
     #[tokio::test]
     async fn the_silent_one_of_the_sender_with_most_makes_room() {
         let all = Connections::new(&Counters::default(), 0, 0, &MemoryBudget::new(u64::MAX));
@@ -323,7 +376,7 @@ mod tests {
             age(&connection.connection, 100 - n);
             open.push(connection);
         }
-        let busy = open[1].connection.begin();
+        let busy = open[1].connection.begin_whole();
         let gone = tokio::time::timeout(Duration::from_secs(60), async {
             tokio::join!(all.place(), async {
                 open[2].connection.given_up().await;
@@ -340,7 +393,7 @@ mod tests {
         let all = Connections::new(&Counters::default(), 0, 0, &MemoryBudget::new(u64::MAX));
         let place = || all.places.clone().try_acquire_owned().unwrap();
         let open: Vec<_> = (1..=3).map(|last| all.open(sender(last), place())).collect();
-        let answers: Vec<_> = open.iter().map(|open| open.connection.begin()).collect();
+        let answers: Vec<_> = open.iter().map(|open| open.connection.begin_whole()).collect();
         answers.iter().for_each(Active::offered);
         assert!(!all.give_up_stalled(), "all have just begun");
         for (at, by) in [(0, 5), (1, 9), (2, 7)] {
@@ -362,7 +415,7 @@ mod tests {
         assert!(one.connection.came(15_000));
         assert!(two.connection.came(8_000), "a short head always has room");
         assert!(!two.connection.came(1_000));
-        let request = one.connection.begin();
+        let request = one.connection.begin_whole();
         assert!(one.connection.came(1 << 20), "bodies are counted elsewhere");
         assert!(two.connection.came(1_000));
         drop(request);

@@ -98,10 +98,15 @@ impl Front {
         }
     }
 
-    async fn answer(&self, kind: ListenerKind, request: Request<Incoming>, sender: Sender) -> Response<Body> {
+    /// Keeps `account` until the answer begins, so that what handlers make of a body is charged, too.
+    async fn answer(
+        &self,
+        kind: ListenerKind,
+        request: Request<Incoming>,
+        sender: Sender,
+        account: Arc<in_flight::Body>,
+    ) -> Response<Body> {
         let started = Instant::now();
-        // Kept until the answer begins, so that what handlers make of a body is charged, too.
-        let account = self.in_flight.begin(sender);
         let (method, path) = (request.method().clone(), tidy(request.uri()).unwrap_or_else(|| request.uri().clone()));
         let mut response = match charge_head(&account, &request) {
             Ok(()) => {
@@ -177,6 +182,7 @@ impl Front {
 /// A request whose body, if it has one, is charged and watched over.
 fn watch(request: Request<Incoming>, account: &Arc<in_flight::Body>) -> Request<Body> {
     if request.body().is_end_stream() {
+        account.set_whole();
         return request.map(Body::new);
     }
     let mut request = request.map(|body| Body::new(Watched::new(body, account.clone())));
@@ -272,10 +278,12 @@ async fn serve_connection(
     let spoke = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         spoke.store(true, Ordering::Relaxed);
-        let (front, active, sender) = (front.clone(), connection.begin(), connection.sender);
+        let (front, sender) = (front.clone(), connection.sender);
+        let account = front.in_flight.begin(sender);
+        let active = connection.begin(account.coming());
         let asker = Asker { sender: Some(sender), connection: connection.id };
         async move {
-            let response = api::on_behalf_of(asker, front.answer(kind, request, sender)).await;
+            let response = api::on_behalf_of(asker, front.answer(kind, request, sender, account)).await;
             // An answer that flows is being answered still.
             Ok::<_, Infallible>(answers::answered(response, active))
         }

@@ -100,6 +100,7 @@ async fn listen_with(open_files: u64) -> (SocketAddr, Waiting, Counters, watch::
     let router = Router::new()
         .route("/wait", any(wait))
         .route("/ok", any(|| async { "ok" }))
+        .route("/take", any(|body: axum::body::Bytes| async move { body.len().to_string() }))
         .route(
             "/panic",
             any(|| async {
@@ -210,4 +211,32 @@ async fn silent_connections_make_room_for_each_that_comes() {
         open.push(stream);
     }
     assert!(!counters.expose().contains("trilith_connections_given_up_total 0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_trickle_make_room_and_a_whole_request_keeps_its_place() {
+    let (address, waiting, _, _stop) = listen_with(0).await;
+    let mut whole = write(address, b"GET /wait HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    Waiting::reach(&waiting.began, 1).await;
+    let mut slow = tokio::task::JoinSet::new();
+    for _ in 0..15 {
+        let mut stream = write(address, b"POST /take HTTP/1.1\r\nHost: t\r\nContent-Length: 9000000\r\n\r\n").await;
+        slow.spawn(async move {
+            while stream.write_all(&[7; 20]).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+    for _ in 0..5 {
+        let mut stream = write(address, b"POST /take HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nab").await;
+        let mut bytes = [0; 12];
+        let answered = tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut bytes)).await;
+        answered.expect("nobody makes room").unwrap();
+        assert_eq!(&bytes, b"HTTP/1.1 200");
+    }
+    slow.join_next().await.unwrap().unwrap();
+    assert!(slow.len() >= 10, "no more are cut off than have to be: {} stay", slow.len());
+    assert!(whole.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    whole.shutdown().await.unwrap();
+    Waiting::reach(&waiting.ended, 1).await;
 }

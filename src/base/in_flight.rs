@@ -145,6 +145,8 @@ struct Progress {
     began: Instant,
     /// Whether more of it is to come; what is whole is worked on, and never given up.
     coming: AtomicBool,
+    /// Whether its reader has all that came, and waits for the sender.
+    awaited: AtomicBool,
     given_up: AtomicBool,
     state: Mutex<Held>,
 }
@@ -185,6 +187,21 @@ impl Progress {
     }
 }
 
+/// How one body comes along, as others see it.
+#[derive(Clone, Debug)]
+pub struct Coming(Arc<Progress>);
+
+impl Coming {
+    /// How long its sender takes for a byte, when it has been at it for `min` at least and more is awaited from it;
+    /// `None` for a body that is whole, or that we have not read as far as it has come.
+    pub fn time_per_byte(&self, min: Duration) -> Option<Duration> {
+        let (body, now) = (&self.0, Instant::now());
+        let awaited = body.awaited.load(Ordering::Acquire) && body.coming.load(Ordering::Acquire);
+        let old = now.saturating_duration_since(body.began) >= min;
+        (awaited && old).then(|| Duration::from_secs_f64(1.0 / body.rate(now).max(1e-3)))
+    }
+}
+
 /// Whether a body may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -206,6 +223,7 @@ impl InFlight {
             sender,
             began: Instant::now(),
             coming: AtomicBool::new(true),
+            awaited: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             state: Mutex::default(),
         };
@@ -339,6 +357,16 @@ impl Body {
         held.bytes -= bytes;
         drop(held);
         self.give_back(bytes);
+    }
+
+    /// How it comes along, for those who have to choose among many.
+    pub fn coming(&self) -> Coming {
+        Coming(self.progress.clone())
+    }
+
+    /// Says whether its reader has all that came, and waits for the sender.
+    pub fn set_awaited(&self, awaited: bool) {
+        self.progress.awaited.store(awaited, Ordering::Release);
     }
 
     /// Says that all of it has come.

@@ -45,9 +45,17 @@ fuzz-all seconds="60":
 ci:
     .ci/run
 
-# Server, Grafana and senders, with Docker
-demo:
-    docker compose -f docker/compose.yaml up --build
+# Server and Grafana, with Docker; builds the image when there is none
+up *flags:
+    docker compose -f docker/compose.yaml up {{flags}}
+
+# The same with a made-up shop that sends, and metrics of this machine
+demo *flags:
+    docker compose -f docker/compose.yaml --profile demo up {{flags}}
+
+# The image anew, from this source
+image:
+    docker compose -f docker/compose.yaml build
 
 # A static binary in target/x86_64-unknown-linux-musl/release
 static:

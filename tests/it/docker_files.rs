@@ -10,44 +10,43 @@ use serde_json::{Map, Value};
 use trilith::base::limits::QueryBudget;
 use trilith::base::pattern::{Dialect, Regex};
 
-fn docker(path: &str) -> PathBuf {
+pub(super) fn docker(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docker").join(path)
 }
 
-/// A YAML file as JSON; plain scalars that look like booleans or numbers become those.
 fn yaml(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap();
+    yaml_of(&fs::read_to_string(path).unwrap(), &path.display().to_string())
+}
+
+/// YAML of `place` as JSON; plain scalars that look like booleans or numbers become those.
+pub(super) fn yaml_of(text: &str, place: &str) -> Value {
     // Each open collection: its keys (for a mapping) and its values so far.
     let mut open: Vec<(bool, Vec<Value>)> = vec![(false, Vec::new())];
-    for event in Parser::new_from_str(&text) {
-        let (event, span) = event.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.unwrap_or_else(|error| panic!("{place}: {error}"));
         match event {
             Event::MappingStart(..) => open.push((true, Vec::new())),
             Event::SequenceStart(..) => open.push((false, Vec::new())),
             Event::MappingEnd | Event::SequenceEnd => {
                 let (is_mapping, values) = open.pop().unwrap();
-                let closed = if is_mapping { mapping(values, path, span.start.line()) } else { Value::Array(values) };
+                let closed = if is_mapping { mapping(values, place, span.start.line()) } else { Value::Array(values) };
                 open.last_mut().unwrap().1.push(closed);
             }
             Event::Scalar(text, style, ..) => open.last_mut().unwrap().1.push(scalar(&text, style)),
-            Event::Alias(_) => panic!("{}: an alias", path.display()),
+            Event::Alias(_) => panic!("{place}: an alias"),
             _ => {}
         }
     }
     let (_, mut documents) = open.pop().unwrap();
-    assert_eq!(documents.len(), 1, "{} is one document", path.display());
+    assert_eq!(documents.len(), 1, "{place} is one document");
     documents.remove(0)
 }
 
-fn mapping(values: Vec<Value>, path: &Path, line: usize) -> Value {
+fn mapping(values: Vec<Value>, place: &str, line: usize) -> Value {
     let mut map = Map::new();
     for pair in values.chunks(2) {
         let key = pair[0].as_str().unwrap_or_default().to_owned();
-        assert!(
-            map.insert(key.clone(), pair[1].clone()).is_none(),
-            "{}: {key} twice before line {line}",
-            path.display()
-        );
+        assert!(map.insert(key.clone(), pair[1].clone()).is_none(), "{place}: {key} twice before line {line}");
     }
     Value::Object(map)
 }
@@ -200,44 +199,6 @@ async fn every_query_in_dashboards_and_links_is_answered() {
         assert_eq!(answer.status, 200, "{kind}: {query}: {}", answer.text());
     }
     server.stop().await;
-}
-
-#[test]
-fn compose_names_only_files_services_and_volumes_that_exist() {
-    let compose = yaml(&docker("compose.yaml"));
-    let services = compose["services"].as_object().unwrap();
-    let known = [
-        "build",
-        "image",
-        "restart",
-        "ports",
-        "volumes",
-        "security_opt",
-        "stop_grace_period",
-        "depends_on",
-        "environment",
-        "command",
-    ];
-    let named: BTreeSet<&str> = compose["volumes"].as_object().unwrap().keys().map(String::as_str).collect();
-    for (name, service) in services {
-        for key in service.as_object().unwrap().keys() {
-            assert!(known.contains(&key.as_str()), "{name}: is {key} a key of compose?");
-        }
-        for other in service["depends_on"].as_object().into_iter().flat_map(Map::keys) {
-            assert!(services.contains_key(other), "{name} waits for {other}");
-        }
-        for volume in service["volumes"].as_array().into_iter().flatten() {
-            let from = volume.as_str().unwrap().split(':').next().unwrap();
-            let found = if from.starts_with('.') { docker(from).exists() } else { named.contains(from) };
-            assert!(found, "{name} mounts {from}");
-        }
-        for port in service["ports"].as_array().into_iter().flatten() {
-            assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name} opens {port} to the world");
-        }
-    }
-    let build = &services["trilith"]["build"];
-    assert!(docker(build["context"].as_str().unwrap()).join(build["dockerfile"].as_str().unwrap()).exists());
-    yaml(&docker("demo/prometheus.yml"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod blocks;
 mod bodies;
 mod budget;
 mod circles;
+mod compose;
 mod crash;
 mod docker_files;
 mod docs;

@@ -1,243 +1,209 @@
-//! Gives every line a `detected_level` as structured metadata, as Loki does: Grafana colours lines
-//! and its volume histogram by it. Labels and metadata are believed verbatim; of a line's text only
-//! the first [`SCAN_BYTES_MAX`] bytes are read, once, and what is found is normalised.
+//! Gives every line a `detected_level` as structured metadata, as Loki 3.7 does: Grafana colours lines and its
+//! volume histogram by it. It comes from the line's own `detected_level`, else a label of the stream, metadata, OTLP's
+//! severity number, the text, in this order; known levels have one name each, other words stay as they are.
 
+use std::iter::once;
+
+use super::in_text;
 use crate::model::batch::StreamBatch;
 use crate::model::labels::Labels;
 use crate::model::log::LogEntry;
 
 const DETECTED_LEVEL: &str = "detected_level";
-const UNKNOWN: &str = "unknown";
-
-/// Bytes of a line that are searched for a level.
-const SCAN_BYTES_MAX: usize = 4096;
+const SEVERITY_NUMBER: &str = "severity_number";
 
 /// Longest level, in bytes: a label is copied to every line of its stream.
 const LEVEL_BYTES_MAX: usize = 64;
 
-/// Labels and metadata that give the level, best first.
-const NAMED_BY: &[&str] = &[DETECTED_LEVEL, "level", "LEVEL", "Level", "severity", "SEVERITY", "lvl", "LVL"];
+/// What labels or metadata say of a level.
+#[derive(Default)]
+struct Said<'a> {
+    detected: Option<&'a str>,
+    /// The value of the best name that gives a level.
+    named: Option<&'a str>,
+    number: Option<&'a str>,
+}
 
-/// Keys of JSON and logfmt lines that give the level.
-const KEYS: &[&str] = &["level", "lvl", "severity", "log.level", "severity_text"];
-
-/// Adds `detected_level` to the metadata of each line that has none.
+/// Sees to it that each line has a `detected_level`, and that known levels are written alike.
 pub(super) fn mark_lines(stream: &mut StreamBatch) {
-    let of_stream = given(&stream.labels).map(str::to_owned);
-    for entry in &mut stream.entries {
-        if entry.metadata.get(DETECTED_LEVEL).is_some() {
+    let StreamBatch { labels, entries } = stream;
+    let labels = said(labels);
+    let of_stream = labels.detected.or(labels.named).and_then(short);
+    // Lines without other metadata share it: what a level makes of them, for the levels met so far.
+    let mut alone: Vec<(&str, Labels)> = Vec::new();
+    for LogEntry { line, metadata, .. } in entries {
+        if metadata.is_empty() {
+            let level = of_stream.unwrap_or_else(|| in_text::level(line));
+            let known = alone.iter().find(|(known, _)| *known == level).map(|(_, made)| made.clone());
+            *metadata = known.unwrap_or_else(|| {
+                let made = with_level(metadata, level);
+                alone.push((level, made.clone()));
+                made
+            });
             continue;
         }
-        let level = match &of_stream {
-            Some(level) => level.as_str(),
-            None => of_line(entry),
+        let own = said(metadata);
+        let level = match own.detected {
+            Some(level) => normal(level),
+            None => of_stream
+                .or_else(|| own.named.and_then(short))
+                .or_else(|| own.number.map(of_number))
+                .unwrap_or_else(|| in_text::level(line)),
         };
-        entry.metadata = entry.metadata.with(DETECTED_LEVEL, level);
+        if own.detected != Some(level) {
+            *metadata = with_level(metadata, level);
+        }
     }
 }
 
-fn given(labels: &Labels) -> Option<&str> {
-    let level = NAMED_BY.iter().find_map(|name| labels.get(name));
-    level.filter(|level| level.len() <= LEVEL_BYTES_MAX)
-}
-
-fn of_line(entry: &LogEntry) -> &str {
-    given(&entry.metadata).unwrap_or_else(|| of_text(&entry.line))
-}
-
-/// The part of a line that is searched; a character at its end is not cut in two.
-fn head(line: &str) -> &str {
-    if line.len() <= SCAN_BYTES_MAX {
-        return line;
-    }
-    (SCAN_BYTES_MAX - 3..=SCAN_BYTES_MAX).rev().find_map(|end| line.get(..end)).unwrap_or_default()
-}
-
-/// The level that a line's text names.
-fn of_text(line: &str) -> &'static str {
-    let line = head(line).trim_start();
-    let found = if line.starts_with('{') { in_json(line) } else { in_logfmt(line).or_else(|| in_words(line)) };
-    found.unwrap_or(UNKNOWN)
-}
-
-/// The name that stands for a level, whatever its case; `None` for other words.
-fn normal(word: &str) -> Option<&'static str> {
-    const NAMES: &[(&str, &str)] = &[
-        ("trace", "trace"),
-        ("trc", "trace"),
-        ("debug", "debug"),
-        ("dbg", "debug"),
-        ("info", "info"),
-        ("inf", "info"),
-        ("information", "info"),
-        ("warn", "warn"),
-        ("wrn", "warn"),
-        ("warning", "warn"),
-        ("error", "error"),
-        ("err", "error"),
-        ("critical", "critical"),
-        ("fatal", "fatal"),
-    ];
-    NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, level)| *level)
-}
-
-fn is_level_key(key: &str) -> bool {
-    KEYS.iter().any(|name| name.eq_ignore_ascii_case(key))
-}
-
-/// Looks for a level key with a string value at the top of a JSON object. Not a parser: on text
-/// that is no JSON it finds something or nothing, in one pass.
-fn in_json(line: &str) -> Option<&'static str> {
-    let mut depth = 0usize;
-    let mut rest = line;
-    let mut key: Option<&str> = None;
-    loop {
-        let at = rest.find(['{', '}', '[', ']', '"', ','])?;
-        let (_, found) = rest.split_at_checked(at)?;
-        let mut chars = found.chars();
-        let c = chars.next()?;
-        rest = chars.as_str();
-        match c {
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth = depth.checked_sub(1)?,
-            ',' => key = None,
+fn said(labels: &Labels) -> Said<'_> {
+    let mut said = Said::default();
+    let mut best = usize::MAX;
+    for (name, value) in labels {
+        match name {
+            DETECTED_LEVEL => said.detected = Some(value),
+            SEVERITY_NUMBER => said.number = Some(value),
             _ => {
-                let (text, after) = string(rest)?;
-                rest = after;
-                if depth != 1 {
-                    continue;
-                }
-                match key.take() {
-                    None if rest.trim_start().starts_with(':') => key = Some(text),
-                    Some(name) if is_level_key(name) => return normal(text),
-                    None | Some(_) => {}
+                if let Some(rank) = in_text::rank(name)
+                    && rank < best
+                {
+                    (best, said.named) = (rank, Some(value));
                 }
             }
         }
-        if depth == 0 {
-            return None;
-        }
+    }
+    said
+}
+
+/// A level by the name it has here; `None` when the text is too long to be one.
+fn short(level: &str) -> Option<&str> {
+    (level.len() <= LEVEL_BYTES_MAX).then(|| normal(level))
+}
+
+fn normal(level: &str) -> &str {
+    in_text::normal(level.as_bytes()).unwrap_or(level)
+}
+
+/// The level of a severity number (OpenTelemetry, logs data model), written out.
+fn of_number(severity: &str) -> &'static str {
+    match severity.parse::<i64>() {
+        Err(_) => "info",
+        Ok(0 | 25..) => "unknown",
+        Ok(..=4) => "trace",
+        Ok(5..=8) => "debug",
+        Ok(9..=12) => "info",
+        Ok(13..=16) => "warn",
+        Ok(17..=20) => "error",
+        Ok(21..=24) => "fatal",
     }
 }
 
-/// The text up to a closing quote, escapes left as they are, and what follows it.
-fn string(rest: &str) -> Option<(&str, &str)> {
-    let mut escaped = false;
-    let end = rest.find(|c| {
-        let closes = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        closes
-    })?;
-    Some((rest.get(..end)?, rest.get(end + 1..)?))
-}
-
-/// Looks for `level=word`, also with blanks around the sign and quotes around the word.
-fn in_logfmt(line: &str) -> Option<&'static str> {
-    line.match_indices('=').find_map(|(at, _)| {
-        let key = line.get(..at)?.trim_end();
-        let key = key.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).next()?;
-        if !is_level_key(key) {
-            return None;
-        }
-        let value = line.get(at + 1..)?.trim_start().trim_start_matches('"');
-        normal(value.split(|c: char| !c.is_ascii_alphanumeric()).next()?)
-    })
-}
-
-/// Looks for the first word that names a level: marked as one (`[error]`, `ERROR:`), or one that is
-/// telling by itself. A bare `warn`, `fatal` or `trace` is an ordinary word.
-fn in_words(line: &str) -> Option<&'static str> {
-    let bytes = line.as_bytes();
-    let mut start = 0;
-    while start < bytes.len() {
-        let letters = bytes.iter().skip(start).take_while(|byte| byte.is_ascii_alphabetic()).count();
-        if (3..=11).contains(&letters) {
-            let before = start.checked_sub(1).and_then(|at| bytes.get(at));
-            let after = bytes.get(start + letters);
-            let marked = after == Some(&b':') || (before == Some(&b'[') && after == Some(&b']'));
-            let level = line.get(start..start + letters).and_then(|word| {
-                let telling = ["error", "warning", "info", "debug", "critical"];
-                let tells = marked || telling.iter().any(|name| name.eq_ignore_ascii_case(word));
-                if tells { normal(word) } else { None }
-            });
-            if level.is_some() {
-                return level;
-            }
-        }
-        start += letters.max(1);
-    }
-    None
+/// The same metadata with this level, which is not empty.
+fn with_level(metadata: &Labels, level: &str) -> Labels {
+    let before = metadata.iter().filter(|(name, _)| *name < DETECTED_LEVEL);
+    let after = metadata.iter().filter(|(name, _)| *name > DETECTED_LEVEL);
+    Labels::from_sorted(before.chain(once((DETECTED_LEVEL, level))).chain(after))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn levels_are_found_in_json_logfmt_and_words() {
-        let cases = [
-            (r#"{"msg":"a \"level\":","level":"WARN"}"#, "warn"),
-            (r#"{"a":{"level":"error"},"log.level":"info"}"#, "info"),
-            (r#"{"level":30}"#, "unknown"),
-            (r#"{"level":30,"x":"error"}"#, "unknown"),
-            (r#"{"LEVEL":"error"}"#, "error"),
-            (r#"ts=1 lvl=debug msg="x""#, "debug"),
-            (r#"severity="error" x"#, "error"),
-            ("level = info", "info"),
-            ("level=notice", "unknown"),
-            ("2026-01-01 [error] broken", "error"),
-            ("ERROR: broken", "error"),
-            ("info: fine", "info"),
-            ("a warning was issued", "warn"),
-            ("FATAL x", "unknown"),
-            ("TRACE x", "unknown"),
-            ("I warn you", "unknown"),
-            ("E1122 10:00:00 klog", "unknown"),
-            ("", "unknown"),
-        ];
-        for (line, level) in cases {
-            assert_eq!(of_text(line), level, "{line}");
-        }
-    }
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-    #[test]
-    fn a_stream_label_comes_before_metadata_and_text() {
-        let entry = |line: &str, metadata: &[(&str, &str)]| LogEntry {
+    /// The metadata that a line gets, beside that of another line of the stream.
+    fn marked(labels: Pairs<'_>, metadata: Pairs<'_>, line: &str) -> Labels {
+        let entry = |line: &str, metadata: Pairs<'_>| LogEntry {
             t: 0,
             line: line.into(),
             metadata: Labels::from_pairs(metadata.iter().copied()).unwrap(),
         };
-        let mut stream = StreamBatch {
-            labels: Labels::default(),
-            entries: vec![entry("level=error", &[("lvl", "Verbatim")]), entry("level=error", &[])],
-        };
+        let labels = Labels::from_pairs(labels.iter().copied()).unwrap();
+        let entries = vec![entry("a critical one", &[]), entry(line, metadata), entry("", &[("trace_id", "1")])];
+        let mut stream = StreamBatch { labels, entries };
         mark_lines(&mut stream);
-        let levels: Vec<_> = stream.entries.iter().map(|entry| entry.metadata.value(DETECTED_LEVEL)).collect();
-        assert_eq!(levels, ["Verbatim", "error"]);
-        stream.labels = Labels::from_pairs([("level", "x".repeat(60_000))]).unwrap();
-        stream.entries = vec![entry("level=error", &[])];
-        mark_lines(&mut stream);
-        assert_eq!(stream.entries[0].metadata.value(DETECTED_LEVEL), "error", "a long label is no level");
-        stream.labels = Labels::from_pairs([("severity", "odd")]).unwrap();
-        stream.entries = vec![entry("level=error", &[("lvl", "x")])];
-        mark_lines(&mut stream);
-        assert_eq!(stream.entries[0].metadata.value(DETECTED_LEVEL), "odd");
+        assert!(stream.entries.iter().all(|entry| entry.metadata.get(DETECTED_LEVEL).is_some()));
+        stream.entries.remove(1).metadata
+    }
+
+    fn level(labels: Pairs<'_>, metadata: Pairs<'_>, line: &str) -> String {
+        let marked = marked(labels, metadata, line);
+        for (name, value) in metadata.iter().filter(|(name, _)| *name != DETECTED_LEVEL) {
+            assert_eq!(marked.value(name), *value, "what was sent stays");
+        }
+        marked.value(DETECTED_LEVEL).to_owned()
     }
 
     #[test]
-    fn only_the_head_of_a_long_line_is_read() {
-        for odd in ["", "x", "xx"] {
-            let line = format!("{odd}{} [error]", "ü€".repeat(2_000));
-            assert_eq!(of_text(&line), "unknown");
-            assert!(head(&line).len() > SCAN_BYTES_MAX - 4);
+    fn a_level_has_one_name_whatever_it_comes_from() {
+        for (word, name) in [
+            ("ERROR", "error"),
+            ("Warning", "warn"),
+            ("inf", "info"),
+            ("Information", "info"),
+            ("TRC", "trace"),
+            ("dbg", "debug"),
+            ("CRITICAL", "critical"),
+            ("Fatal", "fatal"),
+            ("unknown", "unknown"),
+            ("Notice", "Notice"),
+        ] {
+            for key in ["level", "LEVEL", "Level", "severity", "SEVERITY", "Severity", "SeverityText", "lvl", "LVL"] {
+                assert_eq!(level(&[("job", "x"), (key, word)], &[], "fatal"), name, "label {key}={word}");
+                assert_eq!(level(&[("job", "x")], &[("a", "b"), (key, word)], "fatal"), name, "metadata {key}={word}");
+            }
+            for key in ["Lvl", "severity_text", "Severity_Text", "SEVERITY_TEXT", DETECTED_LEVEL] {
+                assert_eq!(level(&[], &[("z", "b"), (key, word)], "fatal"), name, "metadata {key}={word}");
+            }
+        }
+        for key in ["levelname", "loglevel", "LeVel", "log_level"] {
+            assert_eq!(level(&[(key, "error")], &[(key, "error")], "a debug line"), "debug", "{key}");
         }
     }
 
-    proptest::proptest! {
-        #[test]
-        fn no_line_makes_it_panic(line in "[\\PC{}\\[\\]\":,=\\\\]{0,60}") {
-            of_text(&line);
-            of_text(&format!("{{{line}"));
+    #[test]
+    fn severity_numbers_have_levels() {
+        for (number, name) in [
+            ("0", "unknown"),
+            ("1", "trace"),
+            ("4", "trace"),
+            ("5", "debug"),
+            ("8", "debug"),
+            ("9", "info"),
+            ("12", "info"),
+            ("13", "warn"),
+            ("16", "warn"),
+            ("17", "error"),
+            ("20", "error"),
+            ("21", "fatal"),
+            ("24", "fatal"),
+            ("25", "unknown"),
+            ("-1", "trace"),
+            ("many", "info"),
+        ] {
+            assert_eq!(level(&[("job", "x")], &[(SEVERITY_NUMBER, number)], "a critical line"), name, "{number}");
         }
+        assert_eq!(level(&[(SEVERITY_NUMBER, "9")], &[], "a critical line"), "critical", "a label is none");
+    }
+
+    #[test]
+    fn the_first_source_that_says_something_counts() {
+        let (line, number) = (r#"{"level":"trace"}"#, (SEVERITY_NUMBER, "5"));
+        let text = ("severity_text", "Info");
+        assert_eq!(level(&[("level", "Warn")], &[(DETECTED_LEVEL, "ERR"), number], line), "error");
+        assert_eq!(level(&[("lvl", "Fatal"), ("level", "Warn")], &[("level", "x"), number], line), "warn");
+        assert_eq!(level(&[], &[text, number, ("severity", "Crit")], line), "Crit");
+        assert_eq!(level(&[], &[text, number], line), "info");
+        assert_eq!(level(&[], &[number], line), "debug");
+        assert_eq!(level(&[], &[], line), "trace");
+        assert_eq!(level(&[], &[("a", "error")], "nothing"), "unknown");
+    }
+
+    #[test]
+    fn a_long_value_is_no_level() {
+        let long = "x".repeat(60_000);
+        assert_eq!(level(&[("level", &long)], &[], "level=error"), "error");
+        assert_eq!(level(&[], &[("level", &long)], "level=error"), "error");
+        assert_eq!(level(&[], &[("level", &long), (SEVERITY_NUMBER, "9")], "level=error"), "info");
     }
 }

@@ -6,6 +6,7 @@
 
 mod admit;
 mod delta;
+mod in_text;
 mod level;
 mod options;
 mod service;

@@ -94,8 +94,8 @@ fn entry(
     building.meter.take(record.body.as_ref().map_or(0, text_bytes))?;
     let line = record.body.as_ref().map(to_text).unwrap_or_default();
     let own = flattened(&record.attributes, &mut building.meter)?;
-    let (fields, level) = (fields(&record), level_of(&record));
-    // Asked before the pairs are gathered: a resource may have a million of them, for each record.
+    let fields = fields(&record);
+    // A level is added later. Asked before the pairs are gathered: a resource may have a million of them, for each record.
     if building.refuses_pairs(fields.len() + 1 + own.len() + scope.len() + resource.len()) {
         return Ok(());
     }
@@ -103,9 +103,12 @@ fn entry(
     let fields = fields.iter().map(|(name, value)| (*name, value.as_ref()));
     let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let shared = scope.iter().chain(resource).map(|(name, value)| (name.as_str(), value.as_str()));
-    let pairs = fields.chain(own).chain([("detected_level", level)]).chain(shared);
-    let pairs: Vec<Pair<'_>> =
-        pairs.filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.into(), value.into())).collect();
+    let pairs: Vec<Pair<'_>> = fields
+        .chain(own)
+        .chain(shared)
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
     building.entry(t, line, &pairs, entries)
 }
 
@@ -126,24 +129,4 @@ fn fields(record: &LogRecord) -> [(&'static str, Cow<'_, str>); 8] {
 
 fn severity(record: &LogRecord) -> u64 {
     u64::try_from(record.severity_number).unwrap_or_default()
-}
-
-fn level_of(record: &LogRecord) -> &str {
-    match record.severity_text.as_str() {
-        "" => level(severity(record)),
-        text => text,
-    }
-}
-
-/// The level of a severity number (OpenTelemetry, logs data model); empty when it is not said.
-fn level(severity: u64) -> &'static str {
-    match severity {
-        1..=4 => "trace",
-        5..=8 => "debug",
-        9..=12 => "info",
-        13..=16 => "warn",
-        17..=20 => "error",
-        21..=24 => "fatal",
-        _ => "",
-    }
 }

@@ -242,13 +242,13 @@ fn log_records_become_lines_as_loki_maps_them() {
     let [first, second] = stream.entries.as_slice() else { panic!("two lines") };
     assert_eq!((first.t, first.line.as_str()), (10, "broken"));
     let metadata = format!(
-        r#"{{detected_level="Error", flags="1", host_name="h", k8s_pod_name_extracted="other", m_x="1", m_y_z="2", observed_timestamp="11", scope_name="lib", scope_version="1", severity_number="17", severity_text="Error", span_id="{}", trace_id="{}"}}"#,
+        r#"{{flags="1", host_name="h", k8s_pod_name_extracted="other", m_x="1", m_y_z="2", observed_timestamp="11", scope_name="lib", scope_version="1", severity_number="17", severity_text="Error", span_id="{}", trace_id="{}"}}"#,
         "cd".repeat(8),
         "ab".repeat(16)
     );
     assert_eq!(first.metadata.to_string(), metadata);
     assert_eq!((second.t, second.line.as_str()), (12, r#"{"x":1,"y.z":"2"}"#));
-    assert_eq!(second.metadata.value("detected_level"), "warn");
+    assert_eq!(second.metadata.value("severity_number"), "14");
 }
 
 /// A protobuf body in which each `needle` is replaced by bytes of the same length that are not UTF-8.

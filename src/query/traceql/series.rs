@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ahash::RandomState;
+
 use super::ast::{Field, Intrinsic, Metric, MetricFunction};
 use super::error::QueryError;
 use super::eval::Around;
@@ -26,7 +28,9 @@ pub(super) struct SeriesSink<'a> {
     metric: &'a Metric,
     /// What values are multiplied by to be shown: durations in seconds.
     scale: f64,
-    series: HashMap<Vec<u8>, Counting>,
+    /// Where the series of a key is.
+    places: HashMap<Vec<u8>, usize, RandomState>,
+    series: Vec<Counting>,
     /// Reused for the key of each span.
     key: Vec<u8>,
     exemplars: usize,
@@ -61,7 +65,7 @@ enum Numbers {
 impl<'a> SeriesSink<'a> {
     pub(super) fn new(grid: Grid, metric: &'a Metric, exemplars: usize) -> Self {
         let scale = if metric.function.field().is_some_and(is_duration) { 1e-9 } else { 1.0 };
-        Self { grid, metric, scale, series: HashMap::new(), key: Vec::new(), exemplars, exemplars_taken: 0 }
+        Self { grid, metric, scale, places: HashMap::default(), series: Vec::new(), key: Vec::new(), exemplars, exemplars_taken: 0 }
     }
 
     pub(super) fn add(&mut self, around: Around<'_>, at: usize, budget: &QueryBudget) -> Result<(), QueryError> {
@@ -77,17 +81,11 @@ impl<'a> SeriesSink<'a> {
         for field in &self.metric.by {
             key::push(&mut self.key, &around.field(field));
         }
-        if !self.series.contains_key(&self.key) {
-            let names: usize = self.metric.by.iter().map(|field| field.text.len() + SERIES_BYTES / 4).sum();
-            budget.charge(SERIES_BYTES + names + 3 * self.key.len() + 16 * self.grid.count)?;
-            let label = |field: &Field| {
-                let value = around.field(field).to_attr().unwrap_or_else(|| AttrValue::Str("nil".to_owned()));
-                (field.text.clone(), value)
-            };
-            let labels = self.metric.by.iter().map(label).collect();
-            self.series.insert(self.key.clone(), Counting::new(labels, &self.metric.function, self.grid.count));
-        }
-        let Some(series) = self.series.get_mut(&self.key) else { return Ok(()) };
+        let place = match self.places.get(&self.key) {
+            Some(place) => *place,
+            None => self.open(around, budget)?,
+        };
+        let Some(series) = self.series.get_mut(place) else { return Ok(()) };
         series.add(&self.metric.function, at, value, self.grid.count, budget)?;
         if self.exemplars > 0 && self.exemplars_taken < self.exemplars * EXEMPLARS_FACTOR {
             let slot = at * self.exemplars / self.grid.count.max(1);
@@ -104,16 +102,34 @@ impl<'a> SeriesSink<'a> {
         Ok(())
     }
 
+    /// A new series of the key; says where it is.
+    fn open(&mut self, around: Around<'_>, budget: &QueryBudget) -> Result<usize, QueryError> {
+        let names: usize = self.metric.by.iter().map(|field| field.text.len() + SERIES_BYTES / 4).sum();
+        budget.charge(SERIES_BYTES + names + 3 * self.key.len() + 16 * self.grid.count)?;
+        let label = |field: &Field| {
+            let value = around.field(field).to_attr().unwrap_or_else(|| AttrValue::Str("nil".to_owned()));
+            (field.text.clone(), value)
+        };
+        let labels = self.metric.by.iter().map(label).collect();
+        let place = self.series.len();
+        self.series.push(Counting::new(labels, &self.metric.function, self.grid.count));
+        self.places.insert(self.key.clone(), place);
+        Ok(place)
+    }
+
     pub(super) fn finish(self, pace: &Pace<'_>) -> Result<Vec<MetricSeries>, QueryError> {
         let function = &self.metric.function;
-        let mut series: Vec<_> = self.series.into_iter().collect();
-        pace.sort(&mut series, |a, b| a.0.cmp(&b.0))?;
+        let mut keys: Vec<_> = self.places.into_iter().collect();
+        pace.sort(&mut keys, |a, b| a.0.cmp(&b.0))?;
+        let mut counted: Vec<_> = self.series.into_iter().map(Some).collect();
+        let in_order = |(_, place): (_, usize)| counted.get_mut(place).and_then(Option::take);
+        let mut series: Vec<_> = keys.into_iter().filter_map(in_order).collect();
         let dense = matches!(function, MetricFunction::Rate | MetricFunction::Count);
         if dense && series.is_empty() && self.metric.by.is_empty() {
-            series.push((Vec::new(), Counting::new(Vec::new(), function, self.grid.count)));
+            series.push(Counting::new(Vec::new(), function, self.grid.count));
         }
         let mut shown = Vec::with_capacity(series.len());
-        for (_, own) in series {
+        for own in series {
             let each = self.grid.count.saturating_mul(SHOWN_SAMPLE_BYTES) + attrs_bytes(&own.labels) + SERIES_BYTES;
             pace.budget().charge(own.series_shown(function).saturating_mul(each))?;
             pace.go(64 + 16 * self.grid.count)?;
@@ -160,9 +176,11 @@ impl Counting {
             }
             Numbers::Buckets(buckets) => {
                 let bucket = bucket_of(value);
-                if !buckets.contains_key(&bucket) {
-                    budget.charge(SERIES_BYTES + 4 * count)?;
+                if let Some(counts) = buckets.get_mut(&bucket) {
+                    counts[at] += 1;
+                    return Ok(());
                 }
+                budget.charge(SERIES_BYTES + 4 * count)?;
                 buckets.entry(bucket).or_insert_with(|| vec![0; count])[at] += 1;
             }
         }

@@ -8,6 +8,9 @@ use super::value::{memory_of, read_u32};
 use crate::model::span::{AttrValue, Attrs, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId};
 use crate::store::codec::{Malformed, Reader};
 
+/// Events of a span for which room is made at once.
+const AT_ONCE_MAX: usize = 16;
+
 /// Where each column has been read to.
 pub(super) struct Walk<'s, 'a> {
     set: &'s SpanSet<'a>,
@@ -137,7 +140,9 @@ impl<'s, 'a> Walk<'s, 'a> {
         }
         if bits & extra::EVENTS != 0 {
             let events = self.fixed(column::EVENTS);
-            for _ in 0..events.count(events.rest().len())? {
+            let count = events.count(events.rest().len())?;
+            span.events.reserve_exact(if want { count.min(AT_ONCE_MAX) } else { 0 });
+            for _ in 0..count {
                 let event = self.event(span.start, want)?;
                 span.events.extend(want.then_some(event));
             }

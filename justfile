@@ -21,6 +21,11 @@ test *filter:
 agents:
     AGENTS=require cargo test --test it agents -- --nocapture
 
+# The web page in Chromium; needs chromium, prometheus and a Python with tests/agents/ and tests/web/requirements.txt
+web python="python3" *pictures:
+    cargo build
+    WEB=require {{python}} tests/web/page.py target/debug/trilith {{pictures}}
+
 # Kill the server 500 times under load (the usual test does 50)
 crash rounds="500":
     CRASH_ROUNDS={{rounds}} cargo test --release --test it crash -- --nocapture

@@ -7,13 +7,13 @@ use axum::http::{Response, StatusCode};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json};
 
-use crate::base::disk::{Disk as _, RealDisk};
 use crate::store::conditions::Condition;
 
-use super::config::{Config, Extra};
+use super::config::Config;
 use super::listener::ListenerKind;
 use super::reply::Refusal;
 use super::state::ServerState;
+use super::status::{conditions, status};
 use super::{metrics, reply};
 
 /// One page.
@@ -112,11 +112,6 @@ async fn ready(State(state): State<ServerState>) -> Response<Body> {
     }
 }
 
-/// What is wrong with the store, though it answers.
-fn conditions(state: &ServerState) -> Vec<Condition> {
-    state.services.get().map(|services| services.store.conditions()).unwrap_or_default()
-}
-
 fn ready_text(conditions: &[Condition]) -> String {
     conditions.iter().fold("ready\n".to_owned(), |text, own| {
         let signal = own.signal.map(|signal| format!(" ({})", signal.name())).unwrap_or_default();
@@ -127,38 +122,6 @@ fn ready_text(conditions: &[Condition]) -> String {
 async fn show_metrics(State(state): State<ServerState>) -> Response<Body> {
     metrics::refresh(&state);
     reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", state.counters.expose())
-}
-
-fn condition_json(own: &Condition) -> Value {
-    json!({"name": own.name, "signal": own.signal.map(|signal| signal.name()), "text": own.text})
-}
-
-async fn status(State(state): State<ServerState>) -> Response<Body> {
-    let config = state.config.lock().clone();
-    let space = RealDisk.space(&config.data_dir).ok();
-    let listeners = Extra::ALL.into_iter().filter_map(|extra| {
-        let address = config.address(extra)?;
-        Some((ListenerKind::Extra(extra).name().to_owned(), Value::String(address.to_string())))
-    });
-    let main = (ListenerKind::Main.name().to_owned(), Value::String(config.listen.to_string()));
-    let shown = |name: &str| config.effective.get(name).map_or_else(String::new, |(text, _)| text.clone());
-    let body = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "ready": state.readiness.phase().reason().is_none(),
-        "reason": state.readiness.phase().reason(),
-        "conditions": conditions(&state).iter().map(condition_json).collect::<Vec<_>>(),
-        "uptime_seconds": state.started.elapsed().as_secs(),
-        "listeners": std::iter::once(main).chain(listeners).collect::<serde_json::Map<_, _>>(),
-        "retention": {
-            "metrics": shown("retention-metrics"),
-            "logs": shown("retention-logs"),
-            "traces": shown("retention-traces"),
-        },
-        "memory": {"resident_bytes": super::host::memory_resident(), "limit_bytes": state.memory_limit},
-        "disk": {"free_bytes": space.map(|space| space.free), "total_bytes": space.map(|space| space.total)},
-        "data_dir": config.data_dir.display().to_string(),
-    });
-    reply::json(StatusCode::OK, &body)
 }
 
 /// Writes heads to parts and answers when those are durable.

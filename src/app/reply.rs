@@ -63,8 +63,9 @@ pub(super) fn page(refusal: Refusal, what: &str, advice: &str, home: &str) -> Re
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Trilith</title>\n\
          <link rel=\"icon\" href=\"{home}ui/icon.svg\">\n<link rel=\"stylesheet\" href=\"{home}ui/style.css\">\n</head>\n\
-         <body>\n<header><h1>Trilith</h1></header>\n<main>\n<section>\n<h2>{what}</h2>\n<p>{advice}</p>\n\
-         <p><a href=\"{home}\">What is stored, what comes in, how to send and how to add it to Grafana</a></p>\n\
+         <body>\n<header><img src=\"{home}ui/icon.svg\" alt=\"\" width=\"32\" height=\"32\"><h1>Trilith</h1></header>\n<main>\n\
+         <section class=\"card lead\">\n<h2>{what}</h2>\n<p>{advice}</p>\n<p class=\"links\"><a href=\"{home}\">What is stored \
+         and comes in</a> <a href=\"{home}#send\">Send data</a> <a href=\"{home}#grafana\">Add to Grafana</a></p>\n\
          </section>\n</main>\n</body>\n</html>\n"
     );
     let mut response = typed(refusal.codes().0, "text/html; charset=utf-8", body);

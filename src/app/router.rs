@@ -93,6 +93,8 @@ fn astray(doors: &Doors, kind: ListenerKind, refusal: Refusal, request: &Request
     };
     let advice = doors.advise(&asked);
     if is_browser(method, headers) {
+        // A page that is known elsewhere is no mistake of who asks for it.
+        let what = if advice.as_ref().is_some_and(|own| !own.loses) { format!("{path} is not here") } else { what };
         let advice = advice.map_or_else(String::new, |advice| advice.text);
         return reply::page(refusal, &what, &advice, &doors.home(&asked));
     }

@@ -36,6 +36,7 @@ use super::listen::{self, Front};
 use super::listener::{Addresses, ListenerKind};
 use super::memory;
 use super::opening::{NotOpened, Opening};
+use super::rates::Rates;
 use super::readiness::{Readiness, Routers};
 use super::router;
 use super::services::{self, Services};
@@ -145,6 +146,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
         readiness: readiness.clone(),
         services: services.clone(),
         counters: counters.clone(),
+        rates: Rates::watch(&counters),
         telemetry,
         started: Instant::now(),
         started_at: u64::try_from(SystemClock.now_ns() / 1_000_000_000).unwrap_or(0),

@@ -11,6 +11,7 @@ use crate::base::memory::MemoryBudget;
 
 use super::config::Config;
 use super::connections::Connections;
+use super::rates::Rates;
 use super::readiness::Readiness;
 use super::services::Services;
 use super::telemetry::Telemetry;
@@ -22,6 +23,8 @@ pub(super) struct ServerState {
     /// Set when the store is open.
     pub(super) services: Arc<OnceLock<Services>>,
     pub(super) counters: Counters,
+    /// What comes in, by the second.
+    pub(super) rates: Arc<Rates>,
     /// What is in force; a reload changes it.
     pub(super) config: Arc<Mutex<Config>>,
     /// The process's own log; a server within a test has none.

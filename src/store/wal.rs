@@ -28,6 +28,9 @@ use crate::model::batch::Signal;
 /// The folder of segments whose rows could not be written as parts.
 pub const ASIDE: &str = "aside";
 const FILE_MAGIC: [u8; 8] = *b"TRILWAL\x01";
+
+/// Bytes of a segment that holds nothing.
+pub const EMPTY_BYTES: u64 = FILE_MAGIC.len() as u64;
 const MARKER: [u8; 4] = *b"\xF7TLW";
 const HEAD_BYTES: usize = 12;
 /// What the store is doing while a segment is doubted, as in "the store is ...; retry".

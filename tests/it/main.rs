@@ -35,6 +35,7 @@ mod metrics_store;
 mod midway;
 mod opening;
 mod order;
+mod page;
 mod passing;
 mod plugins;
 mod power;

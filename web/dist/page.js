@@ -1,17 +1,16 @@
-// What is stored, what comes in now, what to paste. Numbers come from the server's own pages and
-// from the same query APIs that Grafana uses; nothing is sent anywhere else.
+// What is stored, what comes in now, what to paste. Numbers come from the server's own page /-/status and from the same
+// query APIs that Grafana uses; nothing is sent anywhere else.
 "use strict";
 
 const EVERY_MS = 2000;
-const POINTS = 60;
-const SIGNALS = {
-  metrics: { counter: "trilith_ingested_samples_total" },
-  logs: { counter: "trilith_ingested_lines_total" },
-  traces: { counter: "trilith_ingested_spans_total" },
-};
-const origin = location.origin;
+const NAMES_EVERY = 5;
+const NAMES_SHOWN = 12;
+const SIGNALS = ["metrics", "logs", "traces"];
 
-const short = (value) => value.toLocaleString("en", { notation: value >= 10000 ? "compact" : "standard", maximumFractionDigits: value < 10 ? 1 : 0 });
+const byId = (id) => document.getElementById(id);
+const short = (value) => value >= 10000
+  ? value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 })
+  : value.toLocaleString("en", { maximumFractionDigits: value < 1 ? 2 : value < 10 ? 1 : 0 });
 const bytes = (value) => {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;
@@ -24,27 +23,14 @@ const span = (seconds) => {
   }
   return `${seconds} s`;
 };
+const kept = (retention) => retention.replace(/^(\d+)d$/, (_, days) => (days === "1" ? "1 day" : `${days} days`));
+const words = (reason) => (reason || "").replaceAll("_", " ");
 
-async function ask(path) {
+async function askJson(path) {
   const response = await fetch(path, { cache: "no-store" });
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response;
+  return response.json();
 }
-const askJson = async (path) => (await ask(path)).json();
-
-// The text exposition format, as far as this server writes it.
-function parseMetrics(text) {
-  const found = [];
-  for (const line of text.split("\n")) {
-    const match = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
-    if (!match) continue;
-    const labels = {};
-    for (const pair of (match[2] || "").matchAll(/([a-z_]+)="((?:[^"\\]|\\.)*)"/g)) labels[pair[1]] = pair[2];
-    found.push({ name: match[1], labels, value: Number(match[3]) });
-  }
-  return found;
-}
-const total = (metrics, name) => metrics.filter((m) => m.name === name).reduce((sum, m) => sum + m.value, 0);
 
 function element(tag, text, className) {
   const made = document.createElement(tag);
@@ -53,92 +39,116 @@ function element(tag, text, className) {
   return made;
 }
 
+// Text with `code` in it.
+function marked(text) {
+  return text.split("`").map((part, at) => (at % 2 === 1 ? element("code", part) : document.createTextNode(part)));
+}
+
+function row(...cells) {
+  const made = element("tr");
+  made.append(...cells.map((cell) => (cell instanceof Node ? cell : element("td", cell))));
+  return made;
+}
+
 function facts(card, rows) {
   const list = document.querySelector(`#${card} [data-facts]`);
   list.replaceChildren(...rows.filter(([, value]) => value !== undefined).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
 }
 
-const history = { metrics: [], logs: [], traces: [] };
-let last = null;
+function showLine(card, own) {
+  const line = own.rate_line;
+  const top = Math.max(...line);
+  const points = line.map((rate, at) => `${((at * 120) / (line.length - 1)).toFixed(2)},${(27 - (top > 0 ? rate / top : 0) * 25).toFixed(2)}`);
+  card.querySelector("polyline").setAttribute("points", points.join(" "));
+  card.querySelector("polygon").setAttribute("points", `0,28 ${points.join(" ")} 120,28`);
+  const minutes = Math.round(((line.length - 1) * own.rate_line_seconds) / 60);
+  card.querySelector("[data-span]").textContent = `${minutes} minutes${top > 0 ? `, at most ${short(top)} a second` : ""}`;
+}
 
-function showRates(metrics) {
-  const now = performance.now();
-  for (const [signal, { counter }] of Object.entries(SIGNALS)) {
-    const value = total(metrics, counter);
-    if (last && value >= last.values[signal]) {
-      const rate = (value - last.values[signal]) / ((now - last.at) / 1000);
-      const line = history[signal];
-      line.push(rate);
-      if (line.length > POINTS) line.shift();
-      document.querySelector(`#${signal} [data-rate]`).textContent = short(rate);
-      const top = Math.max(...line, 1e-9);
-      const points = line.map((rate, at) => `${((POINTS - line.length + at) * 120) / (POINTS - 1)},${27 - (rate / top) * 25}`);
-      document.querySelector(`#${signal} polyline`).setAttribute("points", points.join(" "));
-    }
+// What is acknowledged counts as stored, whether it lies in a part already or in the log.
+function showSignals(status) {
+  for (const signal of SIGNALS) {
+    const [card, own] = [byId(signal), status.signals[signal]];
+    card.querySelector("[data-rate]").textContent = short(own.rate);
+    showLine(card, own);
+    facts(signal, [
+      ["stored", bytes(own.stored_bytes)],
+      ["received since start", short(own.taken)],
+      ["active series", own.active_series === null ? undefined : short(own.active_series)],
+      ["kept for", kept(status.retention[signal])],
+    ]);
   }
-  last = { at: now, values: Object.fromEntries(Object.entries(SIGNALS).map(([signal, { counter }]) => [signal, total(metrics, counter)])) };
 }
 
-function showRefused(metrics) {
-  const rows = metrics.filter((m) => m.name === "trilith_rejected_total" && m.value > 0);
-  document.getElementById("refused").hidden = rows.length === 0;
-  document.querySelector("#refused tbody").replaceChildren(...rows.map((m) => {
-    const row = element("tr");
-    row.append(element("td", m.labels.signal), element("td", (m.labels.reason || "").replaceAll("_", " ")), element("td", short(m.value), "number"));
-    return row;
-  }));
-}
-
-function showServer(status, metrics) {
-  const state = document.getElementById("state");
+function showServer(status) {
+  const state = byId("state");
   state.textContent = status.ready ? "ready" : status.reason;
   state.className = `state ${status.ready ? "good" : "bad"}`;
-  document.getElementById("about").textContent = `version ${status.version}, up ${span(status.uptime_seconds)}, data in ${status.data_dir}`;
-  const cpu = total(metrics, "process_cpu_seconds_total");
+  byId("about").textContent = `version ${status.version}, up ${span(status.uptime_seconds)}, data in ${status.data_dir}`;
+  byId("conditions").hidden = status.conditions.length === 0;
+  byId("conditions").replaceChildren(...status.conditions.map((own) => element("p", `${words(own.name)}: ${own.text}`, "note bad")));
   facts("server", [
     ["memory", `${bytes(status.memory.resident_bytes)} of ${bytes(status.memory.limit_bytes)}`],
     ["disk free", status.disk.free_bytes === null ? undefined : `${bytes(status.disk.free_bytes)} of ${bytes(status.disk.total_bytes)}`],
-    ["CPU time", `${short(cpu)} s`],
-    ["connections", short(total(metrics, "trilith_connections"))],
-    ["main", status.listeners.main],
+    ["CPU time", `${short(status.cpu_seconds)} s`],
+    ["connections", short(status.connections)],
+    ["everything", status.listeners.main],
     ["OTLP gRPC", status.listeners.otlp_grpc],
     ["OTLP HTTP", status.listeners.otlp_http],
     ["Loki", status.listeners.loki],
     ["Tempo", status.listeners.tempo],
   ]);
-  const loopback = /^(127\.|\[::1\])/.test(status.listeners.main);
-  document.getElementById("loopback").hidden = !loopback;
 }
 
-function stored(metrics, signal) {
-  const value = metrics.filter((m) => m.name === "trilith_part_bytes" && m.labels.signal === signal).reduce((sum, m) => sum + m.value, 0);
-  return metrics.some((m) => m.name === "trilith_part_bytes") ? bytes(value) : undefined;
+function showRefused(status) {
+  const [sums, lately] = [status.refused, status.refused_lately || []];
+  const none = sums.length + lately.length === 0;
+  byId("refused").hidden = none;
+  byId("to-refused").hidden = none;
+  byId("lately").hidden = lately.length === 0;
+  byId("refused-sums").hidden = sums.length === 0;
+  document.querySelector("#lately tbody").replaceChildren(...lately.map((own) => {
+    const what = element("td");
+    what.append(element("code", own.name || own.receiver), ...(own.advice ? [element("p", own.advice, "quiet")] : []));
+    const at = new Date(own.at_ms);
+    const when = element("td", at.toLocaleTimeString());
+    when.title = at.toLocaleString();
+    return row(when, `${words(own.reason)}${own.count > 1 ? ` (${short(own.count)})` : ""}`, what, own.sender);
+  }));
+  document.querySelector("#refused-sums tbody").replaceChildren(...sums.map((own) => row(own.signal, words(own.reason), element("td", short(own.count), "number"))));
 }
 
-const listed = (names) => names.slice(0, 12).join(", ") + (names.length > 12 ? ` and ${names.length - 12} more` : "");
+async function names(path, read) {
+  try {
+    return read(await askJson(path)) || [];
+  } catch {
+    return [];
+  }
+}
 
-async function showStored(status, metrics) {
-  const data = async (path) => (await askJson(path)).data || [];
-  const quiet = (promise) => promise.catch(() => []);
-  const [names, jobs, labels, apps, services] = await Promise.all([
-    quiet(data("/api/v1/label/__name__/values")),
-    quiet(data("/api/v1/label/job/values")),
-    quiet(data("/loki/api/v1/labels")),
-    quiet(data("/loki/api/v1/label/service_name/values")),
-    quiet(data("/jaeger/api/services")),
+// Names of what is stored, a few of each signal. Answers whether there are any.
+async function showNames() {
+  const few = `limit=${NAMES_SHOWN + 1}`;
+  const [jobs, apps, services] = await Promise.all([
+    names(`/api/v1/label/job/values?${few}`, (answer) => answer.data),
+    names("/loki/api/v1/label/service_name/values", (answer) => answer.data),
+    names("/jaeger/api/services", (answer) => answer.data),
   ]);
-  const show = (signal, list) => { document.querySelector(`#${signal} [data-names]`).textContent = listed(list); };
-  facts("metrics", [["names", short(names.length)], ["jobs", short(jobs.length)], ["in parts", stored(metrics, "metrics")], ["kept for", status.retention.metrics]]);
-  show("metrics", jobs);
-  facts("logs", [["services", short(apps.length)], ["labels", short(labels.length)], ["in parts", stored(metrics, "logs")], ["kept for", status.retention.logs]]);
-  show("logs", apps);
-  facts("traces", [["services", short(services.length)], ["in parts", stored(metrics, "traces")], ["kept for", status.retention.traces]]);
-  show("traces", services);
+  const metrics = jobs.length > 0 ? [] : await names(`/api/v1/label/__name__/values?${few}`, (answer) => answer.data);
+  const listed = (what, list) => {
+    if (list.length === 0) return "";
+    return `${what}: ${list.slice(0, NAMES_SHOWN).join(", ")}${list.length > NAMES_SHOWN ? " and more" : ""}`;
+  };
+  const show = (signal, text) => { document.querySelector(`#${signal} [data-names]`).textContent = text; };
+  show("metrics", listed("jobs", jobs) || listed("metrics", metrics));
+  show("logs", listed("services", apps));
+  show("traces", listed("services", services));
+  return [jobs, metrics, apps, services].some((list) => list.length > 0);
 }
 
 // Counting takes the server a moment, so it is asked when somebody looks.
 async function showSeries() {
-  const own = document.getElementById("series");
+  const own = byId("series");
   if (!own.open) return;
   const note = own.querySelector("[data-total]");
   const seconds = Number(own.querySelector("select").value);
@@ -151,11 +161,9 @@ async function showSeries() {
       const list = (data[body.dataset.list] || []).slice(0, 10);
       if (body.dataset.list === "refusedByMetricName") body.closest("table").hidden = list.length === 0;
       body.replaceChildren(...list.map(({ name, value }) => {
-        const row = element("tr");
         const cell = element("td");
         cell.append(element("code", name));
-        row.append(cell, element("td", value.toLocaleString("en"), "number"));
-        return row;
+        return row(cell, element("td", value.toLocaleString("en"), "number"));
       }));
     }
   } catch (error) {
@@ -163,86 +171,124 @@ async function showSeries() {
   }
 }
 
-function copyButton(text) {
-  const button = element("button", "copy");
+// Browsers give the clipboard only to pages of HTTPS or of this machine; the older way works everywhere.
+async function copy(code) {
+  if (navigator.clipboard) {
+    try {
+      return await navigator.clipboard.writeText(code.textContent);
+    } catch { /* The older way is left. */ }
+  }
+  const selection = getSelection();
+  selection.selectAllChildren(code);
+  if (!document.execCommand("copy")) throw new Error("not allowed");
+  selection.removeAllRanges();
+}
+
+function copyButton(code) {
+  const button = element("button", "copy", "copy");
   button.type = "button";
   button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "copied";
-    } catch {
-      button.textContent = "select it by hand";
-    }
+    button.textContent = await copy(code).then(() => "copied", () => "selected: copy it by hand");
     setTimeout(() => { button.textContent = "copy"; }, 1500);
   });
   return button;
 }
 
-function showPaste() {
-  const rows = [["Prometheus", origin], ["Loki", origin], ["Tempo", `${origin}/tempo`], ["Jaeger", `${origin}/jaeger`]];
-  document.getElementById("datasources").replaceChildren(...rows.map(([type, url]) => {
-    const row = element("tr");
+// A text with its button.
+function pasteBox(text) {
+  const box = element("div", undefined, "paste");
+  const pre = element("pre");
+  pre.tabIndex = 0;
+  const code = element("code", text);
+  pre.append(code);
+  box.append(copyButton(code), pre);
+  return box;
+}
+
+function choose(id) {
+  for (const tab of document.querySelectorAll("#kinds button")) {
+    const chosen = tab.dataset.kind === id;
+    tab.setAttribute("aria-selected", chosen);
+    tab.tabIndex = chosen ? 0 : -1;
+  }
+  for (const panel of document.querySelectorAll("#senders > div")) panel.hidden = panel.dataset.kind !== id;
+}
+
+function kindButton({ id, name }) {
+  const tab = element("button", name);
+  tab.type = "button";
+  tab.dataset.kind = id;
+  tab.setAttribute("role", "tab");
+  tab.addEventListener("click", () => choose(id));
+  tab.addEventListener("keydown", (event) => {
+    const to = { ArrowRight: tab.nextSibling, ArrowLeft: tab.previousSibling }[event.key];
+    if (to) { to.focus(); to.click(); }
+  });
+  return tab;
+}
+
+function kindPanel({ id, name, boxes }) {
+  const panel = element("div");
+  panel.dataset.kind = id;
+  panel.setAttribute("role", "tabpanel");
+  panel.setAttribute("aria-label", name);
+  panel.append(...boxes.flatMap(({ where, text, note }) => {
+    const made = [element("p", where, "quiet where"), pasteBox(text)];
+    if (!note) return made;
+    const said = element("p", undefined, "quiet");
+    said.append(...marked(note));
+    return [...made, said];
+  }));
+  return panel;
+}
+
+// The addresses change only with a restart, so this is made once.
+function showPaste(status) {
+  const at = addresses(status.listeners, location.origin, location.hostname);
+  byId("datasources").replaceChildren(...dataSources(at).map(([type, url]) => {
     const cell = element("td");
-    cell.append(element("code", url), copyButton(url));
-    row.append(element("td", type), cell);
-    return row;
+    const code = element("code", url);
+    cell.append(copyButton(code), code);
+    return row(type, cell);
   }));
-  const senders = [
-    ["Prometheus", "prometheus.yml", `remote_write:\n  - url: ${origin}/api/v1/write`],
-    ["Promtail", "promtail.yaml", `clients:\n  - url: ${origin}/loki/api/v1/push`],
-    ["Grafana Alloy", "config.alloy", `prometheus.remote_write "trilith" {
-  endpoint { url = "${origin}/api/v1/write" }
-}
-loki.write "trilith" {
-  endpoint { url = "${origin}/loki/api/v1/push" }
-}
-otelcol.exporter.otlphttp "trilith" {
-  client { endpoint = "${origin}" }
-}`],
-    ["OpenTelemetry Collector", "config.yaml", `exporters:
-  otlphttp:
-    endpoint: ${origin}
-service:
-  pipelines:
-    metrics: { receivers: [otlp], exporters: [otlphttp] }
-    logs: { receivers: [otlp], exporters: [otlphttp] }
-    traces: { receivers: [otlp], exporters: [otlphttp] }`],
-    ["OpenTelemetry SDK", "environment", `OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\nOTEL_EXPORTER_OTLP_ENDPOINT=${origin}\nOTEL_SERVICE_NAME=my-service`],
-    ["OpenTelemetry SDK over gRPC", "environment", `OTEL_EXPORTER_OTLP_PROTOCOL=grpc\nOTEL_EXPORTER_OTLP_ENDPOINT=${origin}\nOTEL_SERVICE_NAME=my-service`],
-    ["curl", "a first log line", `curl -H 'Content-Type: application/json' ${origin}/loki/api/v1/push \\
-  -d '{"streams":[{"stream":{"job":"try"},"values":[["'$(date +%s%N)'","hello"]]}]}'`],
-  ];
-  document.getElementById("senders").replaceChildren(...senders.flatMap(([name, where, text]) => {
-    const box = element("div", undefined, "copied");
-    const pre = element("pre");
-    pre.append(element("code", text));
-    box.append(pre, copyButton(text));
-    const head = element("h3", name);
-    head.append(element("span", ` ${where}`, "quiet"));
-    return [head, box];
-  }));
+  const kinds = senders(at, status.listeners, location.hostname);
+  byId("kinds").replaceChildren(...kinds.map(kindButton));
+  byId("senders").replaceChildren(...kinds.map(kindPanel));
+  choose(kinds[0].id);
+  byId("try").replaceChildren(pasteBox(firstLine(at)));
+  const note = loopbackNote(at, location.hostname);
+  byId("loopback").hidden = note === undefined;
+  byId("loopback").replaceChildren(...marked(note || ""));
 }
 
 let turn = 0;
+let pasted = "";
+let isEmpty = true;
+
 async function refresh() {
   try {
-    const [status, text] = await Promise.all([askJson("/-/status"), ask("/metrics").then((response) => response.text())]);
-    const metrics = parseMetrics(text);
-    showServer(status, metrics);
-    showRates(metrics);
-    showRefused(metrics);
-    if (status.ready && turn % 5 === 0) await showStored(status, metrics);
+    const status = await askJson("/-/status");
+    showServer(status);
+    showSignals(status);
+    showRefused(status);
+    if (pasted !== JSON.stringify(status.listeners)) {
+      showPaste(status);
+      pasted = JSON.stringify(status.listeners);
+    }
+    const came = SIGNALS.some((signal) => status.signals[signal].taken + status.signals[signal].parts_rows > 0);
+    if (status.ready && (turn % NAMES_EVERY === 0 || (came && isEmpty))) {
+      isEmpty = !(await showNames() || came);
+      byId("start").hidden = !isEmpty;
+    }
     turn += 1;
-  } catch (error) {
-    const state = document.getElementById("state");
-    state.textContent = "no answer";
-    state.className = "state bad";
+  } catch {
+    byId("state").textContent = "no answer";
+    byId("state").className = "state bad";
   }
   setTimeout(refresh, document.hidden ? EVERY_MS * 5 : EVERY_MS);
 }
 
-document.getElementById("series").addEventListener("toggle", showSeries);
+byId("series").addEventListener("toggle", showSeries);
 document.querySelector("#series select").addEventListener("change", showSeries);
 showSeries();
-showPaste();
 refresh();

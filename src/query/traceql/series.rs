@@ -65,7 +65,16 @@ enum Numbers {
 impl<'a> SeriesSink<'a> {
     pub(super) fn new(grid: Grid, metric: &'a Metric, exemplars: usize) -> Self {
         let scale = if metric.function.field().is_some_and(is_duration) { 1e-9 } else { 1.0 };
-        Self { grid, metric, scale, places: HashMap::default(), series: Vec::new(), key: Vec::new(), exemplars, exemplars_taken: 0 }
+        Self {
+            grid,
+            metric,
+            scale,
+            places: HashMap::default(),
+            series: Vec::new(),
+            key: Vec::new(),
+            exemplars,
+            exemplars_taken: 0,
+        }
     }
 
     pub(super) fn add(&mut self, around: Around<'_>, at: usize, budget: &QueryBudget) -> Result<(), QueryError> {

@@ -1,5 +1,5 @@
-//! The files below docker/, as far as they can be checked without a Docker engine: they parse, they name
-//! only what exists, and every query in them is one that this server can parse.
+//! The container image's files, as far as they can be checked without a Docker engine, and a reader of YAML for
+//! those who check the others below docker/ (`compose.rs`, `dashboards.rs`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,15 +7,9 @@ use std::path::{Path, PathBuf};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
-use trilith::base::limits::QueryBudget;
-use trilith::base::pattern::{Dialect, Regex};
 
 pub(super) fn docker(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docker").join(path)
-}
-
-fn yaml(path: &Path) -> Value {
-    yaml_of(&fs::read_to_string(path).unwrap(), &path.display().to_string())
 }
 
 /// YAML of `place` as JSON; plain scalars that look like booleans or numbers become those.
@@ -61,144 +55,6 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
         }
     }
     Value::String(text.to_owned())
-}
-
-fn dashboards() -> Vec<(PathBuf, Value)> {
-    let files = fs::read_dir(docker("grafana/dashboards")).unwrap().map(|entry| entry.unwrap().path());
-    files.map(|path| (path.clone(), serde_json::from_slice(&fs::read(&path).unwrap()).unwrap())).collect()
-}
-
-fn datasources() -> Vec<Value> {
-    let file = yaml(&docker("grafana/provisioning/datasources/trilith.yaml"));
-    assert_eq!(file["apiVersion"], 1);
-    file["datasources"].as_array().unwrap().clone()
-}
-
-/// Every value at a key of that name, however deep.
-fn find<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
-    match value {
-        Value::Object(map) => {
-            for (name, value) in map {
-                if name == key {
-                    found.push(value);
-                }
-                find(value, key, found);
-            }
-        }
-        Value::Array(values) => values.iter().for_each(|value| find(value, key, found)),
-        _ => {}
-    }
-}
-
-fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
-    let mut found = Vec::new();
-    find(value, key, &mut found);
-    found
-}
-
-#[test]
-fn the_four_data_sources_are_there_and_link_to_each_other() {
-    let sources = datasources();
-    let kinds: BTreeSet<&str> = sources.iter().map(|source| source["type"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["jaeger", "loki", "prometheus", "tempo"].into());
-    let uids: BTreeSet<&str> = sources.iter().map(|source| source["uid"].as_str().unwrap()).collect();
-    assert_eq!(uids.len(), sources.len());
-    let mut links = 0;
-    for source in &sources {
-        assert!(source["url"].as_str().unwrap().starts_with("http://trilith:9090"), "{source}");
-        for uid in all(source, "datasourceUid") {
-            assert!(uids.contains(uid.as_str().unwrap()), "{uid} is no data source");
-            links += 1;
-        }
-    }
-    assert!(links >= 6, "only {links} links");
-    let of = |kind: &str| sources.iter().find(|source| source["type"] == kind).unwrap()["jsonData"].clone();
-    assert!(of("prometheus")["exemplarTraceIdDestinations"].is_array());
-    assert!(of("loki")["derivedFields"].is_array());
-    for kind in ["tempo", "jaeger"] {
-        assert!(of(kind)["tracesToLogsV2"].is_object() && of(kind)["tracesToMetrics"].is_object(), "{kind}");
-    }
-    for regex in all(&Value::Array(sources.clone()), "matcherRegex") {
-        Regex::new(regex.as_str().unwrap(), Dialect::Groups, &QueryBudget::unlimited()).unwrap();
-    }
-}
-
-#[test]
-fn dashboards_use_data_sources_that_exist_and_panels_that_do_not_overlap() {
-    let sources = datasources();
-    let uids: BTreeSet<&str> = sources.iter().map(|source| source["uid"].as_str().unwrap()).collect();
-    let dashboards = dashboards();
-    assert_eq!(dashboards.len(), 2);
-    for (path, dashboard) in &dashboards {
-        let place = path.display();
-        assert!(dashboard["uid"].is_string() && dashboard["title"].is_string(), "{place}");
-        for source in all(dashboard, "datasource") {
-            let uid = source["uid"].as_str().unwrap();
-            assert!(uids.contains(uid), "{place}: {uid} is no data source");
-            let kind = &sources.iter().find(|source| source["uid"] == uid).unwrap()["type"];
-            assert_eq!(&source["type"], kind, "{place}");
-        }
-        let mut taken = BTreeSet::new();
-        let mut ids = BTreeSet::new();
-        for panel in dashboard["panels"].as_array().unwrap() {
-            assert!(ids.insert(panel["id"].as_i64().unwrap()), "{place}: an id twice");
-            let at = |name: &str| panel["gridPos"][name].as_i64().unwrap();
-            for cell in (at("x")..at("x") + at("w")).flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y))) {
-                assert!(cell.0 < 24 && taken.insert(cell), "{place}: panel {} overlaps", panel["title"]);
-            }
-        }
-    }
-    let provider = yaml(&docker("grafana/provisioning/dashboards/trilith.yaml"));
-    let folder = provider["providers"][0]["options"]["path"].as_str().unwrap().to_owned();
-    let compose = yaml(&docker("compose.yaml"));
-    let mounts = compose["services"]["grafana"]["volumes"].to_string();
-    assert!(mounts.contains(&format!("./grafana/dashboards:{folder}:ro")), "{mounts}");
-}
-
-/// A query as Grafana would send it: with its own variables filled in.
-fn filled(query: &str) -> String {
-    let mut query = query.replace("{$$__tags}", "{job=\"x\"}");
-    for (variable, value) in [
-        ("$__rate_interval", "1m"),
-        ("$__auto", "1m"),
-        ("$__range", "30m"),
-        ("$job", "x"),
-        ("$app", "x"),
-        ("$search", "x"),
-    ] {
-        query = query.replace(variable, value);
-    }
-    assert!(!query.contains('$'), "a variable that is not known here: {query}");
-    query
-}
-
-/// Every query in the dashboards and in the links of data sources, with the type of its data source.
-fn queries() -> Vec<(String, String)> {
-    let mut queries = Vec::new();
-    for (_, dashboard) in dashboards() {
-        for target in all(&dashboard, "targets").iter().flat_map(|targets| targets.as_array().unwrap()) {
-            let kind = target["datasource"]["type"].as_str().unwrap().to_owned();
-            queries.push((kind, filled(target["expr"].as_str().unwrap())));
-        }
-    }
-    let sources = Value::Array(datasources());
-    let linked = all(&sources, "query");
-    queries.extend(linked.iter().map(|query| ("prometheus".to_owned(), filled(query.as_str().unwrap()))));
-    assert!(queries.len() > 25, "only {} queries", queries.len());
-    queries
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_query_in_dashboards_and_links_is_answered() {
-    let (server, _folder) = super::doors::server().await;
-    for (kind, query) in queries() {
-        let path = if kind == "loki" { "/loki/api/v1/query_range" } else { "/api/v1/query_range" };
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("{path}?query={escaped}&start=1700000000&end=1700000600&step=60");
-        let answer = super::doors::get(server.addresses.main, &path).await;
-        assert_eq!(answer.status, 200, "{kind}: {query}: {}", answer.text());
-    }
-    server.stop().await;
 }
 
 #[test]

@@ -22,9 +22,10 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::api::{self, Asker};
+use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::counters::{Cell, Counters};
 use crate::base::in_flight::{self, BodyError, InFlight, Room, Sender};
-use crate::receive::RECEIVERS;
+use crate::receive::{RECEIVERS, Refused, RefusedLately};
 
 use super::answers;
 use super::astray::{Advice, Seldom};
@@ -75,6 +76,8 @@ pub(super) struct Front {
     patience: Duration,
     /// What the log has said of requests that came to the wrong door.
     mistakes: Seldom,
+    /// The last of them, for people to look at.
+    astray: Arc<RefusedLately>,
 }
 
 impl Front {
@@ -85,6 +88,7 @@ impl Front {
         connections: Arc<Connections>,
         in_flight: Arc<InFlight>,
         patience: Duration,
+        astray: Arc<RefusedLately>,
     ) -> Self {
         Self {
             readiness,
@@ -95,6 +99,7 @@ impl Front {
             http: protocol(),
             patience,
             mistakes: Seldom::default(),
+            astray,
         }
     }
 
@@ -117,16 +122,23 @@ impl Front {
             Err(error) => reply::refuse(Refusal::Unavailable, reply::is_grpc(request.headers()), &error.to_string()),
         };
         self.count(kind, response.status());
-        if let Some(advice) = response.extensions_mut().remove::<Advice>()
-            && let Some(times) = self.mistakes.count(advice.mistake, started)
-        {
+        if let Some(advice) = response.extensions_mut().remove::<Advice>() {
             let path: String = path.path().chars().take(200).collect();
-            tracing::warn!(%sender, listener = kind.name(), %method, path, times, "refused, and lost: {}", advice.text);
+            self.remember(kind, sender, "wrong_path", &path, &advice.text);
+            if let Some(times) = self.mistakes.count(advice.mistake, started) {
+                tracing::warn!(%sender, listener = kind.name(), %method, path, times, "refused, and lost: {}", advice.text);
+            }
         }
         let (path, status) = (path.path(), response.status().as_u16());
         let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(listener = kind.name(), %method, path, status, elapsed_us, "request");
         response
+    }
+
+    fn remember(&self, kind: ListenerKind, sender: Sender, reason: &'static str, name: &str, advice: &str) {
+        let (name, receiver, advice) = (name.to_owned(), kind.name(), advice.to_owned());
+        let at_ms = SystemClock.now_ns().div_euclid(1_000_000);
+        self.astray.add(Refused { at_ms, reason, name, receiver, sender: Some(sender), count: 1, advice });
     }
 
     /// What the router of this phase answers, or that it met a defect of ours.
@@ -152,15 +164,11 @@ impl Front {
         if !connection.speaks_tls() {
             return;
         }
+        let advice = "write http:// for https:// in its URL, or put a proxy with TLS in between";
+        let (sender, listener) = (connection.sender, kind.name());
+        self.remember(kind, sender, "tls", "", advice);
         if let Some(times) = self.mistakes.count("tls", Instant::now()) {
-            let (sender, listener) = (connection.sender, kind.name());
-            tracing::warn!(
-                %sender,
-                listener,
-                times,
-                "a client speaks TLS, which is not served here: write http:// for https:// in its URL, or put a proxy with \
-                 TLS in between"
-            );
+            tracing::warn!(%sender, listener, times, "a client speaks TLS, which is not served here: {advice}");
         }
     }
 

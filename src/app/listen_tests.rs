@@ -115,7 +115,8 @@ async fn listen_with(open_files: u64) -> (SocketAddr, Waiting, Counters, watch::
     let in_flight = InFlight::new(in_flight::Options::default(), MemoryBudget::new(64 << 20));
     let memory = MemoryBudget::new(u64::MAX);
     let connections = Arc::new(Connections::new(&counters, open_files, in_flight.limit() / 4, &memory));
-    let front = Arc::new(Front::new(readiness, &counters, connections, in_flight, Duration::from_secs(60)));
+    let front =
+        Arc::new(Front::new(readiness, &counters, connections, in_flight, Duration::from_secs(60), Arc::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);

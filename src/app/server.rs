@@ -21,6 +21,7 @@ use crate::base::counters::Counters;
 use crate::base::disk::{Disk, RealDisk};
 use crate::base::in_flight::InFlight;
 use crate::query;
+use crate::receive::RefusedLately;
 use crate::store::Administer;
 use crate::store::conditions::Conditions;
 use crate::store::env::Progress;
@@ -140,6 +141,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
     let room = config.bodies.bytes_max.min(memory.limit() / BODIES_SHARE);
     let in_flight = InFlight::new(config.bodies.clone(), memory.share("bodies_in_flight", room));
     let connections = Arc::new(Connections::new(&counters, open_files, in_flight.limit() / 4, &memory));
+    let astray = Arc::new(RefusedLately::default());
     let state = ServerState {
         in_flight: in_flight.clone(),
         connections: connections.clone(),
@@ -147,6 +149,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
         services: services.clone(),
         counters: counters.clone(),
         rates: Rates::watch(&counters),
+        astray: astray.clone(),
         telemetry,
         started: Instant::now(),
         started_at: u64::try_from(SystemClock.now_ns() / 1_000_000_000).unwrap_or(0),
@@ -155,7 +158,7 @@ pub async fn run_on(mut config: Config, telemetry: Option<Telemetry>, disk: Arc<
         _outside: outside,
         config: Arc::new(Mutex::new(config)),
     };
-    let front = Arc::new(Front::new(readiness.clone(), &counters, connections, in_flight, patience));
+    let front = Arc::new(Front::new(readiness.clone(), &counters, connections, in_flight, patience, astray));
     let kinds: Vec<ListenerKind> = sockets.iter().map(|(kind, _)| *kind).collect();
     readiness.set_waiting(routers(&kinds, |kind| router::waiting(&state, kind)));
     let (stop, stopped) = watch::channel(false);

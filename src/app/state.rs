@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::base::counters::Counters;
 use crate::base::in_flight::InFlight;
 use crate::base::memory::MemoryBudget;
+use crate::receive::RefusedLately;
 
 use super::config::Config;
 use super::connections::Connections;
@@ -23,6 +24,8 @@ pub(super) struct ServerState {
     /// Set when the store is open.
     pub(super) services: Arc<OnceLock<Services>>,
     pub(super) counters: Counters,
+    /// What came to the wrong door lately.
+    pub(super) astray: Arc<RefusedLately>,
     /// What comes in, by the second.
     pub(super) rates: Arc<Rates>,
     /// What is in force; a reload changes it.

@@ -1,6 +1,8 @@
 //! The page `/-/status`: what the web page shows, as JSON. Its numbers are cheap to find out, for an open page asks
 //! every two seconds.
 
+use std::cmp::Reverse;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
@@ -9,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::base::counters::{Counters, LabelPairs};
 use crate::base::disk::{Disk as _, RealDisk};
 use crate::model::batch::Signal;
+use crate::receive::ROWS_MAX;
 use crate::store::conditions::Condition;
 use crate::store::wal::EMPTY_BYTES;
 
@@ -41,6 +44,7 @@ pub(super) async fn status(State(state): State<ServerState>) -> Response<Body> {
         },
         "signals": signals(&state),
         "refused": refused(&state.counters),
+        "refused_lately": refused_lately(&state),
         "connections": total(&state.counters, "trilith_connections"),
         "cpu_seconds": host::cpu_ns() as f64 / 1e9,
         "memory": {"resident_bytes": host::memory_resident(), "limit_bytes": state.memory_limit},
@@ -97,6 +101,25 @@ fn refused(counters: &Counters) -> Vec<Value> {
     };
     let refused = counters.values("trilith_rejected_total").into_iter();
     refused.filter(|(_, count)| *count > 0).map(row).collect()
+}
+
+/// The last of what was refused, the newest first.
+fn refused_lately(state: &ServerState) -> Vec<Value> {
+    let mut rows = state.astray.rows();
+    rows.extend(state.services.get().map(|services| services.receive.refused().rows()).unwrap_or_default());
+    rows.sort_by_key(|own| Reverse(own.at_ms));
+    let shown = rows.into_iter().take(ROWS_MAX).map(|own| {
+        json!({
+            "at_ms": own.at_ms,
+            "reason": own.reason,
+            "name": own.name,
+            "receiver": own.receiver,
+            "sender": own.sender.map(|sender| sender.to_string()),
+            "count": own.count,
+            "advice": own.advice,
+        })
+    });
+    shown.collect()
 }
 
 fn total(counters: &Counters, name: &str) -> u64 {

@@ -359,6 +359,11 @@ impl Body {
         self.give_back(bytes);
     }
 
+    /// Who sends it.
+    pub fn sender(&self) -> Sender {
+        self.progress.sender
+    }
+
     /// How it comes along, for those who have to choose among many.
     pub fn coming(&self) -> Coming {
         Coming(self.progress.clone())

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Options;
-use crate::model::batch::{LogsBatch, MetricsBatch, Rejections, SeriesBatch, Signal, TracesBatch};
+use super::{Options, service};
+use crate::model::batch::{Example, LogsBatch, MetricsBatch, Rejections, SeriesBatch, Signal, TracesBatch};
 use crate::model::labels::Labels;
 use crate::model::log::ARRIVAL;
-use crate::model::raw::{ParseLabels, RawMetrics};
+use crate::model::raw::{self, ParseLabels, RawMetrics};
 use crate::model::sample::retain;
 use crate::store::metrics::keep::Retention;
 
@@ -116,7 +116,9 @@ pub(super) fn metrics(batch: &mut MetricsBatch, window: &Window, rejected: &mut 
         }) {
             None => true,
             Some(reason) => {
-                rejected.add(reason, 1, || format!("sample of {} at {t} ms", shown(labels)));
+                rejected.add(reason, 1, || {
+                    Example::of(labels.metric_name(), format!("sample of {} at {t} ms", shown(labels)))
+                });
                 false
             }
         };
@@ -128,15 +130,15 @@ pub(super) fn metrics(batch: &mut MetricsBatch, window: &Window, rejected: &mut 
 }
 
 /// Takes samples outside the window out of a request whose labels have not been read.
-pub(super) fn raw(raw: &mut RawMetrics<'_>, parse: &ParseLabels<'_>, window: &Window, rejected: &mut Rejections) {
-    let (min, max) = raw.times.iter().fold((i64::MAX, i64::MIN), |(min, max), t| (min.min(*t), max.max(*t)));
+pub(super) fn raw(batch: &mut RawMetrics<'_>, parse: &ParseLabels<'_>, window: &Window, rejected: &mut Rejections) {
+    let (min, max) = batch.times.iter().fold((i64::MAX, i64::MIN), |(min, max), t| (min.min(*t), max.max(*t)));
     let all_let_in = window.refuse_ms(min).is_none() && window.refuse_ms(max).is_none() && !window.asks_series(min);
-    if raw.times.is_empty() || all_let_in {
+    if batch.times.is_empty() || all_let_in {
         return;
     }
-    let mut kept = Vec::with_capacity(raw.times.len());
-    for (labels, rows) in raw.iter() {
-        let times = raw.times.get(rows).unwrap_or_default();
+    let mut kept = Vec::with_capacity(batch.times.len());
+    for (labels, rows) in batch.iter() {
+        let times = batch.times.get(rows).unwrap_or_default();
         // Labels that cannot be read are the store's to refuse.
         let start = if times.iter().any(|t| window.asks_series(*t)) {
             parse(labels).map_or(i64::MIN, |labels| window.start_of(&labels))
@@ -148,21 +150,21 @@ pub(super) fn raw(raw: &mut RawMetrics<'_>, parse: &ParseLabels<'_>, window: &Wi
             kept.push(reason.is_none());
             if let Some(reason) = reason {
                 rejected.add(reason, 1, || {
-                    let labels = parse(labels).map_or_else(|(_, text)| text, |labels| shown(&labels));
-                    format!("sample of {labels} at {t} ms")
+                    let shown = parse(labels).map_or_else(|(_, text)| text, |labels| shown(&labels));
+                    Example::of(raw::metric_name(labels), format!("sample of {shown} at {t} ms"))
                 });
             }
         }
     }
     let (mut next, mut rows_end) = (0, 0);
-    for own in &mut raw.series {
+    for own in &mut batch.series {
         let end = own.rows_end as usize;
         rows_end += kept.get(next..end).unwrap_or_default().iter().filter(|kept| **kept).count() as u32;
         (own.rows_end, next) = (rows_end, end);
     }
-    keep(&mut raw.times, &kept);
-    keep(&mut raw.values, &kept);
-    keep(&mut raw.starts, &kept);
+    keep(&mut batch.times, &kept);
+    keep(&mut batch.values, &kept);
+    keep(&mut batch.starts, &kept);
 }
 
 fn keep<T>(column: &mut Vec<T>, kept: &[bool]) {
@@ -181,14 +183,17 @@ pub(super) fn logs(batch: &mut LogsBatch, window: &Window, rejected: &mut Reject
             if bytes > window.line_bytes_max {
                 let limit = window.line_bytes_max;
                 rejected.add("line_too_long", 1, || {
-                    format!("line of {} has {bytes} bytes, the limit is {limit}", shown(labels))
+                    let text = format!("line of {} has {bytes} bytes, the limit is {limit}", shown(labels));
+                    Example::of(service::name(labels), text)
                 });
                 return false;
             }
             match window.refuse_ns(entry.t) {
                 None => true,
                 Some(reason) => {
-                    rejected.add(reason, 1, || format!("line of {} at {} ns", shown(labels), entry.t));
+                    rejected.add(reason, 1, || {
+                        Example::of(service::name(labels), format!("line of {} at {} ns", shown(labels), entry.t))
+                    });
                     false
                 }
             }

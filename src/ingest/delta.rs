@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ahash::HashMap;
 
-use crate::model::batch::{MetricsBatch, Rejections, SeriesBatch};
+use crate::model::batch::{Example, MetricsBatch, Rejections, SeriesBatch};
 use crate::model::histogram::{BucketSpan, Histogram, ResetHint};
 use crate::model::labels::Labels;
 use crate::model::sample::is_stale;
@@ -98,7 +98,8 @@ fn accumulate(series: &mut SeriesBatch, sum: &mut Sum, rejected: &mut Rejections
     let mut refuse = |t: i64, newest: i64| {
         rejected.add("delta_out_of_order", 1, || {
             let shown: String = labels.to_string().chars().take(200).collect();
-            format!("delta of {shown} at {t} ms is not newer than the one at {newest} ms")
+            let text = format!("delta of {shown} at {t} ms is not newer than the one at {newest} ms");
+            Example::of(labels.metric_name(), text)
         });
         false
     };

@@ -112,27 +112,53 @@ pub struct Rejections {
 pub struct Rejected {
     /// Samples, lines or spans.
     pub count: u64,
-    /// The first of them, named, for the sender.
+    /// The first of them, for the sender.
     pub example: String,
+    /// The metric or stream that it is of; empty where that is not known.
+    pub name: String,
+}
+
+/// Characters of the name of what was refused that are kept.
+const NAME_CHARS_MAX: usize = 200;
+
+/// The first of what is refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    text: String,
+    name: String,
+}
+
+impl Example {
+    /// Of the metric or stream `name`, which is cut where it is very long.
+    pub fn of(name: &str, text: String) -> Self {
+        Self { text, name: name.chars().take(NAME_CHARS_MAX).collect() }
+    }
+}
+
+impl From<String> for Example {
+    /// Of nothing that has a name.
+    fn from(text: String) -> Self {
+        Self { text, name: String::new() }
+    }
 }
 
 impl Rejections {
     /// Counts `count` refused items. `reason` is a fixed word such as `too_far_in_future`, also a
     /// label of `/metrics`; `example` is made only for the first of its reason.
-    pub fn add(&mut self, reason: &'static str, count: u64, example: impl FnOnce() -> String) {
+    pub fn add<E: Into<Example>>(&mut self, reason: &'static str, count: u64, example: impl FnOnce() -> E) {
         if count == 0 {
             return;
         }
-        self.reasons
-            .entry(reason)
-            .and_modify(|rejected| rejected.count += count)
-            .or_insert_with(|| Rejected { count, example: example() });
+        self.reasons.entry(reason).and_modify(|rejected| rejected.count += count).or_insert_with(|| {
+            let Example { text, name } = example().into();
+            Rejected { count, example: text, name }
+        });
     }
 
     /// Takes over what `other` counted.
     pub fn merge(&mut self, other: Self) {
         for (reason, rejected) in other.reasons {
-            self.add(reason, rejected.count, || rejected.example);
+            self.add(reason, rejected.count, || Example { text: rejected.example, name: rejected.name });
         }
     }
 

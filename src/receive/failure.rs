@@ -127,6 +127,43 @@ impl Failure {
         matches!(self.class(), ErrorClass::Throttled | ErrorClass::Timeout | ErrorClass::Unavailable).then_some(1)
     }
 
+    /// What it is, in a word that holds nothing of what was sent.
+    pub fn word(&self) -> &'static str {
+        const TOO_LARGE: &str = "body_too_large";
+        const MALFORMED: &str = "malformed";
+        const BUSY: &str = "busy";
+        match self {
+            Self::UnsupportedEncoding(_) => "encoding_not_taken",
+            Self::TooLarge { .. } | Self::TooLargeDecoded { .. } => TOO_LARGE,
+            Self::Body(BodyError::Slow(_) | BodyError::Trickle(_)) => "body_too_slow",
+            Self::Body(BodyError::GivenUp | BodyError::Busy) | Self::Busy | Self::Memory(_) => BUSY,
+            Self::Body(BodyError::TooLarge { .. }) => TOO_LARGE,
+            Self::Cut(_) => "body_cut_short",
+            Self::CallersTime(_) => "timeout",
+            Self::Decode(DecodeError::UnsupportedType { .. }) => "content_type_not_taken",
+            Self::Frame(_) | Self::Decompress(_) | Self::Decode(DecodeError::Wire(_)) => match self.class() {
+                ErrorClass::TooLarge => TOO_LARGE,
+                _ => MALFORMED,
+            },
+            Self::Ingest(IngestError::Closed(_)) => "not_ready",
+            Self::Ingest(IngestError::Store(_)) => "not_stored",
+            Self::Partly { cause, .. } => cause.word(),
+            Self::Defect => "internal_error",
+        }
+    }
+
+    /// What to send instead, where that is known; nothing of what was sent.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::UnsupportedEncoding(_) => "send gzip, deflate, zstd, snappy or none".to_owned(),
+            Self::Decode(DecodeError::UnsupportedType { expected, .. }) => format!("send {expected}"),
+            Self::Partly { cause, .. } => cause.advice(),
+            _ if self.class() == ErrorClass::TooLarge => "send smaller batches".to_owned(),
+            _ if self.retry_after().is_some() => "it may be sent again".to_owned(),
+            _ => String::new(),
+        }
+    }
+
     /// The error with its causes, for the sender and the log.
     pub fn text(&self) -> String {
         chain(self)

@@ -33,7 +33,7 @@ pub(super) async fn handle(receiver: &'static Receiver, state: State, request: R
         Some(timeout) => tokio::time::timeout(timeout, take).await.unwrap_or(Err(Failure::CallersTime(timeout))),
         None => take.await,
     };
-    state.note(receiver, &outcome);
+    state.note(receiver, &request, &outcome);
     match outcome {
         Ok(appended) => match reply::retry_after(&appended) {
             Some(after) => refusal(Code::ResourceExhausted, &reply::summary(&appended), Some(after)),

@@ -16,7 +16,7 @@ use crate::model::batch::Appended;
 pub(super) async fn handle(receiver: &'static Receiver, state: State, request: Request) -> Response {
     let (request, body) = request.into_parts();
     let outcome = take(receiver, &state, &request, body).await;
-    state.note(receiver, &outcome);
+    state.note(receiver, &request, &outcome);
     reply::http(receiver, &request.headers, &outcome)
 }
 

@@ -15,6 +15,7 @@ mod listener;
 mod loki_push;
 mod otlp;
 mod receiver;
+mod refused;
 mod remote_write;
 mod reply;
 mod work;
@@ -25,6 +26,7 @@ use axum::routing::post;
 pub use self::failure::Failure;
 pub use self::listener::Listener;
 pub use self::receiver::{Batch, DecodeError, Decoded, Dialect, Headers, Receiver};
+pub use self::refused::{ROWS_MAX, Refused, RefusedLately};
 pub use self::work::{Options, State};
 
 /// All push protocols.

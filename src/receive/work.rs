@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::failure::Failure;
 use super::imports::{Imports, Running};
 use super::receiver::{self, Batch, DecodeError, Decoded, Headers, Receiver};
+use super::refused::{Refused, RefusedLately};
 use crate::base::counters::Counters;
 use crate::base::error::{Classify as _, ErrorClass};
 use crate::base::in_flight;
@@ -90,6 +91,7 @@ struct Inner {
     small: Room,
     large: Room,
     imports: Arc<Imports>,
+    refused: RefusedLately,
 }
 
 /// Where bodies of a size are worked on.
@@ -133,7 +135,8 @@ impl State {
         let large = memory.share("bodies_decoded", limit);
         let large = Room::new(options.large_places, limits::DEFAULT.body_bytes_max, large);
         let imports = Imports::new(options.import_places);
-        Self(Arc::new(Inner { options, ingestor, counters: counters.clone(), small, large, imports }))
+        let refused = RefusedLately::default();
+        Self(Arc::new(Inner { options, ingestor, counters: counters.clone(), small, large, imports, refused }))
     }
 
     /// The time, in milliseconds.
@@ -332,8 +335,14 @@ impl State {
         Ok(appended)
     }
 
-    /// Counts and logs what became of a push.
-    pub(super) fn note(&self, receiver: &Receiver, outcome: &Result<Appended, Failure>) {
+    /// What was refused lately.
+    pub fn refused(&self) -> &RefusedLately {
+        &self.0.refused
+    }
+
+    /// Counts and logs what became of a push, and remembers what was refused.
+    pub(super) fn note(&self, receiver: &Receiver, request: &Parts, outcome: &Result<Appended, Failure>) {
+        self.remember(receiver, request, outcome);
         let name = receiver.name;
         let result = match outcome {
             Ok(appended) if appended.rejected.is_empty() => "stored",
@@ -360,5 +369,19 @@ impl State {
         };
         let labels = [("receiver", name), ("result", result)];
         self.0.counters.counter("trilith_received_requests_total", "Pushes by what became of them.", &labels).inc();
+    }
+
+    fn remember(&self, receiver: &Receiver, request: &Parts, outcome: &Result<Appended, Failure>) {
+        let add = |reason, name: &str, count, advice| {
+            let sender = receiver::account(request).map(|own| own.sender());
+            let (at_ms, name, receiver) = (self.now_ms(), name.to_owned(), receiver.name);
+            self.0.refused.add(Refused { at_ms, reason, name, receiver, sender, count, advice });
+        };
+        match outcome {
+            Ok(appended) => {
+                appended.rejected.iter().for_each(|(reason, own)| add(reason, &own.name, own.count, String::new()));
+            }
+            Err(failure) => add(failure.word(), "", 1, failure.advice()),
+        }
     }
 }

@@ -31,3 +31,47 @@ fn what_was_acknowledged_counts_as_stored_before_it_is_a_part_and_its_rate_is_sh
     assert_eq!((number(&own, "parts_rows"), number(&own, "taken")), (3.0, 3.0), "{own}");
     assert!(number(&own, "stored_bytes") > number(&own, "log_bytes"), "{own}");
 }
+
+#[test]
+fn what_was_refused_lately_is_named_with_reason_and_sender_and_nothing_else_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    until_ready(process.main);
+    let push = |path: &str, headers: &str, body: &str| ask(process.main, "POST", path, headers, body.as_bytes()).status;
+    let typed = "Content-Type: application/json\r\n";
+    let line = r#"{"streams":[{"stream":{"app":"shop","key":"hunter2"},"values":[["1000000000","hunter2"],["1000000001","hunter2"]]}]}"#;
+    for _ in 0..2 {
+        assert_eq!(push("/loki/api/v1/push", typed, line), 400);
+    }
+    assert_eq!(push("/api/v1/import/prometheus", "", "old_one{key=\"hunter2\"} 1 1000\n"), 400);
+    assert_eq!(push("/v1/logs", typed, r#"{"resourceLogs":"hunter2"}"#), 400);
+    assert_eq!(push("/v1/traces", "Content-Type: text/hunter2\r\n", "x"), 415);
+    assert_eq!(push("/v1/logs", "Content-Encoding: br\r\n", "x"), 415);
+    assert_eq!(push("/loki/push", typed, "hunter2"), 404);
+    let status = json(process.main, "/-/status");
+    let rows = status["refused_lately"].as_array().unwrap();
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_else(|| panic!("{name}: {row}")).to_owned();
+    let shown: Vec<_> =
+        rows.iter().map(|row| (text(row, "reason"), text(row, "name"), text(row, "receiver"))).collect();
+    let expected = [
+        ("wrong_path", "/loki/push", "main"),
+        ("encoding_not_taken", "", "otlp_logs"),
+        ("content_type_not_taken", "", "otlp_traces"),
+        ("malformed", "", "otlp_logs"),
+        ("too_old", "old_one", "import_text"),
+        ("too_old", "shop", "loki_push"),
+    ];
+    let mut sorted = shown.clone();
+    sorted.sort();
+    let mut wanted = expected.map(|(reason, name, receiver)| (reason.into(), name.into(), receiver.into()));
+    wanted.sort();
+    assert_eq!(sorted, wanted, "{status}");
+    let lines = rows.iter().find(|row| row["name"] == "shop").unwrap();
+    assert_eq!((lines["count"].as_u64(), lines["sender"].as_str()), (Some(4), Some("127.0.0.1")), "{lines}");
+    let now = chrono::Utc::now().timestamp_millis();
+    assert!(rows.iter().all(|row| (now - row["at_ms"].as_i64().unwrap()).abs() < 60_000), "{status}");
+    let astray = rows.iter().find(|row| row["reason"] == "wrong_path").unwrap();
+    assert!(text(astray, "advice").contains("/loki/api/v1/push"), "{astray}");
+    assert!(!status.to_string().contains("hunter2"), "{status}");
+    assert_eq!(status["refused"][0]["signal"], "logs", "{status}");
+}

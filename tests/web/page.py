@@ -323,6 +323,15 @@ def fill(server):
     assert server.send("/v1/traces", spans("checkout", 40)) == 200
 
 
+def refuse(server):
+    """Sends what is refused: lines of long ago, a sample of the far future, a body that is none, a wrong path."""
+    assert server.send("/loki/api/v1/push", lines({"app": HOSTILE, "password": "hunter2"}, 3, at=10**18)) == 400
+    ahead = f'far_ahead{{password="hunter2"}} 1 {int((time.time() + 10**6) * 1000)}\n'
+    assert server.send("/api/v1/import/prometheus", ahead, "text/plain") == 400
+    assert server.send("/v1/logs", '{"resourceLogs": "hunter2"}') == 400
+    assert server.send("/loki/push", "{}") == 404
+
+
 def a_full_server_shows_what_is_there(look, server):
     for size in (DESK, PHONE):
         for dark in (False, True):
@@ -336,6 +345,19 @@ def a_full_server_shows_what_is_there(look, server):
                 assert all(re.fullmatch(r"[1-9][\d.]* (B|KiB|MiB)", own) for own in stored), stored
                 page.run("document.querySelector('#series summary').click()")
                 page.until("document.querySelectorAll('[data-list=seriesCountByMetricName] tr').length > 1", "series")
+
+
+def what_was_refused_is_shown_with_reason_and_sender(look, server):
+    for size in (DESK, PHONE):
+        with look.at(server.base + "/", size, "refused", f"{SHOWN} && !document.getElementById('lately').hidden") as page:
+            rows = page.run("""[...document.querySelectorAll('#lately tbody tr')].map(row =>
+                [...row.cells].slice(1).map(cell => cell.innerText))""")
+            found = {(reason, what.split("\n")[0], sender) for reason, what, sender in rows}
+            expected = {("too old (3)", HOSTILE, "127.0.0.1"), ("too far in future", "far_ahead", "127.0.0.1"),
+                        ("malformed", "otlp_logs", "127.0.0.1"), ("wrong path", "/loki/push", "127.0.0.1")}
+            assert expected <= found, found
+            assert f"Loki's push is taken at {server.base}/loki/api/v1/push" in json.dumps(rows), rows
+            assert "hunter2" not in page.run("document.documentElement.outerHTML"), "a secret is shown"
 
 
 def rates_hold_steady_under_a_steady_load(look, server, steady):
@@ -389,6 +411,8 @@ def main():
         step("bookmarks of other servers say what is here instead", bookmarks_of_other_servers_say_what_is_here_instead, look, full)
         step("snippets do what they say", snippets_do_what_they_say, look, empty)
         step("rates hold steady under a steady load", rates_hold_steady_under_a_steady_load, look, full, steady)
+        refuse(full)
+        step("what was refused is shown with reason and sender", what_was_refused_is_shown_with_reason_and_sender, look, full)
 
 
 BEGAN = time.monotonic()

@@ -26,7 +26,7 @@ use self::kind::LogsKind;
 use self::record::Item;
 use self::rows::Rows;
 use super::lane::{Lane, LaneOptions, Maintain};
-use crate::model::batch::{Appended, LogsBatch, StreamBatch};
+use crate::model::batch::{Appended, Example, LogsBatch, StreamBatch};
 use crate::store::env::Env;
 use crate::store::error::StoreError;
 use crate::store::waist::AppendLogs;
@@ -35,6 +35,8 @@ use crate::store::waist::AppendLogs;
 const ITEM_BYTES_MAX: usize = 8 << 20;
 /// ... and a record takes pieces up to this many.
 const RECORD_BYTES_MAX: usize = 16 << 20;
+/// The label that says of a stream what it is; `ingest` sees to it that there is one.
+const SERVICE_NAME: &str = "service_name";
 
 /// How the log store behaves.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +116,8 @@ impl LogsStore {
                 if head.len() + added.len() >= self.options.streams_max {
                     let limit = self.options.streams_max;
                     let count = stream.entries.len() as u64;
-                    let example = || format!("{} would be one more than {limit} active streams", stream.labels);
+                    let text = || format!("{} would be one more than {limit} active streams", stream.labels);
+                    let example = || Example::of(stream.labels.value(SERVICE_NAME), text());
                     appended.rejected.add("stream_limit", count, example);
                     continue;
                 }
@@ -137,13 +140,14 @@ impl LogsStore {
         for entry in &stream.entries {
             let (line, metadata) = (entry.line.len(), entry.metadata.bytes());
             if line > line_bytes_max {
-                let example = || format!("a line of {line} bytes in {}, over {line_bytes_max}", stream.labels);
+                let text = || format!("a line of {line} bytes in {}, over {line_bytes_max}", stream.labels);
+                let example = || Example::of(stream.labels.value(SERVICE_NAME), text());
                 rejected.add("line_too_long", 1, example);
                 continue;
             }
             if metadata > metadata_bytes_max {
-                let example =
-                    || format!("metadata of {metadata} bytes in {}, over {metadata_bytes_max}", stream.labels);
+                let text = || format!("metadata of {metadata} bytes in {}, over {metadata_bytes_max}", stream.labels);
+                let example = || Example::of(stream.labels.value(SERVICE_NAME), text());
                 rejected.add("metadata_too_long", 1, example);
                 continue;
             }

@@ -12,7 +12,7 @@ use super::data::fits;
 use super::head::Head;
 use super::record_v2::fitting;
 use super::registry::Known;
-use crate::model::batch::{MetricsBatch, Rejections, SeriesBatch};
+use crate::model::batch::{Example, MetricsBatch, Rejections, SeriesBatch};
 use crate::model::labels::{Labels, METRIC_NAME};
 use crate::model::raw::{self, BadLabels, ParseLabels, RawMetrics};
 
@@ -187,7 +187,7 @@ impl Head {
                 Ok(labels) => labels,
                 Err((reason, text)) => {
                     self.refused.add(raw::metric_name(own.bytes), reason, own.rows);
-                    rejected.add(reason, own.rows, || text);
+                    rejected.add(reason, own.rows, || Example::of(raw::metric_name(own.bytes), text));
                     continue;
                 }
             };
@@ -195,7 +195,7 @@ impl Head {
                 Ok(()) => read.push((at, own.rows, labels)),
                 Err((reason, text)) => {
                     self.refused.add(labels.metric_name(), reason, own.rows);
-                    rejected.add(reason, own.rows, || text);
+                    rejected.add(reason, own.rows, || Example::of(labels.metric_name(), text));
                 }
             }
         }
@@ -208,7 +208,7 @@ impl Head {
                 Ok(id) => made(at, id),
                 Err(reason) => {
                     self.refused.add(labels.metric_name(), reason, rows);
-                    rejected.add(reason, rows, || self.limit_text(reason, &labels));
+                    rejected.add(reason, rows, || Example::of(labels.metric_name(), self.limit_text(reason, &labels)));
                 }
             }
         }
@@ -310,7 +310,9 @@ impl Columns {
     fn add_others(&mut self, id: u32, own: &SeriesBatch, rejected: &mut Rejections) {
         if id != NO_SERIES {
             let large = own.histograms.iter().filter(|sample| !fits(sample)).count();
-            rejected.add("histogram_too_large", large as u64, || own.labels.to_string());
+            rejected.add("histogram_too_large", large as u64, || {
+                Example::of(own.labels.metric_name(), own.labels.to_string())
+            });
         }
         let histograms = fitting(&own.histograms);
         if !histograms.is_empty() {

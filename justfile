@@ -62,10 +62,13 @@ demo *flags:
 image:
     docker compose -f docker/compose.yaml build
 
-# A static binary in target/x86_64-unknown-linux-musl/release
-static:
-    rustup target add x86_64-unknown-linux-musl
-    cargo build --release --target x86_64-unknown-linux-musl
+# What one installs from, in target/dist: static binary, tar.gz, .deb, container image, SHA256SUMS
+dist *flags:
+    docker/dist/dist.sh {{flags}}
+
+# Installs, starts, upgrades and removes the packages of a static binary, on an overlay over this machine (root)
+check-dist binary="target/dist/trilith-*-linux-amd64":
+    tests/dist/check.sh {{binary}}
 
 # Licences and sources of all dependencies
 deny:

@@ -37,6 +37,7 @@ mod metrics_store;
 mod midway;
 mod opening;
 mod order;
+mod packaged;
 mod page;
 mod passing;
 mod plugins;

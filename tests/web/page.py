@@ -125,6 +125,30 @@ def spans(service, count):
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": made}]}]}
 
 
+@contextlib.contextmanager
+def forwarded(port):
+    """Another port that leads to the same server, as of a container."""
+
+    def copy(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                near = door.accept()[0]
+                far = socket.create_connection(("127.0.0.1", port))
+                for two in ((near, far), (far, near)):
+                    threading.Thread(target=copy, args=two, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=accept, daemon=True).start()
+        yield door.getsockname()[1]
+
+
 class Steady(threading.Thread):
     """Sends at constant rates: 500 samples every 5 s, 300 lines every 15 s."""
 
@@ -254,6 +278,13 @@ def hints_have_the_port_of_each_listener(look, server, alone):
     with look.at(alone.base.replace("127.0.0.1", "localhost") + "/", DESK, "ports", SHOWN) as page:
         said = json.dumps(snippets(page))
         assert set(re.findall(r"http://[\w.]+:\d+", said)) == {f"http://localhost:{alone.port}"}, said
+
+
+def by_another_port_all_hints_have_that_port(look, server):
+    with forwarded(server.port) as port, look.at(f"http://localhost:{port}/", DESK, "forwarded", SHOWN) as page:
+        said = json.dumps(snippets(page))
+        assert set(re.findall(r"http://[\w.]+:\d+", said)) == {f"http://localhost:{port}"}, said
+        assert f"pass HTTP/2 on to the server’s port {server.extra['otlp-grpc']}" in page.run("document.getElementById('senders').textContent")
 
 
 def run_shell(text):
@@ -407,6 +438,7 @@ def main():
         step("an empty server says what to do first", an_empty_server_says_what_to_do_first, look, empty)
         step("each button copies what its box shows", each_button_copies_what_its_box_shows, look, empty)
         step("hints have the port of each listener", hints_have_the_port_of_each_listener, look, empty, alone)
+        step("by another port all hints have that port", by_another_port_all_hints_have_that_port, look, empty)
         step("a full server shows what is there", a_full_server_shows_what_is_there, look, full)
         step("bookmarks of other servers say what is here instead", bookmarks_of_other_servers_say_what_is_here_instead, look, full)
         step("snippets do what they say", snippets_do_what_they_say, look, empty)

@@ -244,7 +244,7 @@ function kindPanel({ id, name, boxes }) {
 
 // The addresses change only with a restart, so this is made once.
 function showPaste(status) {
-  const at = addresses(status.listeners, location.origin, location.hostname);
+  const at = addresses(status.listeners, location);
   byId("datasources").replaceChildren(...dataSources(at).map(([type, url]) => {
     const cell = element("td");
     const code = element("code", url);

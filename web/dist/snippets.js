@@ -10,14 +10,23 @@ function parts(address) {
 }
 
 // Where senders reach the listeners, by the name that the browser has for this machine. A listener that is off, or on
-// loopback while the browser is elsewhere, is left for the main one, which takes the same.
-function addresses(listeners, origin, hostname) {
+// loopback while the browser is elsewhere, is left for the main one, which takes the same; so are all where the browser came
+// by another port than the main one's, for then nobody knows which others a proxy or a container passes on.
+function addresses(listeners, { origin, hostname, protocol, port }) {
+  const listensOn = parts(listeners.main);
+  const direct = protocol === "http:" && (port || "80") === listensOn.port;
   const of = (name) => {
     const listener = listeners[name] && parts(listeners[name]);
-    if (!listener || (isLoopback(listener.host) && !isLoopback(hostname))) return origin;
+    if (!direct || !listener || (isLoopback(listener.host) && !isLoopback(hostname))) return origin;
     return `http://${hostname}:${listener.port}`;
   };
-  return { main: origin, otlpGrpc: of("otlp_grpc"), otlpHttp: of("otlp_http"), listensOn: parts(listeners.main) };
+  return { main: origin, otlpGrpc: of("otlp_grpc"), otlpHttp: of("otlp_http"), listensOn, direct };
+}
+
+function grpcNote(at, listeners) {
+  if (at.direct) return undefined;
+  const own = parts(listeners.otlp_grpc || listeners.main).port;
+  return `A proxy in between has to pass HTTP/2 on to the server’s port ${own}.`;
 }
 
 function dataSources(at) {
@@ -105,7 +114,11 @@ export OTEL_SERVICE_NAME=my-service`,
         text: `export OTEL_EXPORTER_OTLP_PROTOCOL=grpc
 export OTEL_EXPORTER_OTLP_ENDPOINT=${at.otlpGrpc}
 export OTEL_SERVICE_NAME=my-service`,
-        note: "SDKs send metrics once a minute; `export OTEL_METRIC_EXPORT_INTERVAL=10000` makes it every 10 seconds.",
+        note: grpcNote(at, listeners),
+      },
+      {
+        where: "for metrics sooner than once a minute",
+        text: "export OTEL_METRIC_EXPORT_INTERVAL=10000",
       },
     ] },
     { id: "curl", name: "curl", boxes: [

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::Value;
 use trilith::base::limits::QueryBudget;
@@ -134,6 +135,35 @@ fn a_trace_id_is_found_however_a_line_says_it() {
     }
 }
 
+/// Words of letters and `_` that begin as names of this server's metrics do.
+fn own_names(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+    words.filter(|word| word.starts_with("trilith_") || word.starts_with("process_"))
+}
+
+fn sources(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, names);
+        } else {
+            names.extend(own_names(&fs::read_to_string(&path).unwrap()).map(str::to_owned));
+        }
+    }
+}
+
+/// Also those that a healthy server never shows, such as failures.
+#[test]
+fn every_metric_that_is_asked_of_trilith_is_one_that_it_has() {
+    let mut known = BTreeSet::new();
+    sources(&docker("../src"), &mut known);
+    let board = &dashboards()["trilith-server"];
+    let asked: BTreeSet<String> =
+        all(board, "expr").iter().flat_map(|expr| own_names(expr.as_str().unwrap()).map(str::to_owned)).collect();
+    assert!(asked.len() > 30, "only {asked:?}");
+    assert_eq!(asked.difference(&known).collect::<Vec<_>>(), [""; 0]);
+}
+
 #[test]
 fn dashboards_are_whole() {
     let sources = datasources();
@@ -162,12 +192,9 @@ fn dashboards_are_whole() {
             }
             let refs: BTreeSet<&str> = list(panel, "targets").iter().map(|target| text(target, "refId")).collect();
             assert!(!refs.is_empty() && refs.len() == list(panel, "targets").len(), "{place}: refIds");
-            // A panel without data says what to send; the small ones of one number have it in the description.
-            let says = if panel["type"] == "stat" {
-                &panel["description"]
-            } else {
-                &panel["fieldConfig"]["defaults"]["noValue"]
-            };
+            // A panel without data says what to send; those that write big have it in the description.
+            let big = panel["type"] == "stat" || panel["type"] == "bargauge";
+            let says = if big { &panel["description"] } else { &panel["fieldConfig"]["defaults"]["noValue"] };
             assert!(says.as_str().is_some_and(|says| says.len() > 20), "{place} does not say what is missing");
         }
         let rows = taken.iter().map(|(_, y)| y).collect::<BTreeSet<_>>();

@@ -38,5 +38,5 @@ pub use error::StoreError;
 pub use waist::{
     Administer, AppendLogs, AppendMetrics, AppendTraces, AttrScope, Cardinality, LineHints, LogChunk, LogColumns,
     LogStats, RefusedMetric, SelectLogs, SelectMetrics, SelectTraces, SeriesSet, ServiceOperations, SpanBlock,
-    SpanHint, VisitColumns,
+    SpanHint, VisitColumns, WantedAttrs,
 };

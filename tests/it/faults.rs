@@ -28,7 +28,7 @@ use trilith::store::stores::{OpenError, Retention, Store, StoreOptions};
 use trilith::store::wal::{Fsync, WalOptions};
 use trilith::store::{
     AppendLogs as _, AppendMetrics as _, AppendTraces as _, LineHints, LogColumns, SelectLogs as _, SelectTraces as _,
-    StoreError, series_set,
+    StoreError, WantedAttrs, series_set,
 };
 
 use super::support::faults::{Fault, Op};
@@ -147,7 +147,7 @@ fn found(store: &Store, signal: Signal) -> Result<(BTreeSet<i64>, Option<u64>), 
                 add(span.name.trim_start_matches("op ").parse().unwrap(), span.start);
             }
             let blocks = store.traces.blocks(RangeNs::ALL, &[], &budget)?;
-            let spans = blocks.iter().map(|block| Ok(block.read(&budget)?.len() as u64));
+            let spans = blocks.iter().map(|block| Ok(block.read(&WantedAttrs::All, &budget)?.len() as u64));
             stored = Some(spans.sum::<Result<u64, StoreError>>()?);
         }
     }

@@ -27,6 +27,7 @@ use trilith::store::stores::{Retention, Store, StoreOptions};
 use trilith::store::wal::WalOptions;
 use trilith::store::{
     AppendLogs, AppendMetrics, AppendTraces, LineHints, LogColumns, SelectLogs, SelectMetrics, SelectTraces,
+    WantedAttrs,
 };
 use trilith::store::{logs, metrics, traces};
 
@@ -191,7 +192,8 @@ fn check_traces(store: &Store, halves: &[Half]) {
     let budget = QueryBudget::unlimited();
     let sorted = |spans: &mut Vec<Span>| spans.sort_by_key(|span| (span.trace_id, span.span_id));
     let blocks = store.traces.blocks(RangeNs::ALL, &[], &budget).unwrap();
-    let mut found: Vec<Span> = blocks.iter().flat_map(|block| block.read(&budget).unwrap()).collect();
+    let mut found: Vec<Span> =
+        blocks.iter().flat_map(|block| block.read(&WantedAttrs::All, &budget).unwrap()).collect();
     let mut expected: Vec<Span> = halves.iter().flat_map(|half| half.traces.spans.clone()).collect();
     sorted(&mut found);
     sorted(&mut expected);

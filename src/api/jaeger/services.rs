@@ -1,6 +1,6 @@
 //! Services, their operations, and who calls whom.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
@@ -16,7 +16,7 @@ use crate::model::span::{SpanId, SpanKind, TraceId};
 use crate::model::time::RangeNs;
 use crate::query::pace::Pace;
 use crate::query::traceql::QueryError;
-use crate::store::ServiceOperations;
+use crate::store::{ServiceOperations, WantedAttrs};
 
 /// Memory that a remembered span takes, in bytes.
 const SPAN_BYTES: usize = 128;
@@ -105,7 +105,7 @@ fn calls(context: &Context, range: RangeNs, budget: &QueryBudget) -> Result<Call
     let mut children: Vec<(TraceId, SpanId, usize)> = Vec::new();
     let pace = Pace::new(budget);
     for block in context.traces.blocks(range, &[], budget)? {
-        let spans = block.read(budget)?;
+        let spans = block.read(&WantedAttrs::Named(BTreeSet::new()), budget)?;
         budget.touch(spans.len())?;
         budget.charge(spans.len().saturating_mul(SPAN_BYTES))?;
         for span in &spans {

@@ -12,7 +12,7 @@ use crate::base::limits::QueryBudget;
 use crate::model::span::{Span, TraceId, spans_bytes};
 use crate::model::time::RangeNs;
 use crate::query::pace::{Held, Pace};
-use crate::store::SelectTraces;
+use crate::store::{SelectTraces, WantedAttrs};
 
 /// Traces that are looked up one by one before gathering begins.
 pub(super) const SINGLE_MAX: usize = 200;
@@ -75,7 +75,7 @@ pub(super) fn gather<'b>(
     let pace = Pace::new(budget);
     let mut taken: HashMap<TraceId, Vec<Span>> = HashMap::new();
     for block in store.blocks(range, &[], budget)? {
-        let spans = block.read(budget)?;
+        let spans = block.read(&WantedAttrs::All, budget)?;
         budget.touch(spans.len())?;
         // Of a block that is read whole, the spans that are taken keep what they share with the others.
         let mut shared = 0;

@@ -1,13 +1,15 @@
 //! What a query demands of single spans: the filters that lead to its traces, and the conditions by
 //! which the store may leave blocks out.
 
+use std::collections::BTreeSet;
+
 use super::ast::{Expr, Field, FieldKind, Intrinsic, Keep, Query, SpansetExpr, Stage};
 use super::eval::Around;
 use super::op::CompareOp;
 use super::value::Value;
 use crate::model::span::{AttrValue, Span};
 use crate::query::pace::Pace;
-use crate::store::{AttrScope, SpanHint};
+use crate::store::{AttrScope, SpanHint, WantedAttrs};
 
 /// Filters of which every trace that the query finds has a span for at least one; `None` is `{}`.
 #[derive(Debug)]
@@ -31,6 +33,19 @@ impl<'a> Drivers<'a> {
 }
 
 impl Drivers<'_> {
+    /// What of spans is looked at: the fields of the filters, and others beside.
+    pub(super) fn wanted<'f>(&self, others: impl IntoIterator<Item = &'f Field>) -> WantedAttrs {
+        let mut names = BTreeSet::new();
+        let mut note = |field: &Field| {
+            if let FieldKind::Attr { name, .. } = &field.kind {
+                names.insert(name.clone());
+            }
+        };
+        self.0.iter().flatten().for_each(|filter| filter.each_field(&mut note));
+        others.into_iter().for_each(note);
+        WantedAttrs::Named(names)
+    }
+
     /// Whether a span alone may satisfy one of the filters.
     pub(super) fn may_match(&self, span: &Span, pace: &Pace<'_>) -> bool {
         let around = Around::alone(span).paced(pace);
@@ -132,5 +147,15 @@ mod tests {
         assert_eq!(hints_of("{} >> { resource.service.name = \"x\" }"), [SpanHint::Service("x".into())]);
         assert_eq!(hints_of("{ name = \"a\" } !>> {}"), []);
         assert_eq!(hints_of("{} | count() > 2 | { name = \"a\" }"), [SpanHint::Name("a".into())]);
+    }
+
+    #[test]
+    fn attributes_of_the_filters_and_of_what_is_counted_are_wanted() {
+        let query = parse("{ span.a = 1 || name = \"b\" && !(.c != nil) } | quantile_over_time(span.d, .5)").unwrap();
+        let function = query.metric.as_ref().unwrap().function.field();
+        let named = |names: &[&str]| WantedAttrs::Named(names.iter().map(|name| (*name).to_owned()).collect());
+        let drivers = Drivers::of(&query);
+        assert_eq!(drivers.wanted([]), named(&["a", "c"]));
+        assert_eq!(drivers.wanted(function), named(&["a", "c", "d"]));
     }
 }

@@ -17,7 +17,7 @@ use super::view::TraceView;
 use crate::base::limits::QueryBudget;
 use crate::model::span::Span;
 use crate::query::pace::Pace;
-use crate::store::SelectTraces;
+use crate::store::{SelectTraces, WantedAttrs};
 
 pub use super::grid::{Grid, MetricExemplar, MetricSeries};
 
@@ -74,9 +74,13 @@ pub fn metric(
     let drivers = Drivers::of(query);
     let blocks = store.blocks(grid.range_ns(), &drivers.hints(), budget)?;
     let mut result = MetricResult { blocks: blocks.len() as u64, ..MetricResult::default() };
+    let wanted = match &metric.function {
+        MetricFunction::Compare { .. } => WantedAttrs::All,
+        function => drivers.wanted(metric.by.iter().chain(function.field())),
+    };
     let mut scan = Scan { query, grid, alone: decided_alone(query, metric), drivers, sink, open: Open::new() };
     for block in blocks {
-        let spans = block.read(budget)?;
+        let spans = block.read(&wanted, budget)?;
         budget.touch(spans.len())?;
         result.inspected_spans += spans.len() as u64;
         scan.block(&spans, budget)?;

@@ -116,6 +116,7 @@ pub fn search(
     let drivers = Drivers::of(&request.query);
     let blocks = store.blocks(request.range_ns(), &drivers.hints(), budget)?;
     let mut singly = request.limit.saturating_mul(2).clamp(SINGLE_MAX, SINGLE_OF_MANY_MAX);
+    let wanted = drivers.wanted([]);
     let mut open = Open::new();
     let mut search = Search {
         request,
@@ -131,7 +132,7 @@ pub fn search(
             break;
         }
         budget.check()?;
-        let spans = block.read(budget)?;
+        let spans = block.read(&wanted, budget)?;
         let candidates = search.candidates(&drivers, &spans, block.span(), budget)?;
         drop(spans);
         for (id, newest) in candidates {

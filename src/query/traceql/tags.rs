@@ -15,7 +15,7 @@ use crate::base::limits::QueryBudget;
 use crate::model::span::{AttrValue, Attrs, Span, SpanKind, StatusCode};
 use crate::model::time::RangeNs;
 use crate::query::pace::Pace;
-use crate::store::{AttrScope, SelectTraces};
+use crate::store::{AttrScope, SelectTraces, WantedAttrs};
 
 pub use super::parser::tag_field;
 pub use super::scope::{SCOPES, scope_of};
@@ -179,7 +179,7 @@ fn each_match(
     let drivers = Drivers::of(&query);
     let pace = Pace::new(budget);
     for block in store.blocks(range, &drivers.hints(), budget)? {
-        let spans = block.read(budget)?;
+        let spans = block.read(&WantedAttrs::All, budget)?;
         budget.touch(spans.len())?;
         for span in &spans {
             pace.go(64)?;

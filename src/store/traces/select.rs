@@ -22,8 +22,7 @@ use crate::store::codec::Malformed;
 use crate::store::error::StoreError;
 use crate::store::lane::View;
 use crate::store::part::PartId;
-use crate::store::waist::{AttrScope, SpanHint};
-use crate::store::waist::{SelectTraces, ServiceOperations, SpanBlock};
+use crate::store::waist::{AttrScope, SelectTraces, ServiceOperations, SpanBlock, SpanHint, WantedAttrs};
 
 /// Chunks of a head are read together up to about so many spans.
 const HEAD_BLOCK_SPANS: usize = 4_000;
@@ -39,6 +38,7 @@ fn damaged_head(Malformed(what): Malformed) -> StoreError {
 fn decode_head(
     chunk: &Chunk,
     hints: &[SpanHint],
+    wanted: &WantedAttrs,
     budget: &QueryBudget,
     want: impl Fn(TraceId) -> bool,
 ) -> Result<Decoded, StoreError> {
@@ -47,7 +47,7 @@ fn decode_head(
     if !may_match(&set, hints) {
         return Ok(Decoded { spans: Vec::new(), charged: 0 });
     }
-    set.spans(budget, |_, trace| want(trace)).map_err(|error| match error {
+    set.spans(wanted, budget, |_, trace| want(trace)).map_err(|error| match error {
         DecodeError::Malformed(error) => damaged_head(error),
         DecodeError::Limit(error) => StoreError::Limit(error),
     })
@@ -58,14 +58,15 @@ fn decode_block(
     part: &TracesPart,
     block: usize,
     hints: &[SpanHint],
+    wanted: &WantedAttrs,
     budget: &QueryBudget,
     want: impl Fn(TraceId) -> bool,
 ) -> Result<Decoded, StoreError> {
     let none = Decoded { spans: Vec::new(), charged: 0 };
     let Some(raw) = part.block(block)? else { return Ok(none) };
-    let decoded = SpanSet::parse(&raw)
-        .map_err(DecodeError::from)
-        .and_then(|set| if may_match(&set, hints) { set.spans(budget, |_, trace| want(trace)) } else { Ok(none) });
+    let decoded = SpanSet::parse(&raw).map_err(DecodeError::from).and_then(|set| {
+        if may_match(&set, hints) { set.spans(wanted, budget, |_, trace| want(trace)) } else { Ok(none) }
+    });
     match decoded {
         Ok(decoded) => Ok(decoded),
         Err(DecodeError::Limit(error)) => Err(StoreError::Limit(error)),
@@ -92,11 +93,11 @@ impl SpanBlock for HeadBlock {
         self.chunks.iter().map(|chunk| chunk.spans as u64).sum()
     }
 
-    fn read(&self, budget: &QueryBudget) -> Result<Vec<Span>, StoreError> {
+    fn read(&self, wanted: &WantedAttrs, budget: &QueryBudget) -> Result<Vec<Span>, StoreError> {
         let mut all = Vec::new();
         for chunk in &self.chunks {
             budget.check()?;
-            let decoded = decode_head(chunk, &self.hints, budget, |_| true)?;
+            let decoded = decode_head(chunk, &self.hints, wanted, budget, |_| true)?;
             budget.release(decoded.charged);
             all.extend(decoded.spans);
         }
@@ -121,9 +122,9 @@ impl SpanBlock for PartBlock {
         self.spans
     }
 
-    fn read(&self, budget: &QueryBudget) -> Result<Vec<Span>, StoreError> {
+    fn read(&self, wanted: &WantedAttrs, budget: &QueryBudget) -> Result<Vec<Span>, StoreError> {
         budget.check()?;
-        let decoded = decode_block(&self.part, self.number, &self.hints, budget, |_| true)?;
+        let decoded = decode_block(&self.part, self.number, &self.hints, wanted, budget, |_| true)?;
         budget.release(decoded.charged);
         Ok(decoded.spans)
     }
@@ -308,11 +309,11 @@ impl SelectTraces for TracesStore {
         for part in view.parts.iter() {
             budget.check()?;
             for block in part.lookup(id)? {
-                take(decode_block(part, block as usize, &[], budget, |trace| trace == id)?);
+                take(decode_block(part, block as usize, &[], &WantedAttrs::All, budget, |trace| trace == id)?);
             }
         }
         for chunk in view.heads.iter().flat_map(|head| head.chunks()).filter(|chunk| chunk.has(id)) {
-            take(decode_head(&chunk, &[], budget, |trace| trace == id)?);
+            take(decode_head(&chunk, &[], &WantedAttrs::All, budget, |trace| trace == id)?);
         }
         budget.release(charged);
         each_once(spans, self.lane.kind(), budget)

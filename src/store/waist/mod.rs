@@ -12,4 +12,4 @@ pub use append::{AppendLogs, AppendMetrics, AppendTraces};
 pub use cardinality::{Cardinality, Counter, count};
 pub use logs::{LineHints, LogChunk, LogColumns, LogStats, SelectLogs};
 pub use metrics::{RefusedMetric, SelectMetrics, SeriesSet, VisitColumns};
-pub use traces::{AttrScope, SelectTraces, ServiceOperations, SpanBlock, SpanHint};
+pub use traces::{AttrScope, SelectTraces, ServiceOperations, SpanBlock, SpanHint, WantedAttrs};

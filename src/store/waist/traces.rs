@@ -1,5 +1,7 @@
 //! Finding traces and spans, heads and parts as one.
 
+use std::collections::BTreeSet;
+
 use crate::base::limits::QueryBudget;
 use crate::model::span::{AttrValue, Span, SpanKind, TraceId};
 use crate::model::time::RangeNs;
@@ -38,17 +40,36 @@ pub enum SpanHint {
     },
 }
 
+/// Which attributes of spans, events and links a reader looks at. Those of resources and scopes always come along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedAttrs {
+    /// All of them.
+    All,
+    /// Those with one of these names.
+    Named(BTreeSet<String>),
+}
+
+impl WantedAttrs {
+    /// Whether attributes of this name are wanted.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
+}
+
 /// A run of spans that were stored together. A span is in one block only; a trace may be in many.
 pub trait SpanBlock: Send {
     /// Earliest start and latest end of its spans, both inclusive.
     fn span(&self) -> (i64, i64);
     /// How many spans it has.
     fn spans(&self) -> u64;
-    /// All its spans, in no order.
+    /// All its spans, in no order, with the attributes that are `wanted`; others may be left out.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn read(&self, budget: &QueryBudget) -> Result<Vec<Span>, StoreError>;
+    fn read(&self, wanted: &WantedAttrs, budget: &QueryBudget) -> Result<Vec<Span>, StoreError>;
 }
 
 /// A service and the names and kinds of its spans.

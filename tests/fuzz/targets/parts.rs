@@ -18,7 +18,7 @@ use trilith::store::part::fuzzed;
 use trilith::store::series_set;
 use trilith::store::stores::{Retention, Store, StoreOptions};
 use trilith::store::wal::{self, WalOptions};
-use trilith::store::{LineHints, LogColumns, SelectLogs as _, SelectTraces as _};
+use trilith::store::{LineHints, LogColumns, SelectLogs as _, SelectTraces as _, WantedAttrs};
 use trilith_fuzz::EDIT_BYTES;
 
 const PARTS: [(&str, &[u8]); 3] = [
@@ -84,7 +84,7 @@ fn read_all(store: &Store) {
     }
     let _ = store.logs.stats(&[], RangeNs::ALL, &budget);
     for block in store.traces.blocks(RangeNs::ALL, &[], &budget).into_iter().flatten() {
-        for span in block.read(&budget).into_iter().flatten().take(2) {
+        for span in block.read(&WantedAttrs::All, &budget).into_iter().flatten().take(2) {
             let _ = store.traces.trace(span.trace_id, &budget);
         }
     }

@@ -6,6 +6,7 @@ use super::walk::Walk;
 use crate::base::limits::QueryBudget;
 use crate::model::span::{Span, TraceId};
 use crate::store::codec::Malformed;
+use crate::store::waist::WantedAttrs;
 
 /// Spans with the memory that was charged for them.
 pub(in crate::store::traces) struct Decoded {
@@ -16,16 +17,17 @@ pub(in crate::store::traces) struct Decoded {
 }
 
 impl SpanSet<'_> {
-    /// Decodes the spans that `want` names by their place and trace. Memory is charged to `budget`.
+    /// Decodes the spans that `want` names by their place and trace, with the attributes that are `wanted`. Memory is charged to `budget`.
     ///
     /// # Errors
     /// [`DecodeError`]; nothing stays charged then.
     pub(in crate::store::traces) fn spans(
         &self,
+        wanted: &WantedAttrs,
         budget: &QueryBudget,
         mut want: impl FnMut(usize, TraceId) -> bool,
     ) -> Result<Decoded, DecodeError> {
-        let mut walk = Walk::new(self);
+        let mut walk = Walk::new(self, wanted);
         let mut spans = Vec::new();
         let mut charged = 0;
         let result = walk.all(&mut want, |span, memory| {
@@ -49,7 +51,7 @@ impl SpanSet<'_> {
         &self,
         want: impl FnMut(usize, TraceId) -> bool,
     ) -> Result<Vec<Span>, Malformed> {
-        match self.spans(&QueryBudget::unlimited(), want) {
+        match self.spans(&WantedAttrs::All, &QueryBudget::unlimited(), want) {
             Ok(decoded) => Ok(decoded.spans),
             Err(DecodeError::Malformed(error)) => Err(error),
             Err(DecodeError::Limit(_)) => Err(Malformed("spans too large to decode")),

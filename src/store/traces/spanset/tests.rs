@@ -1,8 +1,11 @@
 //! Any spans come back as they were; any bytes are spans or an error.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::model::span::Span;
 use crate::store::traces::tests::{Dice, span, texts};
+use crate::store::waist::WantedAttrs;
 
 fn spans(seed: u64, count: usize) -> Vec<Span> {
     let mut dice = Dice::new(seed);
@@ -64,12 +67,37 @@ fn any_change_or_cut_gives_spans_or_an_error() {
 }
 
 #[test]
+fn attributes_that_nobody_looks_at_are_left_out_and_all_else_is_as_it_was() {
+    use crate::base::limits::QueryBudget;
+    let original = spans(11, 400);
+    let raw = encoded(&original);
+    let set = SpanSet::parse(&raw).unwrap();
+    let keys: BTreeSet<String> = set.columns().iter().map(|column| column.key.to_owned()).collect();
+    let some = keys.iter().step_by(2).cloned().collect();
+    for wanted in [
+        WantedAttrs::All,
+        WantedAttrs::Named(BTreeSet::new()),
+        WantedAttrs::Named(keys.clone()),
+        WantedAttrs::Named(some),
+    ] {
+        let mut expected = original.clone();
+        for span in &mut expected {
+            let own = std::iter::once(&mut span.attrs);
+            let events = span.events.iter_mut().map(|event| &mut event.attrs);
+            let links = span.links.iter_mut().map(|link| &mut link.attrs);
+            own.chain(events).chain(links).for_each(|attrs| attrs.retain(|(name, _)| wanted.has(name)));
+        }
+        assert_eq!(set.spans(&wanted, &QueryBudget::unlimited(), |_, _| true).unwrap().spans, expected, "{wanted:?}");
+    }
+}
+
+#[test]
 fn memory_is_charged_and_a_small_budget_ends_the_decoding() {
     use crate::base::limits::QueryBudget;
     let raw = encoded(&spans(9, 300));
     let set = SpanSet::parse(&raw).unwrap();
     let budget = QueryBudget::new(std::time::Duration::from_secs(60), 20_000, u64::MAX);
-    assert!(matches!(set.spans(&budget, |_, _| true), Err(DecodeError::Limit(_))));
-    let decoded = set.spans(&budget, |row, _| row < 3).unwrap();
+    assert!(matches!(set.spans(&WantedAttrs::All, &budget, |_, _| true), Err(DecodeError::Limit(_))));
+    let decoded = set.spans(&WantedAttrs::All, &budget, |row, _| row < 3).unwrap();
     assert!(decoded.charged > 3 * size_of::<Span>());
 }

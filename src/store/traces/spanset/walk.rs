@@ -3,13 +3,23 @@
 use std::mem::size_of;
 
 use super::format::{DecodeError, column, extra};
-use super::set::{SpanSet, place, read_value, string};
+use super::set::{Column, SpanSet, place, read_value, string};
 use super::value::{memory_of, read_u32};
 use crate::model::span::{AttrValue, Attrs, Span, SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId};
 use crate::store::codec::{Malformed, Reader};
+use crate::store::waist::WantedAttrs;
 
 /// Events of a span for which room is made at once.
 const AT_ONCE_MAX: usize = 16;
+
+/// Where a column of attributes has been read to.
+struct Place<'a> {
+    reader: Reader<'a>,
+    /// New strings met.
+    fresh: usize,
+    /// Whether somebody looks at its values.
+    wanted: bool,
+}
 
 /// Where each column has been read to.
 pub(super) struct Walk<'s, 'a> {
@@ -17,20 +27,25 @@ pub(super) struct Walk<'s, 'a> {
     fixed: [Reader<'a>; column::COUNT],
     names: (Reader<'a>, usize),
     event_names: usize,
-    columns: Vec<(Reader<'a>, usize)>,
+    columns: Vec<Place<'a>>,
     start: i64,
     /// Bytes of memory of the span being read.
     memory: usize,
 }
 
 impl<'s, 'a> Walk<'s, 'a> {
-    pub(super) fn new(set: &'s SpanSet<'a>) -> Self {
+    pub(super) fn new(set: &'s SpanSet<'a>, wanted: &WantedAttrs) -> Self {
+        let place = |column: &Column<'a>| Place {
+            reader: Reader::new(column.values),
+            fresh: 0,
+            wanted: wanted.has(column.key),
+        };
         Self {
             set,
             fixed: set.fixed.map(Reader::new),
             names: (Reader::new(set.name_refs), 0),
             event_names: 0,
-            columns: set.columns.iter().map(|column| (Reader::new(column.values), 0)).collect(),
+            columns: set.columns.iter().map(place).collect(),
             start: 0,
             memory: 0,
         }
@@ -192,13 +207,15 @@ impl<'s, 'a> Walk<'s, 'a> {
         let start = *set.shape_starts.get(shape).ok_or(Malformed("unknown shape"))?;
         let end = set.shape_starts.get(shape + 1).copied().unwrap_or(set.shape_columns.len());
         let numbers = set.shape_columns.get(start..end).unwrap_or_default();
-        let mut attrs = Vec::with_capacity(if want { numbers.len() } else { 0 });
+        let is_wanted = |number: &&u32| self.columns.get(**number as usize).is_some_and(|place| place.wanted);
+        let mut attrs = Vec::with_capacity(if want { numbers.iter().filter(is_wanted).count() } else { 0 });
         for number in numbers {
             let number = *number as usize;
-            let (Some(column), Some((reader, fresh))) = (set.columns.get(number), self.columns.get_mut(number)) else {
+            let (Some(column), Some(place)) = (set.columns.get(number), self.columns.get_mut(number)) else {
                 return Err(Malformed("unknown column"));
             };
-            if let Some(value) = read_value(column, reader, fresh, want)?
+            let want = want && place.wanted;
+            if let Some(value) = read_value(column, &mut place.reader, &mut place.fresh, want)?
                 && want
             {
                 self.memory += size_of::<(String, AttrValue)>() + column.key.len() + memory_of(&value);

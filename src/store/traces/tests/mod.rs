@@ -18,8 +18,8 @@ use crate::model::span::{
 };
 use crate::model::time::RangeNs;
 use crate::store::lane::expect_replay;
-use crate::store::waist::SelectTraces;
 use crate::store::waist::SpanHint;
+use crate::store::waist::{SelectTraces, WantedAttrs};
 
 /// A time in the middle of a day.
 pub(super) const NOW: i64 = 20_000 * DAY_NS + DAY_NS / 2;
@@ -190,7 +190,7 @@ pub(super) fn append(store: &TracesStore, spans: &[Span]) -> Appended {
 pub(super) fn read_all(store: &TracesStore, range: RangeNs, hints: &[SpanHint]) -> Vec<Span> {
     let budget = QueryBudget::unlimited();
     let blocks = store.blocks(range, hints, &budget).unwrap();
-    blocks.iter().flat_map(|block| block.read(&budget).unwrap()).collect()
+    blocks.iter().flat_map(|block| block.read(&WantedAttrs::All, &budget).unwrap()).collect()
 }
 
 pub(super) fn all(store: &TracesStore) -> Vec<Span> {

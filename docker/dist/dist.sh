@@ -155,15 +155,20 @@ build_and_package() {
     esac
 }
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir -p "$out"
-rm -rf "$out"/trilith[-_]* "$out/SHA256SUMS"
-if [ -n "$binary" ]; then
-    package "$binary" "$this_arch"
-else
-    build_and_package amd64 build_x86_64 "no musl-gcc and no x86-64 to link on"
-    build_and_package arm64 build_arm64 "neither aarch64-linux-musl-gcc nor aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu) with its Rust target"
-fi
-(cd "$out" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
-ls -l "$out"
+# One function, read whole before it runs: an edit to this file meanwhile does no harm.
+main() {
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$out"
+    rm -rf "$out"/trilith[-_]* "$out/SHA256SUMS"
+    if [ -n "$binary" ]; then
+        package "$binary" "$this_arch"
+    else
+        build_and_package amd64 build_x86_64 "no musl-gcc and no x86-64 to link on"
+        build_and_package arm64 build_arm64 "neither aarch64-linux-musl-gcc nor aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu) with its Rust target"
+    fi
+    (cd "$out" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
+    ls -l "$out"
+}
+
+main

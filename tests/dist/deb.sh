@@ -23,7 +23,7 @@ check_running() {
 }
 
 check_package() {
-    local first second said code
+    local first second said before
     first=$(package_of 1) second=$(package_of 2)
 
     step "what is in $first"
@@ -59,11 +59,11 @@ check_package() {
 
     step "upgrade, with the server running and a setting of one's own"
     sed -i 's/^#retention-logs: 14d/retention-logs: 21d/' /etc/trilith/trilith.yaml
-    code=$(property MainPID)
+    before=$(property MainPID)
     dpkg --install "$second"
     [ "$(dpkg-query --show --showformat '${Version}' trilith)" = "$(dpkg-deb --field "$second" Version)" ]
     grep -q '^retention-logs: 21d' /etc/trilith/trilith.yaml || fail "the upgrade took the administrator's setting"
-    [ "$(property MainPID)" != "$code" ] || fail "the old server runs on"
+    [ "$(property MainPID)" != "$before" ] || fail "the old server runs on"
     read_data
     expect "$(curl -fsS http://127.0.0.1:9090/-/status)" '"21d"'
     check_running

@@ -17,6 +17,10 @@ check:
 test *filter:
     cargo test {{filter}}
 
+# The README's first sections in a clean clone, as somebody new would walk them; takes the default ports
+readme:
+    tests/readme/walk.sh
+
 # Tests with real agents; AGENTS_PYTHON names a Python with tests/agents/requirements.txt
 agents:
     AGENTS=require cargo test --test it agents -- --nocapture

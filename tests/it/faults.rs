@@ -445,7 +445,6 @@ impl Schedule<'_> {
                     found(&self.store(), signal).unwrap_or_else(|error| panic!("the disk is well: {error:?}")).0
                 }
             };
-            self.forgive_damage("after a restart", at, &found);
             for (row, is) in &mut self.rows[at] {
                 let may_be_lost = match is {
                     Is::Durable | Is::Deleted => false,
@@ -456,6 +455,8 @@ impl Schedule<'_> {
                     *is = Is::Sent;
                 }
             }
+            // After what the restart itself may have cost, of which nobody has to tell.
+            self.forgive_damage("after a restart", at, &found);
         }
     }
 

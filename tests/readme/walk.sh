@@ -77,7 +77,8 @@ mapfile -t listeners < <(grep -oE '^\| `127\.0\.0\.1:[0-9]+`' README.md | tr -d 
 [ "${#listeners[@]}" = 5 ] || fail "the README has ${#listeners[@]} listeners"
 for listener in "${listeners[@]}"; do
     says "listening on $listener: "
-    answers "" "http://$listener/"
+    curl -sS --max-time 20 -o "$folder/answer" "http://$listener/" || fail "nobody answers at $listener"
+    pass "is there: $listener"
 done
 says "metrics are kept 30d, logs 14d, traces 7d"
 silent_about 'migrat|replay|warn|error'

@@ -137,7 +137,7 @@ package() {
     install -m 755 "$path" "$out/$name"
     rm -rf "${work:?}/$name"
     install -D -m 755 "$path" "$work/$name/trilith"
-    install -m 644 README.md docker/dist/trilith.yaml docker/dist/trilith.service "$work/$name"
+    install -m 644 README.md LICENSE docker/dist/trilith.yaml docker/dist/trilith.service "$work/$name"
     archive "$work/$name" "$out/$name.tar.gz"
     make_deb "$path" "$arch"
     python3 docker/dist/oci.py --binary "$path" --dockerfile docker/Dockerfile --arch "$arch" --version "$version" \

@@ -1,5 +1,6 @@
 //! Parameters of requests as browsers and Grafana write them: of the URL and of a form in the body of
-//! a POST, which add up.
+//! a POST, which add up. Of a parameter that is in both, the form's counts, as in Go's `FormValue`, by which Prometheus
+//! and Loki read them.
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -13,7 +14,7 @@ use crate::base::percent;
 /// More parameters than this no request has: a list of them takes many times the bytes that it came in.
 pub(super) const PARAMETERS_MAX: usize = 10_000;
 
-/// Names and values in the order they came, the URL's first.
+/// Names and values in the order they came, the form's first.
 pub(super) type Pairs = Vec<(String, String)>;
 
 /// Why a body was not read.
@@ -52,7 +53,7 @@ impl Classify for FormError {
 /// [`FormError`].
 pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Pairs, FormError> {
     let mut pairs = Pairs::new();
-    decode(request.uri().query().unwrap_or_default().as_bytes(), &mut pairs)?;
+    let uri = request.uri().clone();
     let is_form = request
         .headers()
         .get(CONTENT_TYPE)
@@ -61,6 +62,7 @@ pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Pairs, Fo
         let body = whole(request.into_body(), bytes_max).await?;
         decode(&body, &mut pairs)?;
     }
+    decode(uri.query().unwrap_or_default().as_bytes(), &mut pairs)?;
     Ok(pairs)
 }
 
@@ -120,6 +122,17 @@ mod tests {
             decode(text.as_bytes(), &mut pairs).unwrap();
             assert_eq!(pairs, [(name.to_owned(), value.to_owned())], "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_form_goes_before_the_url() {
+        let request = axum::http::Request::post("/?query=2&match[]=b&time=7")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
+            .body(Body::from("query=1&match[]=a"))
+            .unwrap();
+        let pairs = read(request, 100).await.unwrap();
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, [("query", "1"), ("match[]", "a"), ("query", "2"), ("match[]", "b"), ("time", "7")]);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::wire::grpc::{Code, FrameError};
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The encoding of the body is not known.
-    #[error("content encoding {0:?} is not taken here; send gzip, deflate, zstd, snappy or none")]
+    #[error(
+        "content encoding {0:?} is not taken here; send snappy or zstd for remote write; gzip, deflate, zstd, snappy or none elsewhere"
+    )]
     UnsupportedEncoding(String),
     /// The body is larger on the wire than is allowed.
     #[error("the body has more than {limit} bytes; send smaller batches")]
@@ -155,7 +157,9 @@ impl Failure {
     /// What to send instead, where that is known; nothing of what was sent.
     pub fn advice(&self) -> String {
         match self {
-            Self::UnsupportedEncoding(_) => "send gzip, deflate, zstd, snappy or none".to_owned(),
+            Self::UnsupportedEncoding(_) => {
+                "send snappy or zstd for remote write; gzip, deflate, zstd, snappy or none elsewhere".to_owned()
+            }
             Self::Decode(DecodeError::UnsupportedType { expected, .. }) => format!("send {expected}"),
             Self::Partly { cause, .. } => cause.advice(),
             _ if self.class() == ErrorClass::TooLarge => "send smaller batches".to_owned(),

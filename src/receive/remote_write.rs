@@ -22,9 +22,11 @@ pub(super) const WRITE: Receiver = Receiver {
     untyped: None,
 };
 
-/// Senders of 1.0 may leave the header out; the body is snappy all the same.
+/// Senders of 1.0 may leave the header out; the body is snappy all the same. Both specifications know snappy alone;
+/// vmagent sends zstd where it is taken. Anything else is 415, upon which senders fall back.
 fn encoding(headers: &Headers) -> Option<Encoding> {
-    receiver::encoding(headers, Encoding::Snappy)
+    let encoding = receiver::encoding(headers, Encoding::Snappy)?;
+    matches!(encoding, Encoding::Snappy | Encoding::Zstd).then_some(encoding)
 }
 
 fn decode<'a>(headers: &Headers, body: &'a [u8], limits: &limits::Options) -> Result<Decoded<'a>, DecodeError> {

@@ -264,8 +264,10 @@ async fn remote_write_says_what_it_wrote_and_refuses_other_types() {
     for content_type in ["application/json", "text/plain", unknown] {
         assert_eq!(door.post("/api/v1/write", content_type, good_write()).await.status, 415, "{content_type}");
     }
-    let headers = [("content-type", PROTOBUF), ("content-encoding", "br")];
-    assert_eq!(door.ask("POST", "/api/v1/write", &headers, good_write()).await.status, 415);
+    for encoding in ["br", "gzip", "deflate", "identity"] {
+        let headers = [("content-type", PROTOBUF), ("content-encoding", encoding)];
+        assert_eq!(door.ask("POST", "/api/v1/write", &headers, good_write()).await.status, 415, "{encoding}");
+    }
     assert_eq!(door.stored().len(), 1);
 }
 
@@ -355,7 +357,8 @@ async fn bombs_and_oversized_bodies_are_too_large() {
         for (encoding, bomb) in &bombs {
             let headers = [("content-type", PROTOBUF), ("content-encoding", encoding)];
             let answer = door.ask("POST", receiver.paths[0], &headers, bomb.clone()).await;
-            assert_eq!(answer.status, 413, "{} {encoding}", receiver.name);
+            let taken = receiver.name != "remote_write" || ["zstd", "snappy"].contains(encoding);
+            assert_eq!(answer.status, if taken { 413 } else { 415 }, "{} {encoding}", receiver.name);
         }
     }
     let declared = [("content-type", PROTOBUF), ("content-length", "99999999999")];

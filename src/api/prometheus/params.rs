@@ -169,10 +169,20 @@ impl Params {
     }
 }
 
+/// The least and the greatest time as Prometheus's own clients write them; no calendar reaches so far.
+const LEAST_TIME: &str = "-292273086-05-16T16:47:06Z";
+const GREATEST_TIME: &str = "292277025-08-18T07:12:54.999999999Z";
+
 /// Seconds since 1970 with a fraction, or RFC 3339.
 fn time_ms(text: &str) -> Option<i64> {
+    match text {
+        LEAST_TIME => return Some(-TIME_MAX),
+        GREATEST_TIME => return Some(TIME_MAX),
+        _ => {}
+    }
     if let Ok(seconds) = text.parse::<f64>() {
-        if seconds.is_nan() {
+        // Digits that no float can hold are an error, as they are in Go.
+        if seconds.is_nan() || seconds.is_infinite() && text.contains(|digit: char| digit.is_ascii_digit()) {
             return None;
         }
         // The fraction is rounded by itself, before large seconds take digits from it.
@@ -225,6 +235,9 @@ mod tests {
         assert_eq!(time_ms("1.0005"), Some(1_000));
         assert_eq!(time_ms("1e300"), Some(TIME_MAX));
         assert_eq!(time_ms("NaN"), None);
+        assert_eq!((time_ms("1e400"), time_ms("-1e400")), (None, None));
+        assert_eq!(time_ms("-292273086-05-16T16:47:06Z"), Some(-TIME_MAX));
+        assert_eq!(time_ms("292277025-08-18T07:12:54.999999999Z"), Some(TIME_MAX));
         assert_eq!(time_ms("soon"), None);
     }
 }

@@ -17,6 +17,10 @@ import websocket
 PATIENCE = 30
 
 
+class Gone(AssertionError):
+    """The document that was asked has made room for the next."""
+
+
 class Browser:
     """One Chromium with a profile of its own; `close` ends it with all its processes."""
 
@@ -49,7 +53,9 @@ class Browser:
         while time.monotonic() < end:
             answer = json.loads(self.socket.recv())
             if answer.get("id") == own:
-                assert "error" not in answer, f"{method}: {answer['error']}"
+                if "error" in answer:
+                    gone = any(word in answer["error"]["message"] for word in ("navigated", "context"))
+                    raise (Gone if gone else AssertionError)(f"{method}: {answer['error']}")
                 return answer["result"]
             self.heard(answer)
         raise AssertionError(f"{method} was not answered")
@@ -135,8 +141,14 @@ class Page:
         return result["result"].get("value")
 
     def until(self, script, what, seconds=PATIENCE):
+        def holds():
+            try:
+                return self.run(script)
+            except Gone:
+                return False
+
         end = time.monotonic() + seconds
-        while not self.run(script):
+        while not holds():
             assert time.monotonic() < end, f"waited {seconds} s for {what}; the page says:\n{self.text()}"
             self.browser.listen(0.2)
 

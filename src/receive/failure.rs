@@ -12,13 +12,14 @@ use crate::ingest::IngestError;
 use crate::wire::decompress::DecompressError;
 use crate::wire::grpc::{Code, FrameError};
 
+/// What to send where an encoding is not taken.
+const ENCODINGS: &str = "send snappy or zstd for remote write; gzip, deflate, zstd, snappy or none elsewhere";
+
 /// Why a whole push was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The encoding of the body is not known.
-    #[error(
-        "content encoding {0:?} is not taken here; send snappy or zstd for remote write; gzip, deflate, zstd, snappy or none elsewhere"
-    )]
+    #[error("content encoding {0:?} is not taken here; {ENCODINGS}")]
     UnsupportedEncoding(String),
     /// The body is larger on the wire than is allowed.
     #[error("the body has more than {limit} bytes; send smaller batches")]
@@ -157,9 +158,7 @@ impl Failure {
     /// What to send instead, where that is known; nothing of what was sent.
     pub fn advice(&self) -> String {
         match self {
-            Self::UnsupportedEncoding(_) => {
-                "send snappy or zstd for remote write; gzip, deflate, zstd, snappy or none elsewhere".to_owned()
-            }
+            Self::UnsupportedEncoding(_) => ENCODINGS.to_owned(),
             Self::Decode(DecodeError::UnsupportedType { expected, .. }) => format!("send {expected}"),
             Self::Partly { cause, .. } => cause.advice(),
             _ if self.class() == ErrorClass::TooLarge => "send smaller batches".to_owned(),

@@ -8,31 +8,18 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::doors::{get, send};
+use super::shop::{attributes, push, text};
 
 /// Seconds between two reports: what SDKs of OpenTelemetry and Prometheus have when nobody changes it.
 const EVERY: i64 = 60;
 /// Reports there are; the last is at the time that is asked for.
 const REPORTS: i64 = 30;
-const JSON: &str = "Content-Type: application/json\r\n";
 /// Requests between two reports.
 const OK: i64 = 108;
 const FAILED: i64 = 12;
 
 /// The trace of a request that failed.
 pub(super) const TRACE: &str = "5b8efff798038103d269b633813fc60c";
-
-async fn push(main: SocketAddr, path: &str, content: &Value) {
-    let answer = send(main, "POST", path, JSON, content.to_string().as_bytes()).await;
-    assert_eq!(answer.status / 100, 2, "{path}: {} {}", answer.status, answer.text());
-}
-
-fn attributes(pairs: &[(&str, Value)]) -> Value {
-    pairs.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
-}
-
-fn text(text: &str) -> Value {
-    json!({"stringValue": text})
-}
 
 fn resource(service: &str) -> Value {
     json!({"attributes": attributes(&[("service.name", text(service)), ("telemetry.sdk.language", text("python"))])})

@@ -11,16 +11,16 @@ pub(super) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SECOND: i64 = 1_000_000_000;
 const JSON: &str = "Content-Type: application/json\r\n";
 
-async fn push(main: SocketAddr, path: &str, content: &Value) {
+pub(super) async fn push(main: SocketAddr, path: &str, content: &Value) {
     let answer = send(main, "POST", path, JSON, content.to_string().as_bytes()).await;
     assert_eq!(answer.status / 100, 2, "{path}: {} {}", answer.status, answer.text());
 }
 
-fn attributes(pairs: &[(&str, Value)]) -> Value {
+pub(super) fn attributes(pairs: &[(&str, Value)]) -> Value {
     pairs.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     json!({"stringValue": text})
 }
 
